@@ -1,0 +1,35 @@
+"""Restore faces in old, blurry or AI-made photos and enlarge pictures.
+
+Importing this package does no work: torch is imported when `Pipeline` is first asked for.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from facemend.errors import FacemendError, InputError, MemoryLimitError, WeightsError
+from facemend.records import Face, Landmarks, Settings
+
+if TYPE_CHECKING:
+    from facemend.pipeline import Pipeline
+    from facemend.result import Result
+
+__version__ = "0.1.0"
+__all__ = [
+    "Face",
+    "FacemendError",
+    "InputError",
+    "Landmarks",
+    "MemoryLimitError",
+    "Pipeline",
+    "Result",
+    "Settings",
+    "WeightsError",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "Pipeline":
+        return import_module("facemend.pipeline").Pipeline
+    if name == "Result":
+        return import_module("facemend.result").Result
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

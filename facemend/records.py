@@ -1,0 +1,191 @@
+"""The values that flow through the pipeline. All frozen; numpy only."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from facemend.errors import OptionError
+
+Pixels = npt.NDArray[Any]  # (H, W, 3) RGB or (H, W), uint8 or uint16
+Floats = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]  # (2, 3), source px -> target px, pixel centres at whole numbers
+
+Point = tuple[float, float]  # x, y in px
+EXIF_PREFIX = b"Exif\0\0"  # in files, before what `Picture.exif` holds
+FACE_CHOICES = ("all", "center", "largest", "none")
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture, upright and in sRGB.
+
+    Attributes:
+        pixels: (H, W, 3) RGB, uint8 or uint16. A grey picture has three equal channels.
+            Under fully transparent pixels the colour is that of the nearest visible ones.
+        alpha: (H, W) of the same dtype (0 = transparent), or None.
+        grey: the file had one colour channel, and the output is to have one.
+        exif: the EXIF block as bytes (TIFF header first), without orientation and thumbnail; None if there was none.
+        format: what it came as: "jpeg", "png", "webp", "tiff", "bmp", "gif", "heif", "avif", or "" for arrays.
+        frames: pictures in the file; only the first is decoded.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    grey: bool = False
+    exif: bytes | None = None
+    format: str = ""
+    frames: int = 1
+
+
+class Landmarks(NamedTuple):
+    """Five points of a face in px. Left and right are the viewer's, on the upright face."""
+
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    left_mouth: Point
+    right_mouth: Point
+
+    @property
+    def eye_distance(self) -> float:
+        """Distance between the two eyes in px."""
+        return math.dist(self.left_eye, self.right_eye)
+
+    def array(self) -> Floats:
+        """(5, 2) float32, x and y in px, in the order of the fields."""
+        return np.array(self, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face found in a picture, and what became of it.
+
+    Attributes:
+        box: x0, y0, x1, y1 in px of the input picture.
+        landmarks: five points in px of the input picture.
+        score: the detector's confidence, 0 to 1.
+        restored: True once the restored face is in the output.
+        net: the restorer that did it; "" if none.
+        reason: why the face was not restored; "" if it was.
+    """
+
+    box: tuple[float, float, float, float]
+    landmarks: Landmarks
+    score: float
+    restored: bool = False
+    net: str = ""
+    reason: str = ""
+
+    def left_alone(self, reason: str) -> "Face":
+        """The same face, not restored for this reason."""
+        return replace(self, reason=reason)
+
+    def done(self, net: str) -> "Face":
+        """The same face, restored by this net."""
+        return replace(self, restored=True, net=net)
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A face cut out of a picture and turned upright.
+
+    Attributes:
+        pixels: (S, S, 3) RGB of the picture's dtype, S the restorer's face size.
+        matrix: (2, 3), picture px -> crop px.
+    """
+
+    pixels: Pixels
+    matrix: Matrix
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to do with one picture; checked on creation.
+
+    Attributes:
+        scale: output size over input size, 1 to 8.
+        fidelity: CodeFormer's w, 0 (looks best) to 1 (most like the input).
+        strength: how much of the restored face is mixed in, 0 (none) to 1 (all).
+        faces: "all", "center", "largest", "none", or indices into the faces found (left to right).
+        aligned: the picture is one face, already cropped and upright; nothing is detected.
+        sensitivity: 0 finds only certain faces, 1 doubtful ones too.
+        min_face: faces with a smaller box side than this many px are ignored.
+        seed: for nets that add noise (GFPGAN); None uses the noise stored with the weights.
+        denoise: for realesr-general-x4v3, 0 (keep grain) to 1 (clean).
+        max_input_mp: largest input in megapixels.
+        max_output_mp: largest output in megapixels.
+
+    Raises:
+        OptionError: a value is out of range.
+    """
+
+    scale: float = 2.0
+    fidelity: float = 0.5
+    strength: float = 1.0
+    faces: str | Sequence[int] = "all"
+    aligned: bool = False
+    sensitivity: float = 0.5
+    min_face: int = 16
+    seed: int | None = None
+    denoise: float = 0.5
+    max_input_mp: float = 100.0
+    max_output_mp: float = 400.0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("scale", 1, 8),
+            ("fidelity", 0, 1),
+            ("strength", 0, 1),
+            ("sensitivity", 0, 1),
+            ("denoise", 0, 1),
+        ):
+            value = getattr(self, name)
+            if not _is_number(value) or not low <= value <= high:
+                raise OptionError(name, value, f"a number from {low} to {high}")
+        for name in ("min_face", "max_input_mp", "max_output_mp"):
+            value = getattr(self, name)
+            if not _is_number(value) or not value > 0:
+                raise OptionError(name, value, "a number above 0")
+        if self.seed is not None and not (_is_whole(self.seed) and 0 <= self.seed < 2**63):
+            raise OptionError("seed", self.seed, "a whole number from 0 to 2**63 - 1")
+        if isinstance(self.faces, str):
+            if self.faces not in FACE_CHOICES:
+                raise OptionError("faces", self.faces, (*FACE_CHOICES, "a list of indices such as 0,2"))
+        elif not self.faces or not all(_is_whole(index) and index >= 0 for index in self.faces):
+            raise OptionError("faces", self.faces, "at least one whole number from 0")
+        else:
+            object.__setattr__(self, "faces", tuple(self.faces))
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) in px of the output for an input of this size."""
+        return round(height * self.scale), round(width * self.scale)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_whole(value) or (isinstance(value, (float, np.floating)) and math.isfinite(value))
+
+
+def peak(pixels: Pixels) -> int:
+    """The value of white: 255 for uint8, 65535 for uint16."""
+    return int(np.iinfo(pixels.dtype).max)
+
+
+def converted(pixels: Pixels, dtype: npt.DTypeLike) -> Pixels:
+    """Pixels in another depth, uint8 or uint16; white stays white."""
+    if pixels.dtype == dtype:
+        return pixels
+    return to_dtype(pixels * (np.iinfo(np.dtype(dtype)).max / peak(pixels)), dtype)
+
+
+def to_dtype(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> Pixels:
+    """Float values on the scale of `dtype` (0 to 255 or 65535), clamped and rounded."""
+    rounded: Pixels = np.rint(values).clip(0, np.iinfo(np.dtype(dtype)).max).astype(dtype)
+    return rounded
