@@ -1,0 +1,221 @@
+"""RetinaFace: finds faces and five landmarks in one pass over the picture.
+
+Deng et al. 2019, "RetinaFace: Single-stage Dense Face Localisation in the Wild", arXiv:1905.00641.
+Sources: github.com/biubug6/Pytorch_Retinaface and github.com/xinntao/facexlib (both MIT); written anew.
+
+In:  (N, 3, H, W) BGR, 0 to 255 minus `MEAN`, any H and W.
+Out: for every prior (see `priors`), in units of the prior's size:
+     loc (N, P, 4): centre offset x, y and log size; conf (N, P, 2): probability of background and of a face;
+     landmarks (N, P, 10): x, y offsets of left eye, right eye, nose, left and right corner of the mouth.
+Differs from the source: inference only; the ResNet is written out, so no torchvision is needed.
+"""
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+MEAN = (104.0, 117.0, 123.0)  # BGR, subtracted from the input
+STEPS = (8, 16, 32)  # px between priors on each level
+MIN_SIZES = ((16, 32), (64, 128), (256, 512))  # px, the two squares at every place of a level
+VARIANCE = (0.1, 0.2)  # units of offsets and of log sizes
+
+
+@functools.lru_cache(maxsize=8)
+def priors(height: int, width: int) -> Tensor:
+    """Squares the network's answers are relative to, for an input of this size.
+
+    Returns:
+        (P, 3) float32 in px: centre x, centre y, side; in the order of the network's outputs.
+    """
+    levels = []
+    for step, sizes in zip(STEPS, MIN_SIZES, strict=True):
+        y, x, size = torch.meshgrid(
+            (torch.arange(-(-height // step)) + 0.5) * step,
+            (torch.arange(-(-width // step)) + 0.5) * step,
+            torch.tensor(sizes, dtype=torch.float32),
+            indexing="ij",
+        )
+        levels.append(torch.stack((x, y, size), -1).reshape(-1, 3))
+    return torch.cat(levels)
+
+
+def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, slope: float | None = None) -> nn.Sequential:
+    """Convolution and batch norm, then a leaky ReLU unless `slope` is None."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
+    if slope is not None:
+        layers.append(nn.LeakyReLU(slope, inplace=True))
+    return nn.Sequential(*layers)
+
+
+def conv_dw(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """MobileNet's block: a 3x3 convolution per channel, then a 1x1 across channels."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False),
+        nn.BatchNorm2d(inputs),
+        nn.LeakyReLU(0.1, inplace=True),
+        nn.Conv2d(inputs, outputs, 1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.LeakyReLU(0.1, inplace=True),
+    )
+
+
+class MobileNetV1(nn.Module):
+    """MobileNet of a quarter width (Howard et al. 2017, arXiv:1704.04861), down to 1/32."""
+
+    channels = (64, 128, 256)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stage1 = nn.Sequential(
+            conv_bn(3, 8, stride=2, slope=0.1),
+            conv_dw(8, 16, 1),
+            conv_dw(16, 32, 2),
+            conv_dw(32, 32, 1),
+            conv_dw(32, 64, 2),
+            conv_dw(64, 64, 1),
+        )
+        self.stage2 = nn.Sequential(conv_dw(64, 128, 2), *(conv_dw(128, 128, 1) for _ in range(5)))
+        self.stage3 = nn.Sequential(conv_dw(128, 256, 2), conv_dw(256, 256, 1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        eighth = self.stage1(x)
+        sixteenth = self.stage2(eighth)
+        return eighth, sixteenth, self.stage3(sixteenth)
+
+
+class Bottleneck(nn.Module):
+    """ResNet's 1x1, 3x3, 1x1 block."""
+
+    def __init__(self, inputs: int, width: int, stride: int) -> None:
+        super().__init__()
+        outputs = 4 * width
+        self.conv1 = nn.Conv2d(inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(outputs)
+        if stride != 1 or inputs != outputs:
+            self.downsample: nn.Module = conv_bn(inputs, outputs, 1, stride)
+        else:
+            self.downsample = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        out = F.relu(self.bn2(self.conv2(out)), inplace=True)
+        return F.relu(self.bn3(self.conv3(out)) + self.downsample(x), inplace=True)
+
+
+class ResNet50(nn.Module):
+    """ResNet of 50 layers (He et al. 2015, arXiv:1512.03385) without its classifier, down to 1/32."""
+
+    channels = (512, 1024, 2048)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = self._layer(64, 64, blocks=3, stride=1)
+        self.layer2 = self._layer(256, 128, blocks=4, stride=2)
+        self.layer3 = self._layer(512, 256, blocks=6, stride=2)
+        self.layer4 = self._layer(1024, 512, blocks=3, stride=2)
+
+    @staticmethod
+    def _layer(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
+        rest = (Bottleneck(4 * width, width, 1) for _ in range(blocks - 1))
+        return nn.Sequential(Bottleneck(inputs, width, stride), *rest)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x)), inplace=True), 3, 2, 1)
+        eighth = self.layer2(self.layer1(x))
+        sixteenth = self.layer3(eighth)
+        return eighth, sixteenth, self.layer4(sixteenth)
+
+
+BACKBONES: dict[str, tuple[type[MobileNetV1] | type[ResNet50], int, float]] = {  # with channels and slope of the rest
+    "resnet50": (ResNet50, 256, 0.0),
+    "mobile0.25": (MobileNetV1, 64, 0.1),
+}
+
+
+class FPN(nn.Module):
+    """Feature pyramid: coarse levels are added to finer ones."""
+
+    def __init__(self, inputs: tuple[int, int, int], outputs: int, slope: float) -> None:
+        super().__init__()
+        self.output1 = conv_bn(inputs[0], outputs, 1, slope=slope)
+        self.output2 = conv_bn(inputs[1], outputs, 1, slope=slope)
+        self.output3 = conv_bn(inputs[2], outputs, 1, slope=slope)
+        self.merge1 = conv_bn(outputs, outputs, slope=slope)
+        self.merge2 = conv_bn(outputs, outputs, slope=slope)
+
+    def forward(self, levels: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        fine, middle, coarse = self.output1(levels[0]), self.output2(levels[1]), self.output3(levels[2])
+        middle = self.merge2(middle + F.interpolate(coarse, size=middle.shape[2:], mode="nearest"))
+        fine = self.merge1(fine + F.interpolate(middle, size=fine.shape[2:], mode="nearest"))
+        return fine, middle, coarse
+
+
+class SSH(nn.Module):
+    """Context module: 3x3, 5x5 and 7x7 fields, the wider ones as chains of 3x3."""
+
+    def __init__(self, channels: int, slope: float) -> None:
+        super().__init__()
+        half, quarter = channels // 2, channels // 4
+        self.conv3X3 = conv_bn(channels, half)
+        self.conv5X5_1 = conv_bn(channels, quarter, slope=slope)
+        self.conv5X5_2 = conv_bn(quarter, quarter)
+        self.conv7X7_2 = conv_bn(quarter, quarter, slope=slope)
+        self.conv7x7_3 = conv_bn(quarter, quarter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        five = self.conv5X5_1(x)
+        fields = (self.conv3X3(x), self.conv5X5_2(five), self.conv7x7_3(self.conv7X7_2(five)))
+        return F.relu(torch.cat(fields, 1), inplace=True)
+
+
+class Head(nn.Module):
+    """A 1x1 convolution that gives `values` numbers for each of the two priors at every place."""
+
+    def __init__(self, channels: int, values: int) -> None:
+        super().__init__()
+        self.values = values
+        self.conv1x1 = nn.Conv2d(channels, 2 * values, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        values: Tensor = self.conv1x1(x)
+        return values.permute(0, 2, 3, 1).reshape(len(x), -1, self.values)  # (N, h * w * 2, values)
+
+
+class RetinaFace(nn.Module):
+    """Face detector on three levels.
+
+    Args:
+        backbone: "resnet50" or "mobile0.25".
+    """
+
+    def __init__(self, backbone: str) -> None:
+        super().__init__()
+        kind, channels, slope = BACKBONES[backbone]
+        self.body = kind()
+        self.fpn = FPN(kind.channels, channels, slope)
+        self.ssh1 = SSH(channels, slope)
+        self.ssh2 = SSH(channels, slope)
+        self.ssh3 = SSH(channels, slope)
+        self.ClassHead = nn.ModuleList(Head(channels, 2) for _ in STEPS)
+        self.BboxHead = nn.ModuleList(Head(channels, 4) for _ in STEPS)
+        self.LandmarkHead = nn.ModuleList(Head(channels, 10) for _ in STEPS)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        levels = self.fpn(self.body(x))
+        levels = [ssh(level) for ssh, level in zip((self.ssh1, self.ssh2, self.ssh3), levels, strict=True)]
+
+        def collect(heads: nn.ModuleList) -> Tensor:
+            return torch.cat([head(level) for head, level in zip(heads, levels, strict=True)], 1)
+
+        return collect(self.BboxHead), collect(self.ClassHead).softmax(-1), collect(self.LandmarkHead)

@@ -1,0 +1,137 @@
+"""What the original networks computed, and how ours is compared with it; for the tests and `python -m bench.parity`.
+
+`tests/data/parity` holds, for each network, the names and shapes of the official checkpoint (`NAME.keys.json`) and up
+to 4096 values of each output (`NAME.npz`). They were recorded with the original implementations (gfpgan 1.3.8, basicsr
+1.4.2, realesrgan 0.3.0, facexlib 0.3.0, the CodeFormer repository) in float32 on a CPU, from the weights and pictures
+of `deterministic.py` with seed 1.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facemend.nets.codeformer import CodeFormer
+from facemend.nets.gfpgan import GFPGAN
+from facemend.nets.parsenet import ParseNet
+from facemend.nets.realesrgan import RRDBNet, SRVGGNetCompact
+from facemend.nets.restoreformer import RestoreFormer
+from facemend.nets.retinaface import MEAN, RetinaFace
+from tests.nets import deterministic
+
+RECORDS = Path(__file__).parents[1] / "data" / "parity"
+SEED = 1
+
+Outputs = dict[str, Tensor]
+
+
+def face() -> Tensor:
+    """(1, 3, 512, 512) in [-1, 1]."""
+    return deterministic.smooth((1, 3, 512, 512), SEED) * 2 - 1
+
+
+def background() -> Tensor:
+    """(1, 3, 64, 80) in [0, 1]."""
+    return deterministic.smooth((1, 3, 64, 80), SEED)
+
+
+def photo() -> Tensor:
+    """(1, 3, 320, 416), 0 to 255 minus the detector's mean."""
+    return deterministic.smooth((1, 3, 320, 416), SEED) * 255 - torch.tensor(MEAN).view(3, 1, 1)
+
+
+def codeformer_outputs(net: nn.Module, x: Tensor) -> Outputs:
+    """Every fidelity that was recorded, and the logits."""
+    assert isinstance(net, CodeFormer)
+    return {f"output_w{w}": net(x, w) for w in (0.0, 0.5, 1.0)} | {"logits": net.logits(x)}
+
+
+def detector_outputs(net: nn.Module, x: Tensor) -> Outputs:
+    """The three heads by name."""
+    return dict(zip(("loc", "conf", "landmarks"), net(x), strict=True))
+
+
+def image_output(net: nn.Module, x: Tensor) -> Outputs:
+    """The only output of most networks."""
+    return {"output": net(x)}
+
+
+def mask_output(net: nn.Module, x: Tensor) -> Outputs:
+    """The only output of ParseNet."""
+    return {"mask": net(x)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network and how its results were recorded."""
+
+    build: Callable[[], nn.Module]
+    picture: Callable[[], Tensor]
+    outputs: Callable[[nn.Module, Tensor], Outputs] = image_output
+    tolerance: float = 1e-4  # relative error of an output
+
+
+CASES: Mapping[str, Case] = {
+    "gfpgan_1.4": Case(GFPGAN, face),
+    # One other code than the original's is a difference far above this tolerance.
+    "codeformer": Case(CodeFormer, face, codeformer_outputs, tolerance=1e-3),
+    "restoreformer": Case(RestoreFormer, face),
+    "parsenet": Case(ParseNet, face, mask_output),
+    "retinaface_resnet50": Case(partial(RetinaFace, "resnet50"), photo, detector_outputs),
+    "retinaface_mobile0.25": Case(partial(RetinaFace, "mobile0.25"), photo, detector_outputs),
+    "realesrgan_x4plus": Case(RRDBNet, background),
+    "realesrgan_x2plus": Case(partial(RRDBNet, scale=2), background),
+    "realesrgan_x4plus_anime_6b": Case(partial(RRDBNet, num_block=6), background),
+    "realesr_general_x4v3": Case(partial(SRVGGNetCompact, num_conv=32), background),
+    "realesr_animevideov3": Case(partial(SRVGGNetCompact, num_conv=16), background),
+}
+
+
+def checkpoint_shapes(name: str) -> dict[str, tuple[list[int], str]]:
+    """Name -> (shape, dtype) of every entry of the official checkpoint."""
+    entries = json.loads((RECORDS / f"{name}.keys.json").read_text())
+    return {key: (shape, dtype) for key, (shape, dtype) in entries.items()}
+
+
+def load(name: str) -> nn.Module:
+    """The network with the weights of the record, loaded the way an official file is."""
+    with torch.device("meta"):
+        net = CASES[name].build()
+    net.load_state_dict(deterministic.weights(checkpoint_shapes(name), SEED), strict=True, assign=True)
+    return channels_last(net.eval())
+
+
+def channels_last(net: nn.Module) -> nn.Module:
+    """The memory format the package runs networks in."""
+    memory: Any = {"memory_format": torch.channels_last}  # missing from the type stubs
+    return net.to(**memory)
+
+
+def compute(name: str, net: nn.Module) -> Outputs:
+    """The outputs for the picture of the record."""
+    case = CASES[name]
+    with torch.inference_mode():
+        return case.outputs(net, case.picture().contiguous(memory_format=torch.channels_last))
+
+
+def relative_errors(name: str, outputs: Outputs) -> dict[str, float]:
+    """norm(ours - original) / norm(original) over the recorded values, for each recorded output."""
+    with np.load(RECORDS / f"{name}.npz") as record:
+        recorded = {key.removesuffix("_value") for key in record if key.endswith("_value")}
+        if recorded != set(outputs):
+            raise ValueError(f"{name}: recorded {sorted(recorded)}, computed {sorted(outputs)}")
+        errors = {}
+        for output, value in outputs.items():
+            shape = tuple(record[f"{output}_shape"])
+            if shape != tuple(value.shape):
+                raise ValueError(f"{name}: {output} has shape {tuple(value.shape)}, the original {shape}")
+            original = record[f"{output}_value"]
+            ours = value.reshape(-1).numpy()[record[f"{output}_index"]]
+            errors[output] = float(np.linalg.norm(ours - original) / np.linalg.norm(original))
+    return errors

@@ -1,0 +1,119 @@
+"""Every network: the official checkpoint's names and shapes, and the original implementation's numbers."""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from facemend.nets.gfpgan import GFPGAN, ModulatedConv2d
+from tests.nets import deterministic, reference
+from tests.nets.reference import CASES, Outputs
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A network with the weights of the record, and its outputs for the picture of the record."""
+
+    name: str
+    net: Callable[..., Tensor]
+    x: Tensor
+    outputs: Outputs
+
+
+@pytest.fixture(scope="module")
+def computed(request: pytest.FixtureRequest) -> Iterator[Computed]:
+    """Built once for all tests of one network; pytest runs those one after the other."""
+    net = reference.load(request.param)
+    x = CASES[request.param].picture().contiguous(memory_format=torch.channels_last)
+    yield Computed(request.param, net, x, reference.compute(request.param, net))
+
+
+def of(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("computed", names, indirect=True)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_names_and_shapes_are_the_checkpoints(name: str) -> None:
+    with torch.device("meta"):
+        net = CASES[name].build()
+    ours = {key: (list(value.shape), f"{value.dtype}") for key, value in net.state_dict().items()}
+    official = {key: (shape, f"torch.{dtype}") for key, (shape, dtype) in reference.checkpoint_shapes(name).items()}
+    assert ours == official
+
+
+@of(*CASES)
+def test_numbers_are_the_originals(computed: Computed) -> None:
+    errors = reference.relative_errors(computed.name, computed.outputs)
+    tolerance = CASES[computed.name].tolerance
+    assert {output: error for output, error in errors.items() if not error <= tolerance} == {}
+
+
+@of("gfpgan_1.4", "codeformer", "restoreformer", "parsenet")
+def test_a_face_comes_out_the_same_in_any_batch(computed: Computed) -> None:
+    x, net = computed.x, computed.net
+    with torch.inference_mode():
+        if computed.name == "codeformer":
+            expected = computed.outputs["output_w0.0"]
+            net = functools.partial(net, w=0.0)
+        elif computed.name == "gfpgan_1.4":
+            expected = computed.outputs["output"]
+        else:  # any size will do
+            x = x[:, :, :128, :128]
+            expected = net(x)
+        result = net(torch.cat((x.flip(3), x)))
+    assert torch.linalg.norm(result[1] - expected[0]) <= 1e-4 * torch.linalg.norm(expected)
+    assert torch.linalg.norm(result[0] - expected[0]) > 0.1 * torch.linalg.norm(expected)
+
+
+@of("gfpgan_1.4")
+def test_gfpgan_noise_follows_the_generator(computed: Computed) -> None:
+    net = computed.net
+    assert isinstance(net, GFPGAN)
+    first, again, other = (net.draw_noise(torch.Generator().manual_seed(seed), batch=2) for seed in (7, 7, 8))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    assert not torch.equal(first[-1][0], first[-1][1])  # each face has its own
+    with torch.inference_mode():
+        result = net(computed.x, [noise[:1] for noise in first])
+    assert not torch.allclose(result, computed.outputs["output"], rtol=1e-2, atol=1e-2)
+
+
+@of("codeformer")
+def test_codeformer_fidelity_changes_the_face(computed: Computed) -> None:
+    low, middle, high = (computed.outputs[f"output_w{w}"] for w in (0.0, 0.5, 1.0))
+    assert torch.linalg.norm(low - middle) > 0.01 * torch.linalg.norm(low)
+    assert torch.linalg.norm(middle - high) > 0.01 * torch.linalg.norm(low)
+
+
+@pytest.mark.parametrize("name", ["gfpgan_1.4", "codeformer", "restoreformer", "parsenet"])
+def test_half_precision_stays_half(name: str) -> None:
+    with torch.device("meta"), torch.inference_mode():
+        result = CASES[name].build().eval().bfloat16()(torch.empty(2, 3, 512, 512, dtype=torch.bfloat16))
+    assert result.dtype == torch.bfloat16
+    assert result.shape == (2, 19 if name == "parsenet" else 3, 512, 512)
+
+
+def test_modulated_weights_can_be_channels_last() -> None:
+    layer = ModulatedConv2d(8, 4, 3)
+    before = layer.weight.detach().clone()
+    reference.channels_last(layer)
+    assert layer.weight[0].is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(layer.weight, before)
+
+
+def test_weights_depend_on_name_and_seed() -> None:
+    shapes = {"a.weight": ([4, 3], "float32"), "b.weight": ([4, 3], "float32"), "steps": ([], "int64")}
+    first, other = deterministic.weights(shapes, 1), deterministic.weights(shapes, 2)
+    assert not torch.equal(first["a.weight"], first["b.weight"])
+    assert not torch.equal(first["a.weight"], other["a.weight"])
+    assert first["steps"].dtype == torch.int64
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pictures_are_the_recorded_ones(name: str) -> None:
+    with np.load(reference.RECORDS / f"{name}.npz") as record:
+        np.testing.assert_allclose(CASES[name].picture().flatten()[:64].numpy(), record["input_probe"], rtol=1e-6)
