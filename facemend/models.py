@@ -1,0 +1,285 @@
+"""The registered models: where each one's weights come from, what they may be used for, which network reads them.
+
+Adding a model is one row of MODELS and at most one file in nets/. Nothing here imports torch before `Model.net`.
+"""
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from facemend.errors import OptionError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Task = Literal["restorer", "upscaler", "detector", "parser", "companion"]
+Commercial = Literal["yes", "no", "unclear"]
+Precision = Literal["fp16", "bf16", "fp32"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """One row: a file of weights and the network it is for.
+
+    Attributes:
+        name: what users call it.
+        task: what it does; a companion only serves the model that names it in `also`.
+        file: the official file name.
+        urls: where the file is published, one or more, tried in order.
+        size: of the file, in bytes.
+        sha256: of the file, in lower-case hex.
+        licence: of code and weights, in short; no licence names the weights separately.
+        commercial: whether commercial use is allowed.
+        why: one sentence where that is "no" or "unclear", else empty.
+        source: the repository that published the file.
+        architecture: the network's class, as "module:name".
+        arguments: the keyword arguments of that class.
+        half: the lowest precision the network is thought safe in; "fp16" includes "bf16".
+        scale: output size / input size.
+        face_size: side of the aligned face the network takes, in px; None where it takes any picture.
+        also: names of the companions it needs, downloaded with it.
+    """
+
+    name: str
+    task: Task
+    file: str
+    urls: tuple[str, ...]
+    size: int
+    sha256: str
+    licence: str
+    commercial: Commercial
+    why: str = ""
+    source: str
+    architecture: str
+    arguments: Mapping[str, object] = field(default_factory=dict, hash=False)
+    half: Precision
+    scale: int = 1
+    face_size: int | None = None
+    also: tuple[str, ...] = ()
+
+    def net(self) -> "nn.Module":
+        """Build the network in eval mode with untrained weights, on the current default device."""
+        network: nn.Module = pkgutil.resolve_name(self.architecture)(**self.arguments)
+        return network.eval()
+
+    def parts(self) -> "tuple[Model, ...]":
+        """Return this model and its companions: everything to download before it can be used."""
+        return (self, *(MODELS[name] for name in self.also))
+
+
+def lookup(name: str) -> Model:
+    """Return the model of that name.
+
+    Raises:
+        OptionError: no model has it.
+    """
+    if name not in MODELS:
+        raise OptionError("the model name", name, tuple(MODELS))
+    return MODELS[name]
+
+
+def names(task: Task) -> tuple[str, ...]:
+    """Return the names of all models with that task, in the order to offer them."""
+    return tuple(model.name for model in MODELS.values() if model.task == task)
+
+
+# Half precision: GFPGAN and ParseNet overflow float16 but not bfloat16; in bfloat16 CodeFormer and RestoreFormer pick
+# other codes than in float32; the upscalers are published for float16 use; the detectors stay in float32, as landmarks
+# need its digits and detection takes little of the time.
+_gfpgan = partial(
+    Model,
+    task="restorer",
+    licence="Apache-2.0, except parts of StyleGAN2 (NVIDIA) and DFDNet (CC BY-NC-SA)",
+    commercial="unclear",
+    why="GFPGAN's licence lists non-commercial parts without saying whether the weights are among them",
+    source="https://github.com/TencentARC/GFPGAN",
+    architecture="facemend.nets.gfpgan:GFPGAN",
+    half="bf16",
+    face_size=512,
+)
+_realesrgan = partial(
+    Model,
+    task="upscaler",
+    licence="BSD-3-Clause",
+    commercial="yes",
+    source="https://github.com/xinntao/Real-ESRGAN",
+    half="fp16",
+    scale=4,
+)
+_rrdbnet = partial(_realesrgan, architecture="facemend.nets.realesrgan:RRDBNet")
+_compact = partial(_realesrgan, architecture="facemend.nets.realesrgan:SRVGGNetCompact")
+_retinaface = partial(
+    Model,
+    task="detector",
+    licence="MIT",
+    commercial="yes",
+    source="https://github.com/xinntao/facexlib",
+    architecture="facemend.nets.retinaface:RetinaFace",
+    half="fp32",
+)
+
+MODELS: Mapping[str, Model] = {
+    model.name: model
+    for model in (
+        _gfpgan(
+            name="gfpgan-v1.4",
+            file="GFPGANv1.4.pth",
+            urls=(
+                "https://github.com/TencentARC/GFPGAN/releases/download/v1.3.0/GFPGANv1.4.pth",
+                "https://github.com/TencentARC/GFPGAN/releases/download/v1.3.4/GFPGANv1.4.pth",
+            ),
+            size=348632874,
+            sha256="e2cd4703ab14f4d01fd1383a8a8b266f9a5833dacee8e6a79d3bf21a1b6be5ad",
+        ),
+        _gfpgan(
+            name="gfpgan-v1.3",
+            file="GFPGANv1.3.pth",
+            urls=("https://github.com/TencentARC/GFPGAN/releases/download/v1.3.0/GFPGANv1.3.pth",),
+            size=348632874,
+            sha256="c953a88f2727c85c3d9ae72e2bd4846bbaf59fe6972ad94130e23e7017524a70",
+        ),
+        _gfpgan(
+            name="gfpgan-v1.2",
+            file="GFPGANCleanv1-NoCE-C2.pth",
+            urls=("https://github.com/TencentARC/GFPGAN/releases/download/v0.2.0/GFPGANCleanv1-NoCE-C2.pth",),
+            size=348632874,
+            sha256="29e25ee90c170f4231163f4c83df6b59c968b73f3ce00cb884015ae005db083c",
+        ),
+        Model(
+            name="restoreformer",
+            task="restorer",
+            file="RestoreFormer.pth",
+            urls=(
+                "https://github.com/TencentARC/GFPGAN/releases/download/v1.3.4/RestoreFormer.pth",
+                "https://github.com/TencentARC/GFPGAN/releases/download/v1.3.0/RestoreFormer.pth",
+            ),
+            size=290785322,
+            sha256="07404d446d62ca3d5ed38b1de09a947a1e77d46dbccec961a74d713a8f24ace0",
+            licence="Apache-2.0",
+            commercial="yes",
+            source="https://github.com/wzhouxiff/RestoreFormer",
+            architecture="facemend.nets.restoreformer:RestoreFormer",
+            half="fp32",
+            face_size=512,
+        ),
+        Model(
+            name="codeformer",
+            task="restorer",
+            file="codeformer.pth",
+            urls=("https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/codeformer.pth",),
+            size=376637898,
+            sha256="1009e537e0c2a07d4cabce6355f53cb66767cd4b4297ec7a4a64ca4b8a5684b7",
+            licence="S-Lab 1.0, non-commercial",
+            commercial="no",
+            why="the S-Lab licence allows non-commercial use only",
+            source="https://github.com/sczhou/CodeFormer",
+            architecture="facemend.nets.codeformer:CodeFormer",
+            half="fp32",
+            face_size=512,
+        ),
+        _rrdbnet(
+            name="realesrgan-x4plus",
+            file="RealESRGAN_x4plus.pth",
+            urls=("https://github.com/xinntao/Real-ESRGAN/releases/download/v0.1.0/RealESRGAN_x4plus.pth",),
+            size=67040989,
+            sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+            arguments={"num_block": 23, "scale": 4},
+        ),
+        _rrdbnet(
+            name="realesrgan-x2plus",
+            file="RealESRGAN_x2plus.pth",
+            urls=(
+                "https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.1/RealESRGAN_x2plus.pth",
+                "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/RealESRGAN_x2plus.pth",
+            ),
+            size=67061725,
+            sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
+            arguments={"num_block": 23, "scale": 2},
+            scale=2,
+        ),
+        _rrdbnet(
+            name="realesrnet-x4plus",
+            file="RealESRNet_x4plus.pth",
+            urls=("https://github.com/xinntao/Real-ESRGAN/releases/download/v0.1.1/RealESRNet_x4plus.pth",),
+            size=67040989,
+            sha256="a820b9bde89a874d7599d545567308ce6c128fc8754a53208eda016d40aa81df",
+            arguments={"num_block": 23, "scale": 4},
+        ),
+        _rrdbnet(
+            name="realesrgan-x4plus-anime-6b",
+            file="RealESRGAN_x4plus_anime_6B.pth",
+            urls=("https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.2.4/RealESRGAN_x4plus_anime_6B.pth",),
+            size=17938799,
+            sha256="f872d837d3c90ed2e05227bed711af5671a6fd1c9f7d7e91c911a61f155e99da",
+            arguments={"num_block": 6, "scale": 4},
+        ),
+        _compact(
+            name="realesr-animevideov3",
+            file="realesr-animevideov3.pth",
+            urls=("https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.5.0/realesr-animevideov3.pth",),
+            size=2504012,
+            sha256="b8a8376811077954d82ca3fcf476f1ac3da3e8a68a4f4d71363008000a18b75d",
+            arguments={"num_conv": 16},
+        ),
+        _compact(
+            name="realesr-general-x4v3",
+            file="realesr-general-x4v3.pth",
+            urls=("https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.5.0/realesr-general-x4v3.pth",),
+            size=4885111,
+            sha256="8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
+            arguments={"num_conv": 32},
+            also=("realesr-general-wdn-x4v3",),
+        ),
+        _compact(
+            name="realesr-general-wdn-x4v3",
+            task="companion",
+            file="realesr-general-wdn-x4v3.pth",
+            urls=("https://github.com/xinntao/Real-ESRGAN/releases/download/v0.2.5.0/realesr-general-wdn-x4v3.pth",),
+            size=4885111,
+            sha256="1641f8c4464b9f097c9fdda5589273713f67cf59f3d909e0bd688f0cee269dca",
+            arguments={"num_conv": 32},
+        ),
+        _retinaface(
+            name="retinaface-r50",
+            file="detection_Resnet50_Final.pth",
+            urls=(
+                "https://github.com/xinntao/facexlib/releases/download/v0.1.0/detection_Resnet50_Final.pth",
+                "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/detection_Resnet50_Final.pth",
+            ),
+            size=109497761,
+            sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
+            arguments={"backbone": "resnet50"},
+        ),
+        _retinaface(
+            name="retinaface-mobile0.25",
+            file="detection_mobilenet0.25_Final.pth",
+            urls=(
+                "https://github.com/xinntao/facexlib/releases/download/v0.1.0/detection_mobilenet0.25_Final.pth",
+                "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/detection_mobilenet0.25_Final.pth",
+            ),
+            size=1789735,
+            sha256="2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
+            arguments={"backbone": "mobile0.25"},
+        ),
+        Model(
+            name="parsenet",
+            task="parser",
+            file="parsing_parsenet.pth",
+            urls=(
+                "https://github.com/xinntao/facexlib/releases/download/v0.2.2/parsing_parsenet.pth",
+                "https://github.com/sczhou/CodeFormer/releases/download/v0.1.0/parsing_parsenet.pth",
+            ),
+            size=85331193,
+            sha256="3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
+            licence="MIT, but modified from PSFRGAN (CC BY-NC-SA 4.0)",
+            commercial="unclear",
+            why="facexlib gives it the MIT licence, but its code says it comes from a non-commercial project",
+            source="https://github.com/xinntao/facexlib",
+            architecture="facemend.nets.parsenet:ParseNet",
+            half="bf16",
+            face_size=512,
+        ),
+    )
+}

@@ -1,0 +1,89 @@
+import os
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from facemend.errors import ChecksumError, OptionError, WeightsError
+from facemend.installed import PROJECT, check, download_folder, find, folders, verify
+from facemend.models import lookup
+
+ANIME = lookup("realesr-animevideov3")
+
+
+def cache():
+    return platformdirs.user_cache_path("facemend") / "weights"
+
+
+@pytest.fixture
+def chosen(tmp_path, monkeypatch):
+    """Two empty folders of the user's, the only ones looked into before the checkout and the cache."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.setenv("FACEMEND_WEIGHTS", os.pathsep.join(map(str, folders)))
+    return folders
+
+
+def test_lookup_order(chosen, monkeypatch):
+    assert folders() == [*chosen, PROJECT / "weights", cache()]
+    monkeypatch.delenv("FACEMEND_WEIGHTS")
+    assert folders() == [PROJECT / "weights", cache()]
+
+
+def test_no_folder_beside_the_package_where_it_is_no_checkout(tmp_path, monkeypatch):
+    monkeypatch.delenv("FACEMEND_WEIGHTS", raising=False)
+    monkeypatch.setattr("facemend.installed.PROJECT", tmp_path)
+    assert folders() == [cache()]
+
+
+def test_downloads_go_to_the_first_chosen_folder_or_the_cache(chosen, monkeypatch):
+    assert download_folder() == chosen[0]
+    for nothing in ("", os.pathsep):
+        monkeypatch.setenv("FACEMEND_WEIGHTS", nothing)
+        assert download_folder() == cache()
+
+
+def test_the_first_folder_wins(chosen):
+    (chosen[1] / ANIME.file).write_bytes(b"second")
+    assert find(ANIME.name) == chosen[1] / ANIME.file
+    (chosen[0] / ANIME.file).write_bytes(b"first")
+    assert find(ANIME.name) == chosen[0] / ANIME.file
+
+
+def test_not_found(chosen):
+    assert find("gfpgan-v1.2") is None
+    with pytest.raises(OptionError):
+        find("no such model")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_said(monkeypatch):
+    monkeypatch.setenv("FACEMEND_WEIGHTS", "x" * 300)
+    with pytest.raises(WeightsError, match="FACEMEND_WEIGHTS"):
+        find(ANIME.name)
+
+
+def test_another_file_is_refused_with_both_hashes(tmp_path):
+    path = tmp_path / ANIME.file
+    path.write_bytes(b"")
+    with pytest.raises(ChecksumError) as caught:
+        check(ANIME, path)
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert ANIME.sha256 in str(caught.value)
+    assert empty in str(caught.value)
+    assert caught.value.path == path
+
+
+def test_an_unreadable_file_is_said(tmp_path):
+    with pytest.raises(WeightsError, match="cannot read"):
+        check(ANIME, tmp_path)
+
+
+@pytest.mark.weights
+def test_verify_tells_right_from_wrong(chosen, shared: Path):
+    (chosen[0] / ANIME.file).symlink_to(shared / "weights" / ANIME.file)
+    (chosen[1] / "parsing_parsenet.pth").write_bytes(b"cut off")
+    results = {model.name: (path, error) for model, path, error in verify() if path.parent in chosen}
+    assert results.keys() == {ANIME.name, "parsenet"}
+    assert results[ANIME.name] == (chosen[0] / ANIME.file, None)
+    assert isinstance(results["parsenet"][1], ChecksumError)
