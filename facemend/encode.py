@@ -1,0 +1,109 @@
+"""Picture -> bytes and files."""
+
+import io
+import os
+import secrets
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from facemend import deep
+from facemend.errors import OptionError
+from facemend.records import EXIF_PREFIX, Picture, Pixels
+
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}  # what encode can write
+AUTO = {"jpeg": "jpeg", "webp": "webp", "tiff": "tiff", "heif": "jpeg", "avif": "jpeg"}  # input -> output, else png
+LONGEST_SIDE = {"jpeg": 65500, "webp": 16383}  # px, limits of libjpeg and libwebp
+LONGEST_EXIF = 65533  # bytes in a JPEG segment, prefix included
+
+
+def output_format(picture: Picture, requested: str = "auto") -> str:
+    """The format to write: as asked, or that of the input where it can hold the result.
+
+    Args:
+        picture: the result, with the input's `format`.
+        requested: "auto", or a key of `SUFFIXES`; "jpg" is "jpeg".
+
+    Raises:
+        OptionError: a format this package does not write.
+    """
+    if requested == "auto":
+        kind = AUTO.get(picture.format, "png")
+        return "png" if _alternatives(picture, kind) else kind
+    kind = "jpeg" if requested == "jpg" else requested
+    if kind not in SUFFIXES:
+        raise OptionError("format", requested, ("auto", *SUFFIXES))
+    return kind
+
+
+def _alternatives(picture: Picture, kind: str) -> str:
+    """The formats that hold a picture which this one cannot; "" if it can."""
+    if picture.pixels.dtype == np.uint16 and kind not in ("png", "tiff"):
+        return "png or tiff for a picture with 16 bits per channel"
+    if picture.alpha is not None and kind == "jpeg":
+        return "png, webp or tiff for a picture with transparency"
+    longest = LONGEST_SIDE.get(kind)
+    if longest and max(picture.pixels.shape[:2]) > longest:
+        return f"png or tiff for a picture with a side over {longest} pixels"
+    return ""
+
+
+def encode(picture: Picture, format: str, quality: int = 95) -> bytes:  # noqa: A002
+    """Write a picture.
+
+    EXIF is kept, unless it is too long for a JPEG. There is no colour profile: without one, pixels are taken as sRGB.
+
+    Args:
+        picture: what to write. A grey one gets one channel.
+        format: as for `output_format`.
+        quality: 1 to 100, for JPEG and WebP.
+
+    Raises:
+        OptionError: an unknown format, one that cannot hold this picture, or a bad quality.
+    """
+    kind = output_format(picture, format)
+    if alternatives := _alternatives(picture, kind):
+        raise OptionError("format", kind, alternatives)
+    if not 1 <= quality <= 100:
+        raise OptionError("quality", quality, "a whole number from 1 to 100")
+    samples = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)[..., None] if picture.grey else picture.pixels
+    if picture.alpha is not None:
+        samples = np.dstack((samples, picture.alpha))
+    if samples.dtype == np.uint8:
+        return _encode8(samples, kind, quality, picture.exif)
+    return (deep.png if kind == "png" else deep.tiff)(samples, picture.exif)
+
+
+def _encode8(samples: Pixels, kind: str, quality: int, exif: bytes | None) -> bytes:
+    options: dict[str, object] = {}
+    if kind == "jpeg":
+        options = {"quality": quality, "subsampling": "4:4:4" if quality >= 90 else "4:2:0"}
+        if exif and len(EXIF_PREFIX + exif) > LONGEST_EXIF:
+            exif = None
+    elif kind == "webp":
+        options = {"quality": quality}
+    if exif:
+        options["exif"] = EXIF_PREFIX + exif
+    stream = io.BytesIO()
+    Image.fromarray(np.squeeze(samples, 2) if samples.shape[2] == 1 else samples).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def write(path: str | Path, data: bytes) -> None:
+    """Write a file whole or not at all: under a hidden name in the same folder, then renamed.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind.
+    """
+    part = Path(path).with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

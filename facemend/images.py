@@ -1,0 +1,272 @@
+"""Files, bytes, PIL images and arrays -> Picture."""
+
+import contextlib
+import errno
+import io
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+import pillow_heif
+from PIL import (
+    AvifImagePlugin,
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from facemend import colour, deep
+from facemend.errors import DecodeError, FacemendError, TooLargeError
+from facemend.records import EXIF_PREFIX, Picture, Pixels
+
+Source = str | Path | bytes | Image.Image | Pixels
+
+# Named one by one: Image.open would also run whatever other plugins are registered, and warn about large pictures.
+READERS: dict[str, type[ImageFile.ImageFile]] = {
+    "jpeg": JpegImagePlugin.JpegImageFile,
+    "png": PngImagePlugin.PngImageFile,
+    "webp": WebPImagePlugin.WebPImageFile,
+    "tiff": TiffImagePlugin.TiffImageFile,
+    "bmp": BmpImagePlugin.BmpImageFile,
+    "gif": GifImagePlugin.GifImageFile,
+    "heif": pillow_heif.HeifImageFile,
+    "avif": AvifImagePlugin.AvifImageFile,
+}
+SIGNATURES = {
+    b"\xff\xd8\xff": "jpeg",
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"II*\0": "tiff",
+    b"MM\0*": "tiff",
+    b"II+\0": "tiff",
+    b"MM\0+": "tiff",
+    b"BM": "bmp",
+    b"GIF8": "gif",
+}
+READABLE = "JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF"
+
+# What decoders raise on damaged files.
+DECODER_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    Image.DecompressionBombError,
+    cv2.error,
+    struct.error,
+    zlib.error,
+)
+
+GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
+# EXIF orientation -> (mirror left-right first, then quarter turns counter-clockwise)
+TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
+# TIFF tags that describe how the pixels are stored, or hold blocks that are not EXIF (XMP, IPTC, Photoshop, ICC)
+STORAGE_TAGS = {254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 280, 281, 284, 317, 318, 319, 320}
+STORAGE_TAGS |= {322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 529, 530, 531, 532, 700, 33723, 34377, 34675}
+
+_FILTERS = threading.Lock()  # the warning filters belong to the whole process
+
+
+def decode(source: Source, *, max_pixels: int) -> Picture:
+    """Read a picture, upright and in sRGB.
+
+    The kind of file is told from its content. Only the first picture of an animated or multi-page file is read.
+
+    Args:
+        source: a file, its bytes, a PIL image, or an (H, W), (H, W, 3) RGB or (H, W, 4) RGBA array of
+            uint8 or uint16.
+        max_pixels: limit on width times height, checked before any pixel is decoded.
+
+    Raises:
+        DecodeError: no picture, a damaged one, or a kind that is not supported.
+        TooLargeError: more than `max_pixels`.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, max_pixels)
+    if isinstance(source, Image.Image):
+        kind = (source.format or "").lower()
+        with _refused("the picture"):
+            return _picture(source, max_pixels, kind if kind in READERS else "")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        with _refused("the picture"):
+            return _from_stream(io.BytesIO(source), max_pixels)
+    with _refused(str(source)), Path(source).open("rb") as stream:
+        return _from_stream(stream, max_pixels)
+
+
+@contextlib.contextmanager
+def _refused(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into one error that names the file."""
+    try:
+        yield
+    except DecodeError as error:
+        raise DecodeError(f"cannot read {name}: {error}") from error
+    except FacemendError:
+        raise
+    except DECODER_ERRORS as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENOTDIR):
+            raise DecodeError(f"cannot open {name}: {error.strerror}; check the path") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DecodeError(
+            f"cannot read {name}: damaged, cut short or unsupported ({reason}); use a whole file"
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow's warnings about odd headers and large pictures from the screen."""
+    with _FILTERS, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _from_stream(stream: BinaryIO, max_pixels: int) -> Picture:
+    head = stream.read(64)
+    kind = _kind(head)
+    if not head:
+        raise DecodeError(f"it is empty; give a {READABLE} file")
+    if not kind:
+        raise DecodeError(f"it is no picture this program knows (it starts with {head[:8]!r}); give a {READABLE} file")
+    stream.seek(0)
+    with _quiet():
+        image = READERS[kind](stream)
+    return _picture(image, max_pixels, kind, stream)
+
+
+def _kind(head: bytes) -> str:
+    """The format of a file that starts with these bytes, or ""."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "webp"
+    if head[4:8] == b"ftyp":
+        brands = head[8 : int.from_bytes(head[:4], "big")]
+        return "avif" if b"avif" in brands or b"avis" in brands else "heif"
+    return next((kind for magic, kind in SIGNATURES.items() if head.startswith(magic)), "")
+
+
+def _picture(image: Image.Image, max_pixels: int, kind: str = "", stream: BinaryIO | None = None) -> Picture:
+    _check_size(image.width, image.height, max_pixels)
+    layout = deep.layout(image) if stream is not None else ""
+    grey = image.mode in GREY_MODES or layout == "LA"
+    with _quiet():
+        frames = getattr(image, "n_frames", 1)
+    with _quiet() if isinstance(image, TiffImagePlugin.TiffImageFile) else contextlib.nullcontext():
+        image.load()
+    with _quiet():  # after loading, which turns a TIFF, and finds the EXIF block at the end of a PNG
+        turn = _orientation(image)
+        exif = _exif(image)
+    profile = image.info.get("icc_profile")
+    if stream is not None and layout:
+        colours, alpha = deep.read(stream, image)
+    elif image.mode.startswith("I;16"):
+        colours, alpha = deep.grey(image)
+    else:
+        colours, alpha = _samples(image, profile)
+    if colours.dtype == np.uint16:
+        colours = colour.deep_to_srgb(colours, profile)
+    return _assemble(_turned(colours, turn), alpha if alpha is None else _turned(alpha, turn), grey, exif, kind, frames)
+
+
+def _from_array(array: Pixels, max_pixels: int) -> Picture:
+    shape = array.shape
+    if array.dtype not in (np.uint8, np.uint16) or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
+        raise DecodeError(
+            f"cannot use an array of shape {shape} and type {array.dtype}: "
+            "give (height, width), (height, width, 3) RGB or (height, width, 4) RGBA of uint8 or uint16"
+        )
+    _check_size(shape[1], shape[0], max_pixels)
+    if len(shape) == 2:
+        return _assemble(array, None, grey=True)
+    return _assemble(array[..., :3], array[..., 3] if shape[2] == 4 else None, grey=False)
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise DecodeError(f"a picture of {width} x {height} pixels is empty; give another")
+    if width * height > max_pixels:
+        raise TooLargeError("the input", width * height, max_pixels, "--max-input-mp")
+
+
+def _assemble(
+    colours: Pixels, alpha: Pixels | None, grey: bool, exif: bytes | None = None, kind: str = "", frames: int = 1
+) -> Picture:
+    if colours.ndim == 2:
+        colours = np.repeat(colours[..., None], 3, axis=2)
+    if alpha is not None:
+        alpha = np.ascontiguousarray(alpha)
+        colours = _filled(colours, alpha)
+    return Picture(np.ascontiguousarray(colours), alpha, grey, exif, kind, frames)
+
+
+def _filled(pixels: Pixels, alpha: Pixels) -> Pixels:
+    """Give each fully transparent pixel the colour of the nearest visible one.
+
+    What is stored there is arbitrary, mostly black, and would bleed into the visible edge when filtered or resized.
+    """
+    hidden = alpha == 0
+    if hidden.all() or not hidden.any():
+        return pixels
+    _, labels = cv2.distanceTransformWithLabels(
+        hidden.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    source = np.zeros((labels.max() + 1, 3), pixels.dtype)  # label of a visible pixel -> its colour
+    source[labels[~hidden]] = pixels[~hidden]
+    filled: Pixels = pixels.copy()
+    filled[hidden] = source[labels[hidden]]
+    return filled
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except DECODER_ERRORS:  # a damaged EXIF block says nothing, and the picture is still good
+        return 1
+    return orientation if orientation in TURNS else 1
+
+
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    mirror, quarters = TURNS.get(orientation, (False, 0))
+    return np.rot90(np.fliplr(pixels) if mirror else pixels, quarters)
+
+
+def _exif(image: Image.Image) -> bytes | None:
+    """The EXIF block without orientation and thumbnail; None if there is none, or it is damaged."""
+    try:
+        kept = Image.Exif()
+        kept.load(image.getexif().tobytes())  # a copy, so a caller's image stays as it is
+        for tag in STORAGE_TAGS & kept.keys():
+            del kept[tag]
+        return kept.tobytes().removeprefix(EXIF_PREFIX) if len(kept) else None
+    except DECODER_ERRORS:
+        return None
+
+
+def _samples(image: Image.Image, profile: bytes | None) -> tuple[Pixels, Pixels | None]:
+    """The values of a loaded 8-bit image in sRGB: (H, W) if grey, else (H, W, 3); and alpha."""
+    if image.mode in ("I", "F"):
+        raise DecodeError(f"pixels of mode {image.mode} (32 bits) have no defined white; save it with 8 or 16 bits")
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("LA" if image.mode in GREY_MODES else "RGBA")
+        alpha = np.asarray(image.getchannel("A"))
+        image = image.convert("L" if image.mode == "LA" else "RGB")
+    elif image.mode == "1":
+        image = image.convert("L")
+    return np.asarray(colour.to_srgb(image, profile)), alpha
