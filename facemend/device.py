@@ -1,0 +1,101 @@
+"""Where networks run and in which precision; chosen once, when a pipeline is loaded."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from facemend.errors import NonFiniteError, OptionError
+from facemend.records import Floats
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+WORKING_MEMORY = 2 * 2**30  # bytes a network may use for one call; more is not faster
+
+
+@dataclass(frozen=True)
+class Device:
+    """A torch device and the precision networks run in on it."""
+
+    place: torch.device
+    dtype: torch.dtype
+
+    def put(self, net: nn.Module) -> nn.Module:
+        """The network, moved here and laid out for fast convolutions."""
+        memory: Any = {"memory_format": torch.channels_last}  # missing from the type stubs
+        return net.to(self.place, self.dtype, **memory)
+
+    def tensor(self, images: Floats) -> Tensor:
+        """(N, H, W, 3) float32 -> (N, 3, H, W) on this device, float32, channels last in memory."""
+        return torch.from_numpy(images).permute(0, 3, 1, 2).to(self.place)
+
+    def compute(self, name: str, net: nn.Module, x: Tensor, **arguments: Any) -> Tensor:
+        """Run a network on (N, 3, H, W) float32; once more in float32 if half precision overflowed.
+
+        Returns:
+            float32, on this device.
+
+        Raises:
+            NonFiniteError: the result has values that are not numbers, in float32 too.
+            torch.OutOfMemoryError: the device has too little memory; see `out_of_memory`.
+        """
+        with torch.inference_mode():
+            out: Tensor = net(x.to(self.dtype), **arguments).float()
+            if self.dtype != torch.float32 and not out.isfinite().all():
+                out = copy.deepcopy(net).float()(x, **arguments)
+            if not out.isfinite().all():
+                raise NonFiniteError(name)
+            return out
+
+    def fits(self, bytes_needed: float) -> bool:
+        """Whether a call that needs this much memory at its peak is a good idea."""
+        if self.place.type == "cuda":
+            free = torch.cuda.mem_get_info(self.place)[0]
+        else:
+            free = psutil.virtual_memory().available
+        return bytes_needed <= min(WORKING_MEMORY, free / 2)
+
+
+def choose(device: str, precision: str, half: str) -> Device:
+    """The device and precision for one network.
+
+    Args:
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" or "mps".
+        precision: "auto" (half on CUDA, else float32), "fp32", "bf16" or "fp16".
+        half: the lowest precision the network is safe in.
+
+    Raises:
+        OptionError: there is no such device, or it cannot compute in that precision.
+    """
+    place = _torch_device(device)
+    if precision not in ("auto", *PRECISIONS):
+        raise OptionError("precision", precision, ("auto", *PRECISIONS))
+    if precision == "auto":
+        precision = half if place.type == "cuda" else "fp32"
+        if precision == "bf16" and not torch.cuda.is_bf16_supported():
+            precision = "fp32"
+    elif precision == "fp16" and place.type == "cpu":
+        raise OptionError("precision", precision, "fp32 or bf16 on a CPU")
+    return Device(place, PRECISIONS[precision])
+
+
+def _torch_device(name: str) -> torch.device:
+    available = ["cpu"]
+    if torch.cuda.is_available():
+        available += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")
+    if name == "auto":
+        name = next((gpu for gpu in ("cuda", "mps") if gpu in available), "cpu")
+    if name not in available:
+        raise OptionError("device", name, ("auto", *available))
+    return torch.device(name)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the device's memory was too small."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    )

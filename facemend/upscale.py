@@ -1,0 +1,274 @@
+"""Enlarge a picture: with a network in tiles, with Lanczos interpolation, or with a function of the caller's."""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facemend.device import Device, out_of_memory
+from facemend.errors import FacemendError, MemoryLimitError, NotInstalledError
+from facemend.installed import folders
+from facemend.records import Floats, Pixels, converted, peak, to_dtype
+from facemend.weights import blend
+
+LARGEST_TILE = 320  # px of the input; larger ones fall out of a CPU's caches
+SMALLEST_TILE = 96
+TILE_STEP = 4  # px; tile sides are whole multiples, as the networks that fold pixels need
+OVERLAP = 28  # px of the input a tile sees beyond a seam; with 24, one of the networks differs by two levels
+RAMP = 4  # px of the input on each side of a seam over which two tiles are blended
+EDGE = 8  # px of the picture's mirror image around it, so that its edge does not look like an edge to the network
+LANCZOS = 3  # lobes of the filter between the network's scale and the scale asked for
+
+Progress = Callable[[int, int], None]  # done, total
+UpscalerFunction = Callable[[Pixels], Pixels]  # (H, W, 3) uint8 RGB -> (H * k, W * k, 3) uint8 RGB
+
+
+def lanczos(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    """Enlarge (H, W) or (H, W, 3), uint8 or uint16, to `size` = (height, width)."""
+    if pixels.shape[:2] == size:
+        return np.array(pixels)
+    enlarged: Pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LANCZOS4)
+    return enlarged
+
+
+class LanczosUpscaler:
+    """Enlarges without a network."""
+
+    name = "lanczos"
+
+    def __call__(
+        self, pixels: Pixels, size: tuple[int, int], *, denoise: float = 0.5, progress: Progress | None = None
+    ) -> Pixels:
+        """Enlarge (H, W, 3) to `size`; nothing to denoise, no progress to tell."""
+        return lanczos(pixels, size)
+
+
+class FunctionUpscaler:
+    """Enlarges with a function of the caller's, by the factor it happens to have.
+
+    Args:
+        function: (H, W, 3) uint8 RGB -> (H * k, W * k, 3) uint8 RGB.
+    """
+
+    def __init__(self, function: UpscalerFunction) -> None:
+        self.name = getattr(function, "__name__", type(function).__name__)
+        self._function = function
+
+    def __call__(
+        self, pixels: Pixels, size: tuple[int, int], *, denoise: float = 0.5, progress: Progress | None = None
+    ) -> Pixels:
+        """Enlarge (H, W, 3) to `size`.
+
+        Raises:
+            FacemendError: the function returned something else than a picture k times as large.
+        """
+        out = self._function(converted(pixels, np.uint8))
+        height, width = pixels.shape[:2]
+        factor = out.shape[0] // height if isinstance(out, np.ndarray) and out.ndim == 3 else 0
+        if factor < 1 or out.shape != (height * factor, width * factor, 3) or out.dtype != np.uint8:
+            got = f"{out.shape} {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+            raise FacemendError(
+                f"the upscaler {self.name} returned {got} for a picture of ({height}, {width}, 3): "
+                "return uint8 RGB of a whole multiple of that height and width"
+            )
+        return lanczos(converted(out, pixels.dtype), size)
+
+
+class NetUpscaler:
+    """Enlarges with a network, tile by tile: the network's memory does not grow with the picture.
+
+    Args:
+        name: the model's name.
+        net: (N, 3, H, W) RGB in [0, 1] -> (N, 3, H * scale, W * scale).
+        scale: the network's factor.
+        device: where it runs.
+        keeps_grain: the same network trained to keep noise, to be mixed in as `denoise` says; None if there is none.
+        grain_model: name of that companion where the model has one, for the message that it is not installed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        net: nn.Module,
+        scale: int,
+        device: Device,
+        *,
+        keeps_grain: nn.Module | None = None,
+        grain_model: str | None = None,
+    ) -> None:
+        self.name = name
+        self._net = device.put(net)
+        self._bytes_per_pixel = cast(int, net.bytes_per_pixel)
+        self._scale = scale
+        self._device = device
+        self._keeps_grain = device.put(keeps_grain) if keeps_grain else None
+        self._grain_model = grain_model
+
+    def __call__(
+        self, pixels: Pixels, size: tuple[int, int], *, denoise: float = 0.5, progress: Progress | None = None
+    ) -> Pixels:
+        """Enlarge a picture.
+
+        Args:
+            pixels: (H, W, 3) RGB, uint8 or uint16.
+            size: (height, width) of the result, any.
+            denoise: 1 cleans as much as the network can, 0 keeps grain; for networks with a companion.
+            progress: told the tiles done and their total.
+
+        Returns:
+            (*size, 3) of the dtype of `pixels`.
+
+        Raises:
+            MemoryLimitError: the smallest tile does not fit into the device's memory.
+        """
+        net = self._mixed(denoise)
+        tile = LARGEST_TILE
+        while tile > SMALLEST_TILE and not self._device.fits(self._bytes_per_pixel * tile**2):
+            tile = max(tile // 2, SMALLEST_TILE)
+        while True:
+            try:
+                return self._tiled(net, pixels, size, tile, progress)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                if tile == SMALLEST_TILE:
+                    raise MemoryLimitError(
+                        f"{self.name} does not fit into the memory of {self._device.place} even in tiles of "
+                        f"{tile} px: close other programs, or use --device cpu or --upscaler lanczos"
+                    ) from error
+            tile = max(tile // 2, SMALLEST_TILE)
+
+    def _mixed(self, denoise: float) -> nn.Module:
+        if self._grain_model is None or denoise == 1:
+            return self._net
+        if self._keeps_grain is None:
+            raise NotInstalledError(self._grain_model, folders())
+        return blend(self._net, self._keeps_grain, denoise)
+
+    def _tiled(
+        self, net: nn.Module, pixels: Pixels, size: tuple[int, int], tile: int, progress: Progress | None
+    ) -> Pixels:
+        """One row of tiles after the other; only a row's height of the result is ever held in float."""
+        rows = spans(pixels.shape[0], size[0], tile)
+        columns = spans(pixels.shape[1], size[1], tile)
+        canvas = np.empty((*size, 3), pixels.dtype)
+        waiting = np.zeros((0, size[1], 3), np.float32)  # rows that the next row of tiles adds to
+        for row_index, row in enumerate(rows):
+            band = np.zeros((row.stop - row.start, size[1], 3), np.float32)
+            for column_index, column in enumerate(columns):
+                enlarged = self._enlarge(net, pixels, row, column)
+                band[:, column.start : column.stop] += enlarged * row.weight[:, None, None] * column.weight[:, None]
+                if progress:
+                    progress(row_index * len(columns) + column_index + 1, len(rows) * len(columns))
+            band[: len(waiting)] += waiting
+            done = (rows[row_index + 1].start if row_index + 1 < len(rows) else size[0]) - row.start
+            canvas[row.start : row.start + done] = to_dtype(band[:done] * peak(pixels), pixels.dtype)
+            waiting = band[done:]
+        return canvas
+
+    def _enlarge(self, net: nn.Module, pixels: Pixels, row: "Span", column: "Span") -> Floats:
+        """One tile's part of the result: (h, w, 3) float32, white = 1."""
+        tile = _cut(pixels, row, column).astype(np.float32) / np.float32(peak(pixels))
+        out = self._device.compute(self.name, net, self._device.tensor(tile[None]))[0]  # (3, h * scale, w * scale)
+        for axis, span in ((1, row), (2, column)):
+            out = _resampled(out, axis, span, self._scale)
+        enlarged: Floats = out.clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+        return enlarged
+
+
+@dataclass(frozen=True)
+class Span:
+    """One tile along one axis.
+
+    Attributes:
+        first: px of the input where the tile begins; may lie outside the picture.
+        length: px of the input.
+        start, stop: px of the result it contributes to.
+        weight: (stop - start,) float32, its share of each; the shares of neighbours sum to 1.
+        ratio: px of the result per px of the input.
+    """
+
+    first: int
+    length: int
+    start: int
+    stop: int
+    weight: Floats
+    ratio: float
+
+
+def spans(length: int, out_length: int, tile: int) -> list[Span]:
+    """Cut an axis into equal, overlapping tiles.
+
+    Args:
+        length: px of the input.
+        out_length: px of the result.
+        tile: px of the input a tile has at most.
+    """
+    shared = 2 * OVERLAP  # px two neighbours both see
+    padded = TILE_STEP * math.ceil((length + 2 * EDGE) / TILE_STEP)
+    count = max(1, math.ceil((padded - shared) / (tile - shared)))
+    full = TILE_STEP * math.ceil((padded + shared * (count - 1)) / count / TILE_STEP)
+    firsts = [round(first) for first in np.linspace(-EDGE, padded - EDGE - full, count)]
+    ratio = out_length / length
+    ramp = RAMP * ratio
+    # Seams in px of the result: the middle between the end of one tile and the beginning of the next.
+    seams = [(before + full + after) / 2 * ratio for before, after in itertools.pairwise(firsts)]
+    tiles = []
+    for first, left, right in zip(firsts, [None, *seams], [*seams, None], strict=True):
+        start = 0 if left is None else round(left - ramp)
+        stop = out_length if right is None else round(right + ramp)
+        centres = np.arange(start, stop) + 0.5
+        rise = 1 if left is None else _ramp(centres, left, ramp)
+        fall = 0 if right is None else _ramp(centres, right, ramp)
+        weight = np.broadcast_to(rise - fall, centres.shape).astype(np.float32)
+        tiles.append(Span(first, full, start, stop, weight, ratio))
+    return tiles
+
+
+def _ramp(centres: Any, seam: float, ramp: float) -> Any:
+    """0 before the seam, 1 behind it, a straight line over 2 * ramp px around it."""
+    return np.clip((centres - seam) / (2 * ramp) + 0.5, 0, 1)
+
+
+def _cut(pixels: Pixels, row: Span, column: Span) -> Pixels:
+    """The tile's input, mirrored where it lies outside the picture."""
+    height, width = pixels.shape[:2]
+    top, bottom = max(row.first, 0), min(row.first + row.length, height)
+    left, right = max(column.first, 0), min(column.first + column.length, width)
+    return cv2.copyMakeBorder(
+        pixels[top:bottom, left:right],
+        top - row.first,
+        row.first + row.length - bottom,
+        left - column.first,
+        column.first + column.length - right,
+        cv2.BORDER_REFLECT_101,
+    )
+
+
+def _resampled(tile: Tensor, axis: int, span: Span, scale: int) -> Tensor:
+    """Bring one axis of a tile (3, h, w) from the network's scale to the result's px `start` to `stop`."""
+    if span.ratio == scale:
+        begin = span.start - span.first * scale
+        return tile.narrow(axis, begin, span.stop - span.start)
+    matrix = torch.from_numpy(_filter(span.first, span.length, span.start, span.stop, span.ratio, scale))
+    resampled: Tensor = torch.tensordot(tile, matrix.to(tile.device), dims=([axis], [1]))
+    return resampled.movedim(-1, axis)
+
+
+@functools.lru_cache(maxsize=64)
+def _filter(first: int, length: int, start: int, stop: int, ratio: float, scale: int) -> Floats:
+    """(stop - start, length * scale) Lanczos weights; when the result is smaller, the filter widens and averages."""
+    step = scale / ratio  # px of the network's output per px of the result
+    width = max(step, 1.0)
+    centres = (np.arange(start, stop) + 0.5) * step - first * scale
+    distance = (np.arange(length * scale) + 0.5 - centres[:, None]) / width
+    weights = np.sinc(distance) * np.sinc(distance / LANCZOS) * (np.abs(distance) < LANCZOS)
+    shares: Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return shares

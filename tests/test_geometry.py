@@ -1,0 +1,57 @@
+import cv2
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facemend.geometry import bounds, compose, inverse, magnification, scaling, shift, warp
+from tests.pictures import similarity, smooth
+
+maps = st.builds(
+    similarity, st.floats(0.1, 8), st.floats(-180, 180), st.floats(-500, 500), st.floats(-500, 500)
+)  # fmt: skip
+
+
+@given(maps)
+def test_inverse_undoes(matrix):
+    np.testing.assert_allclose(compose(inverse(matrix), matrix), [[1, 0, 0], [0, 1, 0]], atol=1e-9)
+
+
+@given(maps, maps)
+def test_magnifications_multiply(first, second):
+    product = magnification(first) * magnification(second)
+    np.testing.assert_allclose(magnification(compose(first, second)), product, rtol=1e-9)
+
+
+def test_scaling_keeps_the_corner_in_place():
+    corner = np.array([-0.5, -0.5, 1])
+    np.testing.assert_allclose(scaling(3, 0.4) @ corner, (-0.5, -0.5))
+
+
+def test_compose_does_the_last_map_first():
+    np.testing.assert_allclose(compose(scaling(2, 2), shift(1, 0)) @ (0, 0, 1), (2.5, 0.5))
+
+
+def test_bounds_lie_inside_the_canvas_even_for_a_far_away_picture():
+    rows, columns = bounds(shift(1000, -1000), (10, 10), (50, 60))
+    assert (rows.stop - rows.start) * (columns.stop - columns.start) == 0
+    assert 0 <= rows.start <= 50
+    assert 0 <= columns.start <= 60
+
+
+def test_warp_averages_what_it_shrinks():
+    """A one-pixel checkerboard becomes even grey, not a pattern of its own."""
+    board = np.indices((400, 400)).sum(axis=0) % 2 * np.uint8(200)
+    board = np.repeat(board[..., None], 3, axis=2).astype(np.uint8)
+    small = warp(
+        board, similarity(0.2, 7, 30, 0), (80, 80), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101
+    )
+    inner = small[10:-10, 25:-10].astype(int)
+    assert abs(inner - 100).max() <= 8
+
+
+def test_warp_of_a_region_equals_warp_of_the_whole():
+    picture = smooth(300, 400)
+    matrix = similarity(1.5, 20, -120, -150)
+    ours = warp(picture, matrix, (90, 110), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101)
+    whole = cv2.warpAffine(picture, matrix, (110, 90), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    assert abs(ours.astype(int) - whole).max() <= 1
