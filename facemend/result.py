@@ -1,0 +1,67 @@
+"""What became of one picture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from facemend.encode import SUFFIXES, encode, write
+from facemend.errors import OptionError
+from facemend.records import Face, Picture, Pixels, converted
+
+FORMAT_OF_SUFFIX = {suffix: name for name, suffix in SUFFIXES.items()} | {".jpeg": "jpeg", ".tif": "tiff"}
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One restored and enlarged picture.
+
+    Attributes:
+        picture: the output, with what it keeps of the input's file (EXIF, grey, alpha, format).
+        before: the input as it was decoded.
+        faces: every face found, from left to right, with what became of it.
+        restorer: the restorer's name, or "none".
+        upscaler: the upscaler's name.
+        seconds: wall-clock seconds by stage, "total" among them.
+    """
+
+    picture: Picture
+    before: Picture
+    faces: tuple[Face, ...]
+    restorer: str
+    upscaler: str
+    seconds: Mapping[str, float]
+
+    @property
+    def pixels(self) -> Pixels:
+        """(H, W, 3) RGB, uint8, or uint16 where the input had 16 bits."""
+        return self.picture.pixels
+
+    @property
+    def image(self) -> Image.Image:
+        """The output as an 8-bit Pillow image of mode RGB, RGBA, L or LA."""
+        colours = Image.fromarray(converted(self.picture.pixels, np.uint8))
+        if self.picture.grey:
+            colours = colours.convert("L")
+        if self.picture.alpha is not None:
+            colours.putalpha(Image.fromarray(converted(self.picture.alpha, np.uint8)))
+        return colours
+
+    def save(self, path: str | Path, *, quality: int = 95) -> Path:
+        """Write the output; the file appears whole or not at all, and replaces one that was there.
+
+        Args:
+            path: its suffix says the format: .png, .jpg, .webp or .tiff.
+            quality: 1 to 100, for JPEG and WebP.
+
+        Raises:
+            OptionError: the suffix is unknown, or its format cannot hold the picture (JPEG has no transparency).
+            OSError: the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() not in FORMAT_OF_SUFFIX:
+            raise OptionError("the output's suffix", path.suffix, tuple(FORMAT_OF_SUFFIX))
+        write(path, encode(self.picture, FORMAT_OF_SUFFIX[path.suffix.lower()], quality))
+        return path

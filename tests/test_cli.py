@@ -1,0 +1,245 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facemend.cli import main
+from facemend.models import MODELS
+from facemend.pipeline import Pipeline
+from facemend.restore import FunctionRestorer
+from facemend.upscale import LanczosUpscaler
+from tests.pictures import detector, face_at, identity, similarity, smooth
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs the command line; gives exit code, stdout and stderr."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return exit_.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """`restore` works with a drawn face and a restorer that changes nothing."""
+    machine = Pipeline(
+        detector=detector(face_at(similarity(3, 0, -80, -60))),
+        restorer=FunctionRestorer(identity),
+        upscaler=LanczosUpscaler(),
+    )
+    monkeypatch.setattr(Pipeline, "load", classmethod(lambda cls, **options: machine))
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "old.jpg"
+    Image.fromarray(smooth(200, 220)).save(path)
+    return path
+
+
+def size(path):
+    with Image.open(path) as image:
+        image.load()
+        return image.size
+
+
+def test_default_output_lies_beside_the_input(run, drawn, photo):
+    code, out, err = run("restore", photo)
+    assert code == 0
+    assert size(photo.with_name("old_restored.jpg")) == (440, 400)
+    assert "old_restored.jpg  440 x 400  1 of 1 faces restored" in out
+    assert "faces: identity, picture: lanczos" in err
+
+
+def test_output_file_and_format_by_suffix(run, drawn, photo):
+    assert run("restore", photo, "-o", photo.parent / "new.png", "--scale", 1.5)[0] == 0
+    assert size(photo.parent / "new.png") == (330, 300)
+
+
+def test_several_pictures_go_to_a_folder_and_failures_do_not_stop_them(run, drawn, photo, tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    code, _, err = run("restore", tmp_path / "text.jpg", photo, "-o", tmp_path / "out")
+    assert code == 2
+    assert [line for line in err.splitlines() if "text.jpg" in line and "Traceback" not in line]
+    assert len([line for line in err.splitlines() if "text.jpg" in line]) == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["old.jpg"]
+
+
+def test_folders_keep_their_structure(run, drawn, photo, tmp_path):
+    (tmp_path / "scans" / "deep").mkdir(parents=True)
+    photo.rename(tmp_path / "scans" / "deep" / "a.jpg")
+    Image.fromarray(smooth(20, 30)).save(tmp_path / "scans" / "b.PNG")
+    (tmp_path / "scans" / "notes.txt").write_text("not looked at")
+    assert run("restore", tmp_path / "scans", "-o", tmp_path / "out")[0] == 0
+    assert {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")} == {
+        "deep/a.jpg",
+        "b.png",
+    }
+
+
+def test_results_in_a_folder_are_not_restored_again(run, drawn, photo):
+    assert run("restore", photo.parent)[0] == 0
+    code, _, _ = run("restore", photo.parent)
+    assert code == 2, "the result is there already"
+    assert sorted(path.name for path in photo.parent.iterdir()) == ["old.jpg", "old_restored.jpg"]
+    assert run("restore", photo.parent, "--force")[0] == 0
+
+
+def test_an_empty_folder_is_a_mistake(run, drawn, tmp_path):
+    code, _, err = run("restore", tmp_path)
+    assert code == 2
+    assert "holds no pictures" in err
+
+
+def test_never_overwrites_the_input(run, drawn, photo):
+    before = photo.read_bytes()
+    for arguments in (["-o", photo, "--force"], ["-o", photo.parent, "--force"]):
+        code, _, err = run("restore", photo, *arguments)
+        assert code == 2
+        assert "another file than the input" in err
+    assert photo.read_bytes() == before
+
+
+def test_overwriting_needs_force(run, drawn, photo, tmp_path):
+    target = tmp_path / "new.png"
+    target.write_text("precious")
+    code, _, err = run("restore", photo, "-o", target)
+    assert code == 2
+    assert "--force" in err
+    assert target.read_text() == "precious"
+    assert run("restore", photo, "-o", target, "--force")[0] == 0
+    assert size(target) == (440, 400)
+
+
+def test_compare_and_boxes(run, drawn, photo):
+    assert run("restore", photo, "--compare", "--boxes")[0] == 0
+    assert size(photo.with_name("old_restored_compare.jpg")) == (884, 400)
+    assert size(photo.with_name("old_restored_boxes.jpg")) == (220, 200)
+
+
+def test_json_is_one_line_a_picture_and_nothing_else(run, drawn, photo, tmp_path):
+    Image.fromarray(smooth(90, 80)).save(tmp_path / "b.png")
+    code, out, _ = run("restore", photo, tmp_path / "b.png", "--json", "-o", tmp_path / "out")
+    records = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [record["size"] for record in records] == [[440, 400], [160, 180]]
+    assert set(records[0]) == {"input", "output", "size", "restorer", "upscaler", "faces", "seconds"}
+    face = records[0]["faces"][0]
+    assert face["restored"] is True
+    assert face["net"] == "identity"
+    assert set(face["landmarks"]) == {"left_eye", "right_eye", "nose", "left_mouth", "right_mouth"}
+    assert records[0]["seconds"]["total"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scale", "9"], "scale is 9.0, but must be a number from 1 to 8"),
+        (["--scale", "nan"], "scale is nan"),
+        (["--fidelity", "-1"], "fidelity"),
+        (["--faces", "0,x"], "0,2"),
+        (["--faces", "7"], "1 faces were found"),
+        (["--model", "gfpgan"], "invalid choice"),
+        (["--weights", "nonsense"], "NAME=PATH"),
+        (["--quality", "0"], "quality"),
+        (["--max-input-mp", "0.01"], "--max-input-mp"),
+        (["--max-output-mp", "0.01"], "--max-output-mp"),
+        (["-o", "new.xyz"], ".xyz"),
+    ],
+)
+def test_mistakes_exit_with_2_and_leave_nothing(run, drawn, photo, arguments, message, monkeypatch):
+    monkeypatch.chdir(photo.parent)
+    code, out, err = run("restore", photo, *arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert [path.name for path in photo.parent.iterdir()] == ["old.jpg"]
+
+
+def test_failures_exit_with_1(run, photo):
+    code, _, err = run("restore", photo, "--model", "gfpgan-v1.4")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "facemend download gfpgan-v1.4" in err
+
+
+def test_an_output_that_cannot_be_written_exits_with_1(run, drawn, photo, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = run("restore", photo, "-o", tmp_path / "file" / "new.png")
+    assert code == 1
+    assert len(err.splitlines()) == 2  # which networks, and what went wrong
+
+
+def test_several_pictures_in_one_file_are_said(run, drawn, tmp_path):
+    frames = [Image.fromarray(smooth(20, 20, seed=seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    code, _, err = run("restore", tmp_path / "moving.gif")
+    assert code == 0
+    assert "holds 3 pictures; the first is restored" in err
+    assert size(tmp_path / "moving_restored.png") == (40, 40)
+
+
+def test_models_lists_every_model_with_its_terms(run):
+    code, out, _ = run("models")
+    lines = {line.split()[0]: line for line in out.splitlines() if line}
+    assert code == 0
+    for model in MODELS.values():
+        assert model.licence in lines[model.name]
+        assert f" {model.commercial} " in lines[model.name]
+    assert " no  " in lines["codeformer"]
+
+
+def test_download_needs_a_name_and_knows_the_names(run):
+    assert run("download")[0] == 2
+    code, _, err = run("download", "gfpgan")
+    assert code == 2
+    assert "gfpgan-v1.4" in err
+
+
+def test_verify_with_nothing_installed(run):
+    assert run("verify") == (0, "0 installed files hashed\n", "")
+
+
+def test_verify_finds_a_wrong_file(run, tmp_path):
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / MODELS["parsenet"].file).write_bytes(b"wrong")
+    code, _, err = run("verify")
+    assert code == 1
+    assert MODELS["parsenet"].sha256 in err
+
+
+def test_help_teaches(run):
+    code, out, _ = run("restore", "--help")
+    assert code == 0
+    for option in ("--faces", "--fidelity", "--compare", "--weights", "examples:"):
+        assert option in out
+
+
+def test_the_real_program_without_weights_enlarges_and_says_what_is_missing(photo):
+    process = subprocess.run(
+        [sys.executable, "-m", "facemend", "restore", str(photo)], capture_output=True, text=True, timeout=120
+    )
+    assert process.returncode == 0, process.stderr
+    assert size(photo.with_name("old_restored.jpg")) == (440, 400)
+    assert "facemend download" in process.stderr
+
+
+def test_debug_shows_the_traceback(photo):
+    with pytest.raises(Exception, match="gfpgan-v1.4"):
+        main(["restore", str(photo), "--model", "gfpgan-v1.4", "--debug"])
+
+
+def test_pixels_survive(run, drawn, tmp_path):
+    Image.fromarray(smooth(40, 50)).save(tmp_path / "a.png")
+    assert run("restore", tmp_path / "a.png", "--scale", 1, "--faces", "none", "-o", tmp_path / "b.png")[0] == 0
+    with Image.open(tmp_path / "b.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), smooth(40, 50))

@@ -1,0 +1,272 @@
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from facemend.encode import encode
+from facemend.errors import FacemendError, InputError, NotInstalledError, OptionError, TooLargeError
+from facemend.pipeline import Pipeline
+from facemend.records import Picture, Settings
+from facemend.restore import FunctionRestorer
+from facemend.upscale import LanczosUpscaler, NetUpscaler, lanczos
+from tests.pictures import CPU, Repeat, detector, face_at, identity, similarity, smooth
+
+FACE = similarity(1.5, 8, -90, -120)  # a face of about 170 px in the middle of a 400 px picture
+
+
+def pipeline(restorer=identity, upscaler=None, faces=(FACE,)):
+    return Pipeline(
+        detector=detector(*map(face_at, faces)),
+        restorer=FunctionRestorer(restorer) if restorer else None,
+        upscaler=upscaler or LanczosUpscaler(),
+    )
+
+
+def grey_face(crops, fidelity):
+    return [np.full_like(crop, 128) for crop in crops]
+
+
+@pytest.mark.parametrize("scale", [1, 1.5, 2, 3, 4, 8])
+@pytest.mark.parametrize("shape", [(64, 64), (101, 67), (1, 1), (33, 250)])
+@pytest.mark.parametrize("upscaler", [LanczosUpscaler(), NetUpscaler("repeat", Repeat(), 4, CPU)], ids=lambda u: u.name)
+def test_output_size_is_exact(scale, shape, upscaler):
+    result = pipeline(upscaler=upscaler, faces=()).run(smooth(*shape), Settings(scale=scale))
+    assert result.pixels.shape == (round(shape[0] * scale), round(shape[1] * scale), 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_a_restorer_that_changes_nothing_gives_the_plain_enlargement(scale, dtype):
+    picture = smooth(400, 420, dtype, cell=60)
+    result = pipeline().run(picture, Settings(scale=scale))
+    plain = lanczos(picture, (400 * scale, 420 * scale))
+    assert result.faces[0].restored
+    assert result.pixels.dtype == dtype
+    assert abs(result.pixels.astype(int) - plain).max() <= 0.01 * np.iinfo(dtype).max
+    np.testing.assert_array_equal(result.pixels[:20], plain[:20])
+    np.testing.assert_array_equal(result.pixels[-20:], plain[-20:])
+
+
+def test_strength_zero_is_the_plain_enlargement_to_the_bit():
+    picture = smooth(400, 420)
+    result = pipeline(grey_face).run(picture, Settings(strength=0))
+    np.testing.assert_array_equal(result.pixels, lanczos(picture, (800, 840)))
+
+
+def test_same_input_same_bytes_in_several_threads():
+    picture, shared = smooth(300, 320), pipeline(upscaler=NetUpscaler("repeat", Repeat(), 4, CPU))
+    settings = [Settings(scale=scale, strength=strength) for scale in (1, 2.5) for strength in (0.3, 1)]
+    alone = [shared.run(picture, setting).pixels for setting in settings]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda setting: shared.run(picture, setting).pixels, settings * 2))
+    for first, second in zip(alone * 2, together, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def colourful(crops, fidelity):
+    return [np.full_like(crop, (250, 120, 10)) for crop in crops]
+
+
+def test_grey_stays_grey():
+    grey = smooth(400, 420)[..., 0]
+    result = pipeline(colourful).run(encode(Picture(np.dstack([grey] * 3), grey=True, format="png"), "png"))
+    assert result.picture.grey
+    assert result.image.mode == "L"
+    assert (result.pixels == result.pixels[..., :1]).all()
+
+
+def test_a_colour_file_without_colour_gets_grey_faces():
+    rng = np.random.default_rng(0)
+    grey = np.dstack([smooth(400, 420)[..., 0]] * 3)
+    noisy = np.clip(grey + rng.normal(0, 1, grey.shape), 0, 255).astype(np.uint8)
+    result = pipeline(colourful).run(noisy)
+    inside = result.pixels[350:450, 370:470].astype(int)
+    assert abs(inside - inside.mean(axis=2, keepdims=True)).max() <= 3
+    assert abs(inside.mean() - noisy[175:225, 185:235].mean()) < 40
+
+
+def test_colour_faces_keep_their_colour():
+    result = pipeline(colourful).run(smooth(400, 420))
+    assert result.pixels[400, 420].tolist() == [250, 120, 10]
+
+
+@pytest.mark.parametrize("level", [0, 3, 200, 255])
+def test_dark_16_bit_pictures_stay_dark_and_16_bit(level):
+    """The type says the range, never the content."""
+    picture = np.full((400, 420, 3), level, np.uint16)
+    picture[::2] += 1
+    result = pipeline().run(picture, Settings(scale=1))
+    assert result.pixels.dtype == np.uint16
+    assert abs(result.pixels.astype(int) - picture).max() <= 1
+
+
+def test_alpha_is_resized_with_the_picture_and_leaves_no_dark_fringe():
+    pixels = np.zeros((400, 420, 4), np.uint8)
+    pixels[100:300, 100:320] = (200, 180, 160, 255)  # a light square on transparent black
+    result = pipeline().run(pixels, Settings(scale=2))
+    assert result.picture.alpha.shape == (800, 840)
+    assert result.image.mode == "RGBA"
+    assert (result.picture.alpha[220:580, 220:620] == 255).all()
+    assert (result.picture.alpha[:180] == 0).all()
+    seen = result.picture.alpha > 0
+    assert (abs(result.pixels[seen].astype(int) - (200, 180, 160)) <= 2).all()
+
+
+def test_a_failing_restorer_fails_the_request():
+    def failing(crops, fidelity):
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        pipeline(failing).run(smooth(400, 420))
+
+
+def test_no_faces_is_a_result():
+    result = pipeline(faces=()).run(smooth(40, 50))
+    assert result.faces == ()
+    np.testing.assert_array_equal(result.pixels, lanczos(smooth(40, 50), (80, 100)))
+
+
+THREE = [similarity(4, 0, 256 - 4 * x, 256 - 4 * y) for x, y in ((70, 200), (210, 190), (350, 120))]
+THREE[2] = similarity(3, 0, 256 - 3 * 350, 256 - 3 * 120)
+
+
+@pytest.mark.parametrize(
+    ("choice", "restored"),
+    [("all", [0, 1, 2]), ("center", [1]), ("largest", [2]), ("none", []), ((0, 2), [0, 2]), ([1], [1])],
+)
+def test_which_faces(choice, restored):
+    result = pipeline(grey_face, faces=THREE).run(smooth(400, 420), Settings(faces=choice, scale=1))
+    assert [index for index, face in enumerate(result.faces) if face.restored] == restored
+    changed = [bool((result.pixels[y, x] == 128).all()) for x, y in ((70, 200), (210, 190), (350, 120))]
+    assert changed == [index in restored for index in range(3)]
+    for face in result.faces:
+        assert face.net == ("grey_face" if face.restored else "")
+        assert face.reason == ("" if face.restored else "not chosen")
+
+
+@pytest.mark.parametrize(("choice", "faces", "message"), [((0, 3), THREE, "3 faces were found"), ((0,), (), "0 faces")])
+def test_an_index_beyond_the_faces_says_how_many_there_are(choice, faces, message):
+    with pytest.raises(OptionError, match=message):
+        pipeline(faces=faces).run(smooth(400, 420), Settings(faces=choice))
+
+
+def test_landmarks_that_fit_no_face_are_reported():
+    face = face_at(FACE)
+    flat = replace(face, landmarks=type(face.landmarks)(*[(9.0, 9.0)] * 5))
+    machine = Pipeline(detector=detector(flat), restorer=FunctionRestorer(identity), upscaler=LanczosUpscaler())
+    assert machine.run(smooth(40, 50)).faces[0].reason == "its landmarks fit no face"
+
+
+def test_without_a_restorer_faces_are_found_and_left_alone():
+    result = pipeline(restorer=None).run(smooth(400, 420))
+    assert [face.reason for face in result.faces] == ["no restorer"]
+    assert result.restorer == "none"
+
+
+def test_aligned_512_goes_through_to_the_bit():
+    picture = smooth(512, 512)
+    result = pipeline(faces=()).run(picture, Settings(aligned=True, scale=1))
+    np.testing.assert_array_equal(result.pixels, picture)
+    assert result.faces[0].restored
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3.5])
+def test_aligned_fills_the_whole_output(scale):
+    result = pipeline(grey_face).run(smooth(300, 303), Settings(aligned=True, scale=scale))
+    assert result.pixels.shape == (round(300 * scale), round(303 * scale), 3)
+    assert (result.pixels == 128).all()
+
+
+def test_aligned_refuses_what_is_no_square():
+    with pytest.raises(InputError, match="420 x 300.*leave out --aligned"):
+        pipeline().run(smooth(300, 420), Settings(aligned=True))
+
+
+def test_large_faces_go_through_the_upscaler():
+    sizes = []
+
+    def double(pixels):
+        sizes.append(pixels.shape[:2])
+        return cv2.resize(pixels, None, fx=2, fy=2)
+
+    from facemend.upscale import FunctionUpscaler
+
+    machine = pipeline(upscaler=FunctionUpscaler(double), faces=[similarity(0.9, 0, 100, 90)])
+    machine.run(smooth(400, 420), Settings(scale=2))
+    assert sizes == [(400, 420), (512, 512)]
+    sizes.clear()
+    machine.run(smooth(400, 420), Settings(scale=1))
+    assert sizes == [(400, 420)]
+
+
+def test_limits_are_checked_before_the_work():
+    with pytest.raises(TooLargeError, match="--max-input-mp"):
+        pipeline().run(smooth(400, 420), Settings(max_input_mp=0.1))
+    with pytest.raises(TooLargeError, match="3200 x 2400.*--max-output-mp"):
+        pipeline().run(smooth(600, 800), Settings(scale=4, max_output_mp=5))
+
+
+def test_progress_and_seconds_name_the_stages():
+    seen = set()
+    result = pipeline(upscaler=NetUpscaler("repeat", Repeat(), 4, CPU)).run(
+        smooth(400, 420), progress=lambda stage, done, total: seen.add((stage, done == total))
+    )
+    assert {("restore", True), ("upscale", True)} <= seen
+    assert set(result.seconds) == {"decode", "detect", "align", "restore", "upscale", "paste", "total"}
+    assert result.seconds["total"] >= sum(value for stage, value in result.seconds.items() if stage != "total")
+
+
+def test_load_with_nothing_installed():
+    machine = Pipeline.load()
+    assert machine.restorer is None
+    assert machine.upscaler.name == "lanczos"
+    assert machine.run(smooth(20, 30)).pixels.shape == (40, 60, 3)
+    with pytest.raises(NotInstalledError, match="facemend download retinaface"):
+        Pipeline.load(restorer=identity).run(smooth(20, 30))
+    assert Pipeline.load(restorer=identity).run(smooth(20, 20), Settings(aligned=True)).faces[0].restored
+
+
+@pytest.mark.parametrize("stage", ["restorer", "upscaler", "detector", "parser"])
+def test_load_names_the_choices(stage):
+    with pytest.raises(OptionError, match=f"the {stage} is 'gfpgan'.*one of"):
+        Pipeline.load(**{stage: "gfpgan"})
+
+
+def test_load_refuses_weights_of_models_that_are_not_used(tmp_path):
+    with pytest.raises(OptionError, match="codeformer"):
+        Pipeline.load(restorer="none", upscaler="lanczos", weights={"codeformer": tmp_path / "x.pth"})
+
+
+def test_load_says_which_file_is_missing():
+    with pytest.raises(NotInstalledError, match="facemend download gfpgan-v1.4"):
+        Pipeline.load(restorer="gfpgan-v1.4")
+
+
+def test_load_refuses_a_broken_file(tmp_path):
+    (tmp_path / "broken.pth").write_bytes(b"not weights")
+    with pytest.raises(FacemendError, match="broken.pth"):
+        Pipeline.load(upscaler="realesrgan-x2plus", weights={"realesrgan-x2plus": tmp_path / "broken.pth"})
+
+
+@pytest.mark.weights
+def test_a_real_photo_with_real_networks(shared):
+    weights = shared / "weights"
+    machine = Pipeline.load(
+        restorer=identity,
+        upscaler="realesr-general-x4v3",
+        detector="retinaface-mobile0.25",
+        device="cpu",
+        weights={
+            "retinaface-mobile0.25": weights / "detection_mobilenet0.25_Final.pth",
+            "realesr-general-x4v3": weights / "realesr-general-x4v3.fp16-rounded.pth",
+            "realesr-general-wdn-x4v3": weights / "realesr-general-wdn-x4v3.fp16-rounded.pth",
+        },
+    )
+    photo = shared / "data" / "group_photos" / "Blake_Lively.jpg"
+    result = machine.run(photo, Settings(scale=1.5))
+    assert result.pixels.shape == (696, 1050, 3)
+    assert [face.restored for face in result.faces] == [True, True]
+    plain = lanczos(machine.run(photo, Settings(scale=1, faces="none", denoise=0)).before.pixels, (696, 1050))
+    assert abs(result.pixels.astype(int) - plain).mean() < 12, "the same picture, only cleaner"
