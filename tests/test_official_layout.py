@@ -1,0 +1,33 @@
+"""Checkpoints as their authors publish them - wrapper key, prefix, names - run in the whole pipeline."""
+
+import numpy as np
+import pytest
+import torch
+
+from facemend.pipeline import Pipeline
+from facemend.records import Settings
+from tests.nets import reference
+from tests.pictures import smooth
+
+LAYOUTS = {
+    "gfpgan-v1.4": ("gfpgan_1.4", lambda state: {"params_ema": state}),
+    "restoreformer": ("restoreformer", lambda state: {"params": state}),
+    "codeformer": ("codeformer", lambda state: {"params_ema": {f"module.{key}": state[key] for key in state}}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", LAYOUTS)
+def test_official_layout(model, tmp_path):
+    record, wrapped = LAYOUTS[model]
+    net = reference.load(record)
+    path = tmp_path / "own.pth"
+    torch.save(wrapped(net.state_dict()), path)
+    pipeline = Pipeline.load(restorer=model, upscaler="lanczos", device="cpu", weights={model: path})
+    picture = smooth(512, 512)
+    result = pipeline.run(picture, Settings(aligned=True, scale=1, fidelity=0.5))
+    with torch.inference_mode():
+        x = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+        expected = ((net(x)[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()
+    assert result.faces[0].net == model
+    assert np.mean(result.pixels != expected) < 0.01, "up to rounding, exactly what the network computes"

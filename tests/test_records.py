@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facemend.errors import OptionError
+from facemend.records import Settings, converted, to_dtype
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scale", 0.5),
+        ("scale", 8.01),
+        ("scale", float("nan")),
+        ("scale", "2"),
+        ("scale", True),
+        ("fidelity", 1.1),
+        ("strength", -0.1),
+        ("sensitivity", 2),
+        ("denoise", None),
+        ("min_face", 0),
+        ("max_input_mp", float("inf")),
+        ("seed", -1),
+        ("seed", 1.5),
+        ("faces", "both"),
+        ("faces", ()),
+        ("faces", (-1,)),
+        ("faces", ("0",)),
+    ],
+)
+def test_bad_settings_name_the_option(name, value):
+    with pytest.raises(OptionError) as caught:
+        Settings(**{name: value})
+    assert caught.value.name == name
+    assert "\n" not in str(caught.value)
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([1, 1.5, 2, 3, 4, 8]))
+def test_output_size(height, width, scale):
+    assert Settings(scale=scale).output_size(height, width) == (round(height * scale), round(width * scale))
+
+
+def test_a_list_of_faces_is_kept_as_it_cannot_change():
+    indices = [2, 0]
+    settings = Settings(faces=indices)
+    indices.append(9)
+    assert settings.faces == (2, 0)
+    assert hash(settings) == hash(Settings(faces=(2, 0)))
+
+
+@given(st.integers(0, 255))
+def test_depths_convert_without_loss(level):
+    pixels = np.full((1, 1, 3), level, np.uint8)
+    deep = converted(pixels, np.uint16)
+    assert deep[0, 0, 0] == level * 257
+    np.testing.assert_array_equal(converted(deep, np.uint8), pixels)
+
+
+def test_rounding_and_clamping():
+    assert to_dtype(np.array([-3.0, 0.4, 0.6, 254.5001, 300]), np.uint8).tolist() == [0, 0, 1, 255, 255]
