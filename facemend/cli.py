@@ -260,13 +260,14 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _restore_one(pipeline: "Pipeline", job: Job, settings: Settings, options: argparse.Namespace, bar: bool) -> None:
     from facemend.draw import before_after, numbered
-    from facemend.encode import SUFFIXES, encode, output_format, write
+    from facemend.encode import SUFFIXES, encode, output_format, suffix_format, write
     from facemend.images import decode
 
     picture = decode(job.source, max_pixels=int(settings.max_input_mp * 1e6))
-    target = job.target
-    if not job.named:
-        target = target.with_name(target.name + SUFFIXES[output_format(picture, options.format)])
+    # Every mistake about the output is found before the work, not after it.
+    size = settings.output_size(*picture.pixels.shape[:2])
+    kind = output_format(picture, suffix_format(job.target) if job.named else options.format, size)
+    target = job.target if job.named else job.target.with_name(job.target.name + SUFFIXES[kind])
     compare = target.with_name(f"{target.stem}_compare.jpg") if options.compare else None
     boxes = target.with_name(f"{target.stem}_boxes.jpg") if options.boxes else None
     for path in filter(None, (target, compare, boxes)):

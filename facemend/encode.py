@@ -14,38 +14,54 @@ from facemend.errors import OptionError
 from facemend.records import EXIF_PREFIX, Picture, Pixels
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}  # what encode can write
+FORMATS = {suffix: name for name, suffix in SUFFIXES.items()} | {".jpeg": "jpeg", ".tif": "tiff"}
 AUTO = {"jpeg": "jpeg", "webp": "webp", "tiff": "tiff", "heif": "jpeg", "avif": "jpeg"}  # input -> output, else png
 LONGEST_SIDE = {"jpeg": 65500, "webp": 16383}  # px, limits of libjpeg and libwebp
 LONGEST_EXIF = 65533  # bytes in a JPEG segment, prefix included
 
 
-def output_format(picture: Picture, requested: str = "auto") -> str:
+def output_format(picture: Picture, requested: str = "auto", size: tuple[int, int] | None = None) -> str:
     """The format to write: as asked, or that of the input where it can hold the result.
 
     Args:
-        picture: the result, with the input's `format`.
+        picture: the result, or the input it will be made of.
         requested: "auto", or a key of `SUFFIXES`; "jpg" is "jpeg".
+        size: (height, width) of the result in px, where `picture` has another.
 
     Raises:
-        OptionError: a format this package does not write.
+        OptionError: a format this package does not write, or one that cannot hold the result.
     """
+    size = size or (picture.pixels.shape[0], picture.pixels.shape[1])
     if requested == "auto":
         kind = AUTO.get(picture.format, "png")
-        return "png" if _alternatives(picture, kind) else kind
+        return "png" if _alternatives(picture, size, kind) else kind
     kind = "jpeg" if requested == "jpg" else requested
     if kind not in SUFFIXES:
         raise OptionError("format", requested, ("auto", *SUFFIXES))
+    if alternatives := _alternatives(picture, size, kind):
+        raise OptionError("format", kind, alternatives)
     return kind
 
 
-def _alternatives(picture: Picture, kind: str) -> str:
-    """The formats that hold a picture which this one cannot; "" if it can."""
+def suffix_format(path: Path) -> str:
+    """The format a file name asks for.
+
+    Raises:
+        OptionError: its suffix is that of no format this package writes.
+    """
+    if path.suffix.lower() not in FORMATS:
+        raise OptionError("the output's suffix", path.suffix, tuple(FORMATS))
+    return FORMATS[path.suffix.lower()]
+
+
+def _alternatives(picture: Picture, size: tuple[int, int], kind: str) -> str:
+    """The formats that hold a result which this one cannot; "" if it can."""
     if picture.pixels.dtype == np.uint16 and kind not in ("png", "tiff"):
         return "png or tiff for a picture with 16 bits per channel"
     if picture.alpha is not None and kind == "jpeg":
         return "png, webp or tiff for a picture with transparency"
     longest = LONGEST_SIDE.get(kind)
-    if longest and max(picture.pixels.shape[:2]) > longest:
+    if longest and max(size) > longest:
         return f"png or tiff for a picture with a side over {longest} pixels"
     return ""
 
@@ -64,8 +80,6 @@ def encode(picture: Picture, format: str, quality: int = 95) -> bytes:  # noqa: 
         OptionError: an unknown format, one that cannot hold this picture, or a bad quality.
     """
     kind = output_format(picture, format)
-    if alternatives := _alternatives(picture, kind):
-        raise OptionError("format", kind, alternatives)
     if not 1 <= quality <= 100:
         raise OptionError("quality", quality, "a whole number from 1 to 100")
     samples = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)[..., None] if picture.grey else picture.pixels

@@ -7,11 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facemend.encode import SUFFIXES, encode, write
-from facemend.errors import OptionError
+from facemend.encode import encode, suffix_format, write
 from facemend.records import Face, Picture, Pixels, converted
-
-FORMAT_OF_SUFFIX = {suffix: name for name, suffix in SUFFIXES.items()} | {".jpeg": "jpeg", ".tif": "tiff"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +58,5 @@ class Result:
             OSError: the file cannot be written.
         """
         path = Path(path)
-        if path.suffix.lower() not in FORMAT_OF_SUFFIX:
-            raise OptionError("the output's suffix", path.suffix, tuple(FORMAT_OF_SUFFIX))
-        write(path, encode(self.picture, FORMAT_OF_SUFFIX[path.suffix.lower()], quality))
+        write(path, encode(self.picture, suffix_format(path), quality))
         return path

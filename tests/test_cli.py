@@ -165,6 +165,18 @@ def test_mistakes_exit_with_2_and_leave_nothing(run, drawn, photo, arguments, me
     assert [path.name for path in photo.parent.iterdir()] == ["old.jpg"]
 
 
+def test_a_format_that_cannot_hold_the_result_is_found_before_the_work(run, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pipeline, "run", lambda *_: pytest.fail("the work was begun"))
+    Image.fromarray(smooth(40, 50)).convert("RGBA").save(tmp_path / "clear.png")
+    code, _, err = run("restore", tmp_path / "clear.png", "-o", tmp_path / "new.jpg")
+    assert code == 2
+    assert "png, webp or tiff" in err
+    Image.fromarray(smooth(4, 9000)).save(tmp_path / "wide.webp")
+    code, _, err = run("restore", tmp_path / "wide.webp", "--format", "webp")
+    assert code == 2
+    assert "a side over 16383" in err
+
+
 def test_failures_exit_with_1(run, photo):
     code, _, err = run("restore", photo, "--model", "gfpgan-v1.4")
     assert code == 1
