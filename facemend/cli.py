@@ -354,12 +354,12 @@ def _models(options: argparse.Namespace) -> int:
     for model in MODELS.values():
         rows.append(
             (
-                model.name,
+                model.called,
                 model.task,
                 f"x{model.scale}" if model.task in ("upscaler", "companion") else "",
                 f"{model.size / 1e6:.1f} MB",
                 model.commercial,
-                "yes" if find(model.name) else "no",
+                "bundled" if model.bundled else "yes" if find(model.name) else "no",
                 model.licence,
             )
         )
@@ -374,11 +374,12 @@ def _models(options: argparse.Namespace) -> int:
 
 
 def _download(options: argparse.Namespace) -> int:
+    remote = [model for model in MODELS.values() if not model.bundled]
     models = [lookup(name) for name in options.names]
     if options.all:
-        models += MODELS.values()
+        models += remote
     if options.commercial:
-        models += [model for model in MODELS.values() if model.commercial == "yes"]
+        models += [model for model in remote if model.commercial == "yes"]
     if not models:
         raise OptionError("the list of models", "", "one or more names, --all or --commercial")
     parts: dict[str, Model] = {part.name: part for model in models for part in model.parts()}

@@ -11,17 +11,18 @@ from facemend.errors import ChecksumError, WeightsError
 from facemend.models import MODELS, Model, lookup
 
 BLOCK = 1 << 20  # bytes read at a time
-PROJECT = Path(__file__).parents[1]
+PACKAGE = Path(__file__).parent
+PROJECT = PACKAGE.parent
 
 
 def folders() -> list[Path]:
     """Return the folders that may hold weights, in lookup order; not all of them need exist.
 
     First those of FACEMEND_WEIGHTS (separated like PATH), then `weights/` beside the package where it runs from a
-    checkout, then the user cache.
+    checkout, then the user cache, then the small files inside an installed package.
     """
     checkout = [PROJECT / "weights"] if (PROJECT / "pyproject.toml").is_file() else []
-    return [*_chosen(), *checkout, _cache()]
+    return [*_chosen(), *checkout, _cache(), PACKAGE / "bundled"]
 
 
 def download_folder() -> Path:

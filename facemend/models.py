@@ -18,6 +18,8 @@ Task = Literal["restorer", "upscaler", "detector", "parser", "companion"]
 Commercial = Literal["yes", "no", "unclear"]
 Precision = Literal["fp16", "bf16", "fp32"]
 
+LITE = "lite"  # what users call the bundled model of every task
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
@@ -27,13 +29,13 @@ class Model:
         name: what users call it.
         task: what it does; a companion only serves the model that names it in `also`.
         file: the official file name.
-        urls: where the file is published, one or more, tried in order.
+        urls: where the file is published, tried in order; none for a file that comes with the package.
         size: of the file, in bytes.
         sha256: of the file, in lower-case hex.
         licence: of code and weights, in short; no licence names the weights separately.
         commercial: whether commercial use is allowed.
         why: one sentence where that is "no" or "unclear", else empty.
-        source: the repository that published the file.
+        source: where the file comes from: a repository.
         architecture: the network's class, as "module:name".
         arguments: the keyword arguments of that class.
         half: the lowest precision the network is thought safe in; "fp16" includes "bf16".
@@ -45,7 +47,7 @@ class Model:
     name: str
     task: Task
     file: str
-    urls: tuple[str, ...]
+    urls: tuple[str, ...] = ()
     size: int
     sha256: str
     licence: str
@@ -58,6 +60,16 @@ class Model:
     scale: int = 1
     face_size: int | None = None
     also: tuple[str, ...] = ()
+
+    @property
+    def bundled(self) -> bool:
+        """Whether the file comes with the package."""
+        return not self.urls
+
+    @property
+    def called(self) -> str:
+        """What users call it where its task is known."""
+        return LITE if self.bundled else self.name
 
     def net(self) -> "nn.Module":
         """Build the network in eval mode with untrained weights, on the current default device."""
@@ -80,9 +92,18 @@ def lookup(name: str) -> Model:
     return MODELS[name]
 
 
+def named(task: Task, name: str) -> Model:
+    """Return what users call `name` where they ask for that task.
+
+    Raises:
+        OptionError: no model has this name.
+    """
+    return lookup(f"{LITE}-{task}" if name == LITE else name)
+
+
 def names(task: Task) -> tuple[str, ...]:
-    """Return the names of all models with that task, in the order to offer them."""
-    return tuple(model.name for model in MODELS.values() if model.task == task)
+    """Return what users call the models with that task, in the order to offer them."""
+    return tuple(model.called for model in MODELS.values() if model.task == task)
 
 
 # Half precision: GFPGAN and ParseNet overflow float16 but not bfloat16; in bfloat16 CodeFormer and RestoreFormer pick
@@ -117,6 +138,14 @@ _retinaface = partial(
     commercial="yes",
     source="https://github.com/xinntao/facexlib",
     architecture="facemend.nets.retinaface:RetinaFace",
+    half="fp32",
+)
+
+_lite = partial(
+    Model,
+    licence="CC0-1.0",
+    commercial="yes",
+    source="training/ of this project",
     half="fp32",
 )
 

@@ -18,7 +18,7 @@ from facemend.device import Device, choose
 from facemend.errors import InputError, NotInstalledError, OptionError, TooLargeError
 from facemend.images import Source, decode
 from facemend.installed import find, folders
-from facemend.models import MODELS, Task, names
+from facemend.models import Model, Task, lookup, named, names
 from facemend.parse import Parser
 from facemend.paste import canvas_size, enlarged, paste, square_mask
 from facemend.records import Crop, Face, Landmarks, Picture, Pixels, Settings
@@ -97,7 +97,7 @@ class Pipeline:
             OptionError: an unknown name, or weights of a model that is not used.
             WeightsError: a file is missing, wrong or unreadable.
         """
-        loader = _Loader({name: Path(path) for name, path in (weights or {}).items()}, device, precision)
+        loader = Loader(device, precision, weights)
         pipeline = cls(
             detector=loader.detector(detector),
             restorer=loader.restorer(restorer),
@@ -277,58 +277,72 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = time.perf_counter() - start
 
 
-class _Loader:
-    """Makes stages out of names, and remembers which of the user's own files it used."""
+class Loader:
+    """Makes stages out of names, and remembers which of the user's own files it used.
 
-    def __init__(self, files: Mapping[str, Path], device: str, precision: str) -> None:
-        self._files = files
+    `Pipeline.load` makes all stages of one pipeline; a server that keeps several restorers and upscalers loads each
+    stage once and combines them with the constructor of `Pipeline`. The arguments are those of `Pipeline.load`.
+    """
+
+    def __init__(self, device: str = "auto", precision: str = "auto", weights: Weights | None = None) -> None:
+        self._files = {name: Path(path) for name, path in (weights or {}).items()}
         self._device = device
         self._precision = precision
         self._used: set[str] = set()
 
     def detector(self, wanted: str | None) -> Detector | None:
-        name = self._name("detector", wanted, NO_MODEL)
-        return None if name == NO_MODEL else Detector(name, *self._net(name))
+        """Load a detector; None is the best one installed, "none" is none."""
+        model = self._model("detector", wanted, NO_MODEL)
+        return Detector(model.called, *self._net(model)) if model else None
 
     def restorer(self, wanted: str | RestorerFunction | None) -> NetRestorer | FunctionRestorer | None:
+        """Load a restorer; None is the best one installed, "none" is none."""
         if callable(wanted):
             return FunctionRestorer(wanted)
-        name = self._name("restorer", wanted, NO_MODEL)
-        return None if name == NO_MODEL else NetRestorer(name, *self._net(name))
+        model = self._model("restorer", wanted, NO_MODEL)
+        return NetRestorer(model.called, *self._net(model)) if model else None
 
     def upscaler(self, wanted: str | UpscalerFunction | None) -> NetUpscaler | FunctionUpscaler | LanczosUpscaler:
+        """Load an upscaler; None is the best one installed, else "lanczos"."""
         if callable(wanted):
             return FunctionUpscaler(wanted)
-        name = self._name("upscaler", wanted, LanczosUpscaler.name)
-        if name == LanczosUpscaler.name:
+        model = self._model("upscaler", wanted, LanczosUpscaler.name)
+        if model is None:
             return LanczosUpscaler()
-        companion = next(iter(MODELS[name].also), None)
-        grainy = self._net(companion)[0] if companion and self._installed(companion) else None
-        net, place = self._net(name)
-        return NetUpscaler(name, net, MODELS[name].scale, place, keeps_grain=grainy, grain_model=companion)
+        _, *companions = model.parts()
+        grainy = [self._net(companion)[0] for companion in companions if self._installed(companion)]
+        net, place = self._net(model)
+        return NetUpscaler(
+            model.called,
+            net,
+            model.scale,
+            place,
+            keeps_grain=next(iter(grainy), None),
+            grain_model=next(iter(model.also), None),
+        )
 
     def parser(self, wanted: str | None) -> Parser | None:
-        name = self._name("parser", wanted, NO_MODEL)
-        return None if name == NO_MODEL else Parser(name, *self._net(name))
+        """Load a parser; None is the best one installed, "none" is none."""
+        model = self._model("parser", wanted, NO_MODEL)
+        return Parser(model.called, *self._net(model)) if model else None
 
     def check_all_used(self) -> None:
         """Raise OptionError if a file was given for a model that was not loaded."""
         if unused := self._files.keys() - self._used:
             raise OptionError("weights", ", ".join(sorted(unused)), "given for models that are used")
 
-    def _name(self, task: Task, wanted: str | None, otherwise: str) -> str:
-        """The name asked for, or that of the preferred model that is installed, or `otherwise`."""
+    def _model(self, task: Task, wanted: str | None, without: str) -> Model | None:
+        """The model asked for, or the preferred one that is installed; None where the answer is to go without."""
         if wanted is None:
-            return next((name for name in PREFERRED[task] if self._installed(name)), otherwise)
-        choices = (*names(task), otherwise)
+            return next(filter(self._installed, map(lookup, PREFERRED[task])), None)
+        choices = (*names(task), without)
         if wanted not in choices:
             raise OptionError(f"the {task}", wanted, choices)
-        return wanted
+        return None if wanted == without else named(task, wanted)
 
-    def _installed(self, name: str) -> bool:
-        return name in self._files or find(name) is not None
+    def _installed(self, model: Model) -> bool:
+        return model.name in self._files or find(model.name) is not None
 
-    def _net(self, name: str) -> tuple[nn.Module, Device]:
-        self._used.add(name)
-        place = choose(self._device, self._precision, MODELS[name].half)
-        return load_net(name, self._files.get(name)), place
+    def _net(self, model: Model) -> tuple[nn.Module, Device]:
+        self._used.add(model.name)
+        return load_net(model.name, self._files.get(model.name)), choose(self._device, self._precision, model.half)

@@ -5,10 +5,11 @@ import platformdirs
 import pytest
 
 from facemend.errors import ChecksumError, OptionError, WeightsError
-from facemend.installed import PROJECT, check, download_folder, find, folders, verify
+from facemend.installed import PACKAGE, PROJECT, check, download_folder, find, folders, verify
 from facemend.models import lookup
 
 ANIME = lookup("realesr-animevideov3")
+BUNDLED = PACKAGE / "bundled"
 
 
 def cache():
@@ -26,15 +27,15 @@ def chosen(tmp_path, monkeypatch):
 
 
 def test_lookup_order(chosen, monkeypatch):
-    assert folders() == [*chosen, PROJECT / "weights", cache()]
+    assert folders() == [*chosen, PROJECT / "weights", cache(), BUNDLED]
     monkeypatch.delenv("FACEMEND_WEIGHTS")
-    assert folders() == [PROJECT / "weights", cache()]
+    assert folders() == [PROJECT / "weights", cache(), BUNDLED]
 
 
 def test_no_folder_beside_the_package_where_it_is_no_checkout(tmp_path, monkeypatch):
     monkeypatch.delenv("FACEMEND_WEIGHTS", raising=False)
     monkeypatch.setattr("facemend.installed.PROJECT", tmp_path)
-    assert folders() == [cache()]
+    assert folders() == [cache(), BUNDLED]
 
 
 def test_downloads_go_to_the_first_chosen_folder_or_the_cache(chosen, monkeypatch):

@@ -40,7 +40,7 @@ def test_output_size_is_exact(scale, shape, upscaler):
 @pytest.mark.parametrize("scale", [1, 2, 3])
 def test_a_restorer_that_changes_nothing_gives_the_plain_enlargement(scale, dtype):
     picture = smooth(400, 420, dtype, cell=60)
-    result = pipeline().run(picture, Settings(scale=scale))
+    result = pipeline(faces=[similarity(3, 8, -330, -400)]).run(picture, Settings(scale=scale))
     plain = lanczos(picture, (400 * scale, 420 * scale))
     assert result.faces[0].restored
     assert result.pixels.dtype == dtype
