@@ -1,14 +1,14 @@
 """Enlarge a picture: with a network in tiles, with Lanczos interpolation, or with a function of the caller's."""
 
-import functools
 import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -24,8 +24,10 @@ TILE_STEP = 4  # px; tile sides are whole multiples, as the networks that fold p
 OVERLAP = 28  # px of the input a tile sees beyond a seam; with 24, one of the networks differs by two levels
 RAMP = 4  # px of the input on each side of a seam over which two tiles are blended
 EDGE = 8  # px of the picture's mirror image around it, so that its edge does not look like an edge to the network
+BLOCK = 64  # px of the result resampled at once: few, as each only needs the px of the tile around it
 LANCZOS = 3  # lobes of the filter between the network's scale and the scale asked for
 
+Reals = npt.NDArray[np.float64]
 Progress = Callable[[int, int], None]  # done, total
 UpscalerFunction = Callable[[Pixels], Pixels]  # (H, W, 3) uint8 RGB -> (H * k, W * k, 3) uint8 RGB
 
@@ -177,8 +179,8 @@ class NetUpscaler:
         """One tile's part of the result: (h, w, 3) float32, white = 1."""
         tile = _cut(pixels, row, column).astype(np.float32) / np.float32(peak(pixels))
         out = self._device.compute(self.name, net, self._device.tensor(tile[None]))[0]  # (3, h * scale, w * scale)
-        for axis, span in ((1, row), (2, column)):
-            out = _resampled(out, axis, span, self._scale)
+        out = _resampled(out.contiguous(), row, self._scale)
+        out = _resampled(out.mT.contiguous(), column, self._scale).mT
         enlarged: Floats = out.clamp(0, 1).permute(1, 2, 0).cpu().numpy()
         return enlarged
 
@@ -232,7 +234,7 @@ def spans(length: int, out_length: int, tile: int) -> list[Span]:
     return tiles
 
 
-def _ramp(centres: Any, seam: float, ramp: float) -> Any:
+def _ramp(centres: Reals, seam: float, ramp: float) -> Reals:
     """0 before the seam, 1 behind it, a straight line over 2 * ramp px around it."""
     return np.clip((centres - seam) / (2 * ramp) + 0.5, 0, 1)
 
@@ -252,23 +254,33 @@ def _cut(pixels: Pixels, row: Span, column: Span) -> Pixels:
     )
 
 
-def _resampled(tile: Tensor, axis: int, span: Span, scale: int) -> Tensor:
-    """Bring one axis of a tile (3, h, w) from the network's scale to the result's px `start` to `stop`."""
+def _resampled(tile: Tensor, span: Span, scale: int) -> Tensor:
+    """Bring the rows of a tile (3, h, w) from the network's scale to the result's px `start` to `stop`."""
     if span.ratio == scale:
-        begin = span.start - span.first * scale
-        return tile.narrow(axis, begin, span.stop - span.start)
-    matrix = torch.from_numpy(_filter(span.first, span.length, span.start, span.stop, span.ratio, scale))
-    resampled: Tensor = torch.tensordot(tile, matrix.to(tile.device), dims=([axis], [1]))
-    return resampled.movedim(-1, axis)
+        return tile[:, span.start - span.first * scale :][:, : span.stop - span.start]
+    blocks = []
+    for start in range(span.start, span.stop, BLOCK):
+        rows = np.arange(start, min(start + BLOCK, span.stop), dtype=np.float64)
+        centres = (rows + 0.5) * (scale / span.ratio) - span.first * scale
+        first, weights = _lanczos_weights(centres, scale / span.ratio, span.length * scale)
+        blocks.append(torch.from_numpy(weights).to(tile.device) @ tile[:, first : first + weights.shape[1]])
+    return torch.cat(blocks, 1)
 
 
-@functools.lru_cache(maxsize=64)
-def _filter(first: int, length: int, start: int, stop: int, ratio: float, scale: int) -> Floats:
-    """(stop - start, length * scale) Lanczos weights; when the result is smaller, the filter widens and averages."""
-    step = scale / ratio  # px of the network's output per px of the result
+def _lanczos_weights(centres: Reals, step: float, length: int) -> tuple[int, Floats]:
+    """What each px of the result takes from an axis of a tile.
+
+    Args:
+        centres: where the px of the result lie on that axis, in px from its first px's edge.
+        step: px of the axis per px of the result; where it is above 1, the filter widens and averages.
+        length: px of the axis.
+
+    Returns:
+        The first px that counts, and (len(centres), n) weights of the n px from there on.
+    """
     width = max(step, 1.0)
-    centres = (np.arange(start, stop) + 0.5) * step - first * scale
-    distance = (np.arange(length * scale) + 0.5 - centres[:, None]) / width
+    below = max(math.floor(centres[0] - LANCZOS * width), 0)
+    above = min(math.ceil(centres[-1] + LANCZOS * width), length)
+    distance = (np.arange(below, above) + 0.5 - centres[:, None]) / width
     weights = np.sinc(distance) * np.sinc(distance / LANCZOS) * (np.abs(distance) < LANCZOS)
-    shares: Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
-    return shares
+    return below, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
