@@ -40,7 +40,7 @@ class Model:
         arguments: the keyword arguments of that class.
         half: the lowest precision the network is thought safe in; "fp16" includes "bf16".
         scale: output size / input size.
-        face_size: side of the aligned face the network takes, in px; None where it takes any picture.
+        face_size: side of the aligned face the network takes, in px; of restorers.
         also: names of the companions it needs, downloaded with it.
     """
 
@@ -58,7 +58,7 @@ class Model:
     arguments: Mapping[str, object] = field(default_factory=dict, hash=False)
     half: Precision
     scale: int = 1
-    face_size: int | None = None
+    face_size: int = 512
     also: tuple[str, ...] = ()
 
     @property
@@ -118,7 +118,6 @@ _gfpgan = partial(
     source="https://github.com/TencentARC/GFPGAN",
     architecture="facemend.nets.gfpgan:GFPGAN",
     half="bf16",
-    face_size=512,
 )
 _realesrgan = partial(
     Model,
@@ -191,7 +190,6 @@ MODELS: Mapping[str, Model] = {
             source="https://github.com/wzhouxiff/RestoreFormer",
             architecture="facemend.nets.restoreformer:RestoreFormer",
             half="fp32",
-            face_size=512,
         ),
         Model(
             name="codeformer",
@@ -206,7 +204,14 @@ MODELS: Mapping[str, Model] = {
             source="https://github.com/sczhou/CodeFormer",
             architecture="facemend.nets.codeformer:CodeFormer",
             half="fp32",
-            face_size=512,
+        ),
+        _lite(
+            name="lite-restorer",
+            task="restorer",
+            file="lite-restorer.safetensors",
+            size=7855496,
+            sha256="80c04adf45c0db4b70376dca7eed0b93c32970d716fe1a01fee79e2c20879086",
+            architecture="facemend.nets.lite:LiteRestorer",
         ),
         _rrdbnet(
             name="realesrgan-x4plus",
@@ -270,6 +275,16 @@ MODELS: Mapping[str, Model] = {
             sha256="1641f8c4464b9f097c9fdda5589273713f67cf59f3d909e0bd688f0cee269dca",
             arguments={"num_conv": 32},
         ),
+        _lite(
+            name="lite-upscaler",
+            task="upscaler",
+            file="lite-upscaler.safetensors",
+            size=727448,
+            sha256="e39ebb85227900ca02baaa778c349e56d26bfbe9da78079e49740f7b10587b09",
+            architecture="facemend.nets.realesrgan:SRVGGNetCompact",
+            arguments={"num_conv": 9},
+            scale=4,
+        ),
         _retinaface(
             name="retinaface-r50",
             file="detection_Resnet50_Final.pth",
@@ -292,6 +307,15 @@ MODELS: Mapping[str, Model] = {
             sha256="2979b33ffafda5d74b6948cd7a5b9a7a62f62b949cef24e95fd15d2883a65220",
             arguments={"backbone": "mobile0.25"},
         ),
+        _lite(
+            name="lite-detector",
+            task="detector",
+            file="lite-detector.safetensors",
+            size=893368,
+            sha256="022ec67777e4f2e6990ef83c99b7b7be0b8aa51b7ebd57c734cbb7e78477a4f4",
+            architecture="facemend.nets.retinaface:RetinaFace",
+            arguments={"backbone": "mobile0.25"},
+        ),
         Model(
             name="parsenet",
             task="parser",
@@ -308,7 +332,6 @@ MODELS: Mapping[str, Model] = {
             source="https://github.com/xinntao/facexlib",
             architecture="facemend.nets.parsenet:ParseNet",
             half="bf16",
-            face_size=512,
         ),
     )
 }
