@@ -1,10 +1,14 @@
 """The command line. Everything that is printed is printed here."""
 
 import argparse
+import io
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -14,7 +18,7 @@ from facemend import __version__
 from facemend.download import fetch, progress_bar
 from facemend.errors import DecodeError, FacemendError, InputError, OptionError
 from facemend.installed import download_folder, find, verify
-from facemend.models import MODELS, Model, lookup, names
+from facemend.models import LITE, MODELS, Model, lookup, names
 from facemend.records import FACE_CHOICES, Face, Picture, Settings
 
 if TYPE_CHECKING:
@@ -25,8 +29,9 @@ DONE, FAILED, MISTAKE = 0, 1, 2  # exit codes
 PICTURES = {
     ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif",
 }  # fmt: skip  # what is looked for in folders; a file that is named may be called anything
-RESULTS = ("_restored", "_compare", "_boxes")  # ends of the names this program gives
+RESULTS = ("_restored", "_restored_compare", "_restored_boxes")  # ends of the names this program gives
 DEFAULTS = Settings()
+LARGE = "'facemend download gfpgan-v1.4 realesrgan-x4plus retinaface-r50'"
 
 EXAMPLES = """\
 examples:
@@ -42,26 +47,38 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 all done, 2 the caller's mistake, 1 anything else."""
     options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file may have any name
     try:
         code = options.run(options)
-    except FacemendError as error:
-        if options.debug:
-            raise
-        code = _complain(error)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         code = _complain("stopped")
     except BrokenPipeError:  # the reader of our output has gone, which is no news to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FAILED
+    except Exception as error:
+        if options.debug:
+            raise
+        code = _complain(error)
     sys.exit(code)
 
 
 def _complain(problem: object, source: Path | None = None) -> int:
     """One line on stderr, with the picture it is about; the exit code that fits."""
-    message = " ".join(str(problem).split())
+    tqdm.write(f"facemend: {_told(problem, source)}", file=sys.stderr)
+    return MISTAKE if isinstance(problem, InputError) else FAILED
+
+
+def _told(problem: object, source: Path | None = None) -> str:
+    """What went wrong, on one line, with the picture it is about."""
+    message = str(problem)
+    if isinstance(problem, Exception) and not isinstance(problem, (FacemendError, OSError)):
+        message = f"unforeseen {type(problem).__name__}: {message} (--debug tells where)"
     if source and str(source) not in message:
         message = f"{source}: {message}"
-    tqdm.write(f"facemend: {message}", file=sys.stderr)
-    return MISTAKE if isinstance(problem, InputError) else FAILED
+    return " ".join(message.split())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,7 +121,7 @@ def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int],
 def _add_restore_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="a picture, or a folder of pictures")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="OUT",
+        "-o", "--output", metavar="OUT",
         help="a file (.png, .jpg, .webp, .tiff) or a folder (default: NAME_restored.EXT beside the input)",
     )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="overwrite files (never the input)")
@@ -199,9 +216,18 @@ def _weights(text: str) -> tuple[str, Path]:
 
 def _restore(options: argparse.Namespace) -> int:
     settings = Settings(**{name: getattr(options, name) for name in Settings.__dataclass_fields__})
-    jobs = list(_jobs(options.inputs, options.output))
     if not 1 <= options.quality <= 100:
         raise OptionError("quality", options.quality, "a whole number from 1 to 100")
+    codes = {DONE}
+    jobs: list[Job] = []
+    to_file = _names_a_file(options.output, options.inputs)
+    for path in options.inputs:
+        try:
+            jobs += _jobs(path, options.output, to_file)
+        except (FacemendError, OSError) as error:
+            codes.add(_complain(error, path))
+    if not jobs:
+        return max(codes)
 
     from facemend.pipeline import Pipeline  # imports torch, which --help and mistakes need not wait for
 
@@ -213,19 +239,23 @@ def _restore(options: argparse.Namespace) -> int:
         weights=dict(options.weights),
     )
     print(f"facemend: {_described(pipeline)}", file=sys.stderr)
-    if options.model is None and pipeline.restorer is None:
-        print(
-            "facemend: no face restorer is installed: run 'facemend download gfpgan-v1.4 retinaface-r50'",
-            file=sys.stderr,
-        )
-    codes = {DONE}
+    used = {stage.name for stage in (pipeline.restorer, pipeline.upscaler) if stage}
+    if LITE in used - {options.model, options.upscaler}:
+        print(f"facemend: lite models come with the program; {LARGE} fetches large ones", file=sys.stderr)
+    if pipeline.restorer is None and not (options.boxes or options.json):
+        settings = replace(settings, faces="none")  # nobody asks where they are
+    taken = {_identity(job.source) for job in jobs}
     for job in tqdm(jobs, unit="picture", disable=None if len(jobs) > 1 else True):
         try:
-            _restore_one(pipeline, job, settings, options, bar=len(jobs) == 1)
-        except (FacemendError, OSError) as error:
+            _restore_one(pipeline, job, settings, options, taken, bar=len(jobs) == 1)
+        except BrokenPipeError:
+            raise
+        except Exception as error:
             if options.debug:
                 raise
             codes.add(_complain(error, job.source))
+            if options.json:
+                tqdm.write(json.dumps({"input": str(job.source), "error": _told(error, job.source)}))
     return FAILED if FAILED in codes else max(codes)
 
 
@@ -237,55 +267,96 @@ class Job(NamedTuple):
     named: bool  # the target is the user's own file name; otherwise the format's suffix is still to come
 
 
-def _jobs(inputs: Sequence[Path], output: Path | None) -> Iterator[Job]:
-    one_file = len(inputs) == 1 and not inputs[0].is_dir() and output and output.suffix and not output.is_dir()
-    for path in inputs:
-        for source in _pictures(path) if path.is_dir() else [path]:
-            if output is None:
-                if path == source or not source.stem.endswith(RESULTS):  # results of an earlier run are no inputs
-                    yield Job(source, source.with_name(f"{source.stem}_restored"), named=False)
-            elif one_file:
-                yield Job(source, output, named=True)
-            else:
-                inside = source.relative_to(path if path.is_dir() else path.parent)
-                yield Job(source, output / inside.with_suffix(""), named=False)
+def _names_a_file(output: str | None, inputs: Sequence[Path]) -> bool:
+    """Whether -o is a file: it looks like one, and there is one picture to put there."""
+    if output is None or output.endswith(os.sep) or Path(output).is_dir() or not Path(output).suffix:
+        return False
+    if len(inputs) > 1 or inputs[0].is_dir():
+        raise OptionError("the output", output, "a folder where there are several pictures; end it with /")
+    return True
 
 
-def _pictures(folder: Path) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
+def _jobs(path: Path, output: str | None, to_file: bool) -> list[Job]:
+    """What is to be done for one argument."""
+    if not path.is_dir():
+        if output is None:
+            return [Job(path, path.with_name(f"{path.stem}_restored"), named=False)]
+        return [Job(path, Path(output), named=True) if to_file else Job(path, Path(output) / path.stem, named=False)]
+    target = Path(output) if output else path
+    found = sorted(
+        source
+        for source in path.rglob("*")
+        if source.suffix.lower() in PICTURES
+        and source.is_file()
+        and not source.stem.endswith(RESULTS)
+        and (target == path or target not in source.parents)
+    )
     if not found:
-        raise DecodeError(f"{folder} holds no pictures ({', '.join(sorted(PICTURES))} are looked for)")
-    return found
+        raise DecodeError(
+            f"{path} holds no pictures to restore ({', '.join(sorted(PICTURES))}; "
+            f"names that end in {', '.join(RESULTS)} are taken for results)"
+        )
+    ending = "" if output else "_restored"
+    return [
+        Job(source, (target / source.relative_to(path)).with_name(f"{source.stem}{ending}"), named=False)
+        for source in found
+    ]
 
 
-def _restore_one(pipeline: "Pipeline", job: Job, settings: Settings, options: argparse.Namespace, bar: bool) -> None:
-    from facemend.draw import before_after, numbered
-    from facemend.encode import SUFFIXES, encode, output_format, suffix_format, write
+def _identity(path: Path) -> object:
+    """What two names of one file have in common; the path itself if there is no file yet."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path.absolute()
+    return status.st_dev, status.st_ino
+
+
+def _restore_one(
+    pipeline: "Pipeline", job: Job, settings: Settings, options: argparse.Namespace, taken: set[object], bar: bool
+) -> None:
+    """Restore one picture; `taken` holds the files that must not be written: inputs, and outputs of this run."""
+    from facemend.draw import SEAM, before_after, numbered
+    from facemend.encode import LONGEST_SIDE, SUFFIXES, encode, output_format, suffix_format, write
     from facemend.images import decode
 
-    picture = decode(job.source, max_pixels=int(settings.max_input_mp * 1e6))
+    start = time.perf_counter()
+    picture = decode(job.source, settings)
+    decoding = time.perf_counter() - start
+
     # Every mistake about the output is found before the work, not after it.
-    size = settings.output_size(*picture.pixels.shape[:2])
-    kind = output_format(picture, suffix_format(job.target) if job.named else options.format, size)
+    height, width = settings.output_size(*picture.pixels.shape[:2])
+    kind = output_format(picture, suffix_format(job.target) if job.named else options.format, (height, width))
     target = job.target if job.named else job.target.with_name(job.target.name + SUFFIXES[kind])
     compare = target.with_name(f"{target.stem}_compare.jpg") if options.compare else None
     boxes = target.with_name(f"{target.stem}_boxes.jpg") if options.boxes else None
+    if compare and max(height, 2 * width + SEAM) > LONGEST_SIDE["jpeg"]:
+        raise OptionError("compare", f"{2 * width + SEAM} x {height} px", f"at most {LONGEST_SIDE['jpeg']} px a side")
     for path in filter(None, (target, compare, boxes)):
-        if path.exists() and path.samefile(job.source):
-            raise OptionError("the output", str(path), "another file than the input")
+        if _identity(path) in taken:
+            raise OptionError("the output", str(path), "another file than the inputs and the other outputs")
         if path.exists() and not options.force:
             raise OptionError("the output", str(path), "a new file; --force overwrites")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError("the output", str(target), f"in a folder that can be made ({error.strerror})") from error
     if picture.frames > 1:
         tqdm.write(f"facemend: {job.source} holds {picture.frames} pictures; the first is restored", file=sys.stderr)
 
     with _progress(bar) as progress:
         result = pipeline.run(picture, settings, progress)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
     result.save(target, quality=options.quality)
+    encoding = time.perf_counter() - start
     if compare:
         write(compare, encode(Picture(before_after(result.before, result.picture)), "jpeg"))
     if boxes:
         write(boxes, encode(Picture(numbered(result.before, result.faces)), "jpeg"))
+    taken.update(_identity(path) for path in (target, compare, boxes) if path)
+    total = result.seconds["total"] + decoding + encoding
+    seconds = {**result.seconds, "decode": decoding, "encode": encoding, "total": total}
+    result = replace(result, seconds=seconds)
     tqdm.write(json.dumps(_record(job.source, target, result)) if options.json else _line(target, result))
 
 
@@ -309,8 +380,8 @@ def _progress(shown: bool) -> Iterator["Progress | None"]:
 def _line(target: Path, result: "Result") -> str:
     height, width = result.pixels.shape[:2]
     restored = sum(face.restored for face in result.faces)
-    faces = f"{restored} of {len(result.faces)} faces restored" if result.faces else "no faces found"
-    return f"{target}  {width} x {height}  {faces}  {result.seconds['total']:.1f} s"
+    faces = f"{restored} of {len(result.faces)} faces restored" if result.faces else "no faces looked for or found"
+    return " ".join(f"{target}  {width} x {height}  {faces}  {result.seconds['total']:.1f} s".split("\n"))
 
 
 def _record(source: Path, target: Path, result: "Result") -> dict[str, Any]:

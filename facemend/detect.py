@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from facemend.device import Device
+from facemend.errors import NonFiniteError
 from facemend.geometry import compose, scaling
 from facemend.nets import retinaface
 from facemend.records import Face, Landmarks, Matrix, Pixels, peak
@@ -81,6 +82,8 @@ class Detector:
         tensor = self._device.tensor(np.ascontiguousarray(values[None, ..., ::-1]))
         with torch.inference_mode():
             loc, conf, landmarks = (out[0].cpu() for out in self._net(tensor))
+        if not (loc.isfinite().all() and conf.isfinite().all() and landmarks.isfinite().all()):
+            raise NonFiniteError(self.name)
         score = conf[:, 1]
         kept = (score > threshold).nonzero()[:, 0]
         priors = retinaface.priors(*view.shape[:2])[kept]

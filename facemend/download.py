@@ -94,7 +94,11 @@ class _Transfer:
         """Put the file in its place, from the first URL that works; else raise what went wrong with the last one."""
         failures: list[WeightsError] = []
         hooks = {"request": [_refuse_insecure]}  # called for each redirect too
-        with httpx.Client(timeout=TIMEOUT, follow_redirects=True, event_hooks=hooks) as client:
+        try:
+            opened = httpx.Client(timeout=TIMEOUT, follow_redirects=True, event_hooks=hooks)
+        except (ValueError, httpx.InvalidURL) as error:
+            raise DownloadError(_shown(urls[0]), f"the proxy settings are wrong ({error})", self.target) from error
+        with opened as client:
             for url in urls:
                 try:
                     self.receive_patiently(client, url)

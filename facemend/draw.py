@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+from PIL import Image
 
-from facemend.records import Face, Picture, Pixels, converted, to_dtype
+from facemend.records import Face, Picture, Pixels, converted
 
 RESTORED, LEFT = (40, 200, 80), (240, 160, 40)  # RGB of the boxes of faces restored and left alone
 PAPER = 255  # grey level under transparent pixels
@@ -43,5 +44,7 @@ def _flat(picture: Picture) -> Pixels:
     pixels = converted(picture.pixels, np.uint8)
     if picture.alpha is None:
         return np.array(pixels)
-    share = converted(picture.alpha, np.uint8)[..., None].astype(np.float32) / 255
-    return to_dtype(pixels * share + PAPER * (1 - share), np.uint8)
+    height, width = pixels.shape[:2]
+    page = Image.new("RGB", (width, height), (PAPER, PAPER, PAPER))
+    page.paste(Image.fromarray(pixels), mask=Image.fromarray(converted(picture.alpha, np.uint8)))
+    return np.array(page)

@@ -141,7 +141,7 @@ class NonFiniteError(FacemendError):
     """
 
     def __init__(self, net: str) -> None:
-        super().__init__(f"{net} computed values that are not numbers: its weights are damaged, run 'facemend verify'")
+        super().__init__(f"{net} computed values that are not numbers: its weights are damaged or not its own")
         self.net = net
 
 

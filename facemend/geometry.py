@@ -66,26 +66,35 @@ def warp(source: Pixels, matrix: Matrix, size: tuple[int, int], *, interpolation
     """Warp a picture without aliasing: what shrinks is averaged over area first.
 
     Args:
-        source: (H, W, C) uint8, uint16 or float32, at most four channels.
+        source: (H, W, 3) uint8 or uint16.
         matrix: source px -> target px.
         size: (height, width) of the target.
-        interpolation: cv2.INTER_LINEAR or cv2.INTER_CUBIC.
+        interpolation: one of cv2.INTER_*.
         border: what lies outside the source, one of cv2.BORDER_*.
 
     Returns:
-        (height, width, C) of the source's dtype.
+        (height, width, 3) of the source's dtype.
     """
+    region, matrix = shrunk(*cut(source, matrix, size))
+    return cv2.warpAffine(region, matrix, size[::-1], flags=interpolation, borderMode=border)
+
+
+def cut(source: Pixels, matrix: Matrix, size: tuple[int, int]) -> tuple[Pixels, Matrix]:
+    """The part of a picture that a target of this size is made of, and the map from its px to the target's."""
     back = inverse(matrix)
     reach = MARGIN * max(1, math.ceil(magnification(back)))
     rows, columns = bounds(back, size, source.shape[:2])
     top, left = max(rows.start - reach, 0), max(columns.start - reach, 0)
     region = source[top : rows.stop + reach, left : columns.stop + reach]
-    height, width = region.shape[:2]
-    shrink = magnification(matrix)
-    if shrink < 1:
-        small = max(1, round(width * shrink)), max(1, round(height * shrink))
-        region = cv2.resize(region, small, interpolation=cv2.INTER_AREA)
-        matrix = compose(matrix, shift(left, top), scaling(width / small[0], height / small[1]))
-    else:
-        matrix = compose(matrix, shift(left, top))
-    return cv2.warpAffine(region, matrix, size[::-1], flags=interpolation, borderMode=border)
+    return region, compose(matrix, shift(left, top))
+
+
+def shrunk(source: Pixels, matrix: Matrix) -> tuple[Pixels, Matrix]:
+    """A picture averaged down to the size it has on the target, if that is smaller, and the map from its px."""
+    height, width = source.shape[:2]
+    share = magnification(matrix)
+    if share >= 1:
+        return source, matrix
+    small = max(1, round(width * share)), max(1, round(height * share))
+    averaged: Pixels = cv2.resize(source, small, interpolation=cv2.INTER_AREA)
+    return averaged, compose(matrix, scaling(width / small[0], height / small[1]))

@@ -1,7 +1,6 @@
 """Files, bytes, PIL images and arrays -> Picture."""
 
 import contextlib
-import errno
 import io
 import struct
 import threading
@@ -28,9 +27,10 @@ from PIL import (
 )
 
 from facemend import colour, deep
-from facemend.errors import DecodeError, FacemendError, TooLargeError
-from facemend.records import EXIF_PREFIX, Picture, Pixels
+from facemend.errors import DecodeError, FacemendError, MemoryLimitError
+from facemend.records import EXIF_PREFIX, Picture, Pixels, Settings
 
+DEFAULTS = Settings()
 Source = str | Path | bytes | Image.Image | Pixels
 
 # Named one by one: Image.open would also run whatever other plugins are registered, and warn about large pictures.
@@ -85,7 +85,7 @@ STORAGE_TAGS |= {322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 529, 530, 531
 _FILTERS = threading.Lock()  # the warning filters belong to the whole process
 
 
-def decode(source: Source, *, max_pixels: int) -> Picture:
+def decode(source: Source, settings: Settings = DEFAULTS) -> Picture:
     """Read a picture, upright and in sRGB.
 
     The kind of file is told from its content. Only the first picture of an animated or multi-page file is read.
@@ -93,23 +93,26 @@ def decode(source: Source, *, max_pixels: int) -> Picture:
     Args:
         source: a file, its bytes, a PIL image, or an (H, W), (H, W, 3) RGB or (H, W, 4) RGBA array of
             uint8 or uint16.
-        max_pixels: limit on width times height, checked before any pixel is decoded.
+        settings: its limits on the input and on the output it would get are checked before any pixel is decoded.
 
     Raises:
         DecodeError: no picture, a damaged one, or a kind that is not supported.
-        TooLargeError: more than `max_pixels`.
+        TooLargeError: more pixels than a limit.
+        MemoryLimitError: not enough memory to decode it.
     """
     if isinstance(source, np.ndarray):
-        return _from_array(source, max_pixels)
+        return _from_array(source, settings)
     if isinstance(source, Image.Image):
         kind = (source.format or "").lower()
         with _refused("the picture"):
-            return _picture(source, max_pixels, kind if kind in READERS else "")
+            return _picture(source, settings, kind if kind in READERS else "")
     if isinstance(source, (bytes, bytearray, memoryview)):
         with _refused("the picture"):
-            return _from_stream(io.BytesIO(source), max_pixels)
+            return _from_stream(io.BytesIO(source), settings)
+    if not isinstance(source, (str, Path)):
+        raise DecodeError(f"cannot read a {type(source).__name__}: give a path, bytes, a PIL image or an array")
     with _refused(str(source)), Path(source).open("rb") as stream:
-        return _from_stream(stream, max_pixels)
+        return _from_stream(stream, settings)
 
 
 @contextlib.contextmanager
@@ -121,8 +124,12 @@ def _refused(name: str) -> Iterator[None]:
         raise DecodeError(f"cannot read {name}: {error}") from error
     except FacemendError:
         raise
+    except MemoryError as error:
+        raise MemoryLimitError(
+            f"not enough memory to read {name}: close other programs or use a smaller one"
+        ) from error
     except DECODER_ERRORS as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.EACCES, errno.EISDIR, errno.ENOTDIR):
+        if isinstance(error, OSError) and error.errno:
             raise DecodeError(f"cannot open {name}: {error.strerror}; check the path") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DecodeError(
@@ -138,7 +145,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _from_stream(stream: BinaryIO, max_pixels: int) -> Picture:
+def _from_stream(stream: BinaryIO, settings: Settings) -> Picture:
     head = stream.read(64)
     kind = _kind(head)
     if not head:
@@ -148,7 +155,7 @@ def _from_stream(stream: BinaryIO, max_pixels: int) -> Picture:
     stream.seek(0)
     with _quiet():
         image = READERS[kind](stream)
-    return _picture(image, max_pixels, kind, stream)
+    return _picture(image, settings, kind, stream)
 
 
 def _kind(head: bytes) -> str:
@@ -161,8 +168,8 @@ def _kind(head: bytes) -> str:
     return next((kind for magic, kind in SIGNATURES.items() if head.startswith(magic)), "")
 
 
-def _picture(image: Image.Image, max_pixels: int, kind: str = "", stream: BinaryIO | None = None) -> Picture:
-    _check_size(image.width, image.height, max_pixels)
+def _picture(image: Image.Image, settings: Settings, kind: str = "", stream: BinaryIO | None = None) -> Picture:
+    _check_size(image.width, image.height, settings)
     layout = deep.layout(image) if stream is not None else ""
     grey = image.mode in GREY_MODES or layout == "LA"
     with _quiet():
@@ -184,24 +191,23 @@ def _picture(image: Image.Image, max_pixels: int, kind: str = "", stream: Binary
     return _assemble(_turned(colours, turn), alpha if alpha is None else _turned(alpha, turn), grey, exif, kind, frames)
 
 
-def _from_array(array: Pixels, max_pixels: int) -> Picture:
+def _from_array(array: Pixels, settings: Settings) -> Picture:
     shape = array.shape
     if array.dtype not in (np.uint8, np.uint16) or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
         raise DecodeError(
             f"cannot use an array of shape {shape} and type {array.dtype}: "
             "give (height, width), (height, width, 3) RGB or (height, width, 4) RGBA of uint8 or uint16"
         )
-    _check_size(shape[1], shape[0], max_pixels)
+    _check_size(shape[1], shape[0], settings)
     if len(shape) == 2:
         return _assemble(array, None, grey=True)
     return _assemble(array[..., :3], array[..., 3] if shape[2] == 4 else None, grey=False)
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
+def _check_size(width: int, height: int, settings: Settings) -> None:
     if width < 1 or height < 1:
         raise DecodeError(f"a picture of {width} x {height} pixels is empty; give another")
-    if width * height > max_pixels:
-        raise TooLargeError("the input", width * height, max_pixels, "--max-input-mp")
+    settings.check_size(height, width)
 
 
 def _assemble(
@@ -267,6 +273,6 @@ def _samples(image: Image.Image, profile: bytes | None) -> tuple[Pixels, Pixels 
         image = image.convert("LA" if image.mode in GREY_MODES else "RGBA")
         alpha = np.asarray(image.getchannel("A"))
         image = image.convert("L" if image.mode == "LA" else "RGB")
-    elif image.mode == "1":
-        image = image.convert("L")
+    elif image.mode in ("1", "P"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
     return np.asarray(colour.to_srgb(image, profile)), alpha

@@ -45,14 +45,19 @@ def find(name: str) -> Path | None:
         OptionError: no model has this name.
         WeightsError: a folder cannot be looked into.
     """
+    return next(copies(name), None)
+
+
+def copies(name: str) -> Iterator[Path]:
+    """Yield every file that has the model's official file name, in lookup order; raises as `find` does."""
     file = lookup(name).file
-    for folder in folders():
+    for folder in dict.fromkeys(folders()):
         try:
-            if (folder / file).is_file():
-                return folder / file
+            there = (folder / file).is_file()
         except OSError as error:
             raise WeightsError(f"cannot look for {file} in {folder}: {error.strerror}; see FACEMEND_WEIGHTS") from error
-    return None
+        if there:
+            yield folder / file
 
 
 def blocks(path: Path) -> Iterator[bytes]:
@@ -88,12 +93,10 @@ def check(model: Model, path: Path) -> None:
 def verify() -> Iterator[tuple[Model, Path, WeightsError | None]]:
     """Hash every installed file and yield each with what is wrong with it, or None where it is the official file."""
     for model in MODELS.values():
-        path = find(model.name)
-        if path is None:
-            continue
-        try:
-            check(model, path)
-        except WeightsError as error:
-            yield model, path, error
-        else:
-            yield model, path, None
+        for path in copies(model.name):
+            try:
+                check(model, path)
+            except WeightsError as error:
+                yield model, path, error
+            else:
+                yield model, path, None

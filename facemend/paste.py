@@ -5,8 +5,10 @@ import functools
 import cv2
 import numpy as np
 
-from facemend.geometry import bounds, compose, inverse, magnification, scaling, shift, warp
-from facemend.records import Crop, Floats, Pixels, to_dtype
+from facemend.geometry import bounds, compose, cut, inverse, magnification, scaling, shift, shrunk
+from facemend.records import Crop, Floats, Matrix, Pixels, to_dtype
+
+STRIP = 256  # rows of the canvas blended at once, so that floats never fill the memory
 
 
 def paste(canvas: Pixels, crop: Crop, mask: Floats, ratio: tuple[float, float], strength: float = 1.0) -> None:
@@ -15,29 +17,30 @@ def paste(canvas: Pixels, crop: Crop, mask: Floats, ratio: tuple[float, float], 
     Args:
         canvas: (H, W, 3) RGB, uint8 or uint16: the enlarged picture.
         crop: the restored face with the map from the picture (not the canvas) to it; of any size.
-        mask: (S, S) float32 in [0, 1]: where the face replaces the canvas. Resized to the crop if need be.
+        mask: (S, S) float32 in [0, 1]: where on the crop the face replaces the canvas; of any size.
         ratio: canvas px per picture px along x and y.
         strength: 1 replaces, 0 leaves the canvas as it is.
     """
     to_canvas = compose(scaling(*ratio), inverse(crop.matrix))
-    size = crop.pixels.shape[:2]
-    rows, columns = bounds(to_canvas, size, canvas.shape[:2])
-    if rows.start == rows.stop or columns.start == columns.stop:
-        return
-    if mask.shape != size:
-        mask = cv2.resize(mask, size[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
-    target = compose(shift(-columns.start, -rows.start), to_canvas)
-    layers = np.dstack((crop.pixels.astype(np.float32), mask))
-    warped = warp(
-        layers,
-        target,
-        (rows.stop - rows.start, columns.stop - columns.start),
-        interpolation=cv2.INTER_LANCZOS4,
-        border=cv2.BORDER_REPLICATE,
-    )
-    face, share = warped[..., :3], np.clip(warped[..., 3:], 0, 1) * strength
-    under = canvas[rows, columns].astype(np.float32)
-    canvas[rows, columns] = to_dtype(under + share * (face - under), canvas.dtype)
+    rows, columns = bounds(to_canvas, crop.pixels.shape[:2], canvas.shape[:2])
+    mask_to_canvas = compose(to_canvas, scaling(*np.divide(crop.pixels.shape[1::-1], mask.shape[::-1])))
+    pixels, to_canvas = shrunk(crop.pixels, to_canvas)
+    for top in range(rows.start, rows.stop, STRIP):
+        strip = canvas[top : min(top + STRIP, rows.stop), columns]
+        if not strip.size:
+            return
+        offset = shift(-columns.start, -top)
+        face = _laid(pixels, compose(offset, to_canvas), strip.shape[:2], cv2.INTER_LANCZOS4)
+        share = _laid(mask, compose(offset, mask_to_canvas), strip.shape[:2], cv2.INTER_LINEAR)[..., None] * strength
+        strip[:] = to_dtype(strip + share * (face - strip), canvas.dtype)
+
+
+def _laid(source: Pixels, matrix: Matrix, size: tuple[int, int], interpolation: int) -> Floats:
+    """The source as it lies on a canvas of this size, float32; its outermost px go on for ever."""
+    region, matrix = cut(source, matrix, size)
+    region = region.astype(np.float32)
+    laid = cv2.warpAffine(region, matrix, size[::-1], flags=interpolation, borderMode=cv2.BORDER_REPLICATE)
+    return laid.astype(np.float32, copy=False)
 
 
 def canvas_size(crop: Crop, ratio: tuple[float, float]) -> float:

@@ -15,7 +15,7 @@ from torch import nn
 from facemend.align import TEMPLATE, TEMPLATE_SIZE, align, whole
 from facemend.detect import Detector
 from facemend.device import Device, choose
-from facemend.errors import InputError, NotInstalledError, OptionError, TooLargeError
+from facemend.errors import InputError, NotInstalledError, OptionError
 from facemend.images import Source, decode
 from facemend.installed import find, folders
 from facemend.models import Model, Task, lookup, named, names
@@ -24,7 +24,7 @@ from facemend.paste import canvas_size, enlarged, paste, square_mask
 from facemend.records import Crop, Face, Landmarks, Picture, Pixels, Settings
 from facemend.restore import FunctionRestorer, NetRestorer, RestorerFunction, colourless, in_grey
 from facemend.result import Result
-from facemend.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, UpscalerFunction, lanczos
+from facemend.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, UpscalerFunction, lanczos, linear
 from facemend.weights import load as load_net
 
 ENLARGE_FACES_FROM = 1.5  # canvas px per crop px from which a face goes through the upscaler before it is pasted
@@ -34,9 +34,9 @@ NO_MODEL = "none"
 # What is used where nothing is asked for: the first that is installed. CodeFormer is not among them, for its licence
 # forbids what some users do; whoever may use it asks for it by name.
 PREFERRED: Mapping[Task, tuple[str, ...]] = {
-    "restorer": ("gfpgan-v1.4", "gfpgan-v1.3", "gfpgan-v1.2", "restoreformer"),
-    "upscaler": ("realesrgan-x4plus", "realesrgan-x2plus", "realesr-general-x4v3"),
-    "detector": ("retinaface-r50", "retinaface-mobile0.25"),
+    "restorer": ("gfpgan-v1.4", "gfpgan-v1.3", "gfpgan-v1.2", "restoreformer", "lite-restorer"),
+    "upscaler": ("realesrgan-x4plus", "realesrgan-x2plus", "realesr-general-x4v3", "lite-upscaler"),
+    "detector": ("retinaface-r50", "retinaface-mobile0.25", "lite-detector"),
     "parser": ("parsenet",),
 }
 
@@ -80,7 +80,7 @@ class Pipeline:
         precision: str = "auto",
         weights: Weights | None = None,
     ) -> "Pipeline":
-        """Load networks by name; None takes the best one that is installed.
+        """Load networks by name; None takes the one of `weights` that fits, else the best one that is installed.
 
         Args:
             restorer: a name ("gfpgan-v1.4", ..., "none"), or a function: called with a list of (512, 512, 3) uint8
@@ -126,20 +126,22 @@ class Pipeline:
         seconds: dict[str, float] = {}
         with _timed(seconds, "total"):
             with _timed(seconds, "decode"):
-                limit = int(settings.max_input_mp * 1e6)
-                before = source if isinstance(source, Picture) else decode(source, max_pixels=limit)
-                size = _output_size(before, settings)
+                before = source if isinstance(source, Picture) else decode(source, settings)
+                height, width = before.pixels.shape[:2]
+                settings.check_size(height, width)
             with _timed(seconds, "detect"):
                 faces = self._find(before, settings)
                 chosen = self._choose(faces, before, settings)
             with _timed(seconds, "align"):
-                crops = {index: _crop(before, faces[index], settings) for index in chosen}
+                crops = {index: self._crop(before, faces[index], settings) for index in chosen}
                 fitting = {index: crop for index, crop in crops.items() if crop is not None}
             with _timed(seconds, "restore"):
                 restored = self._restore(before, fitting, settings, progress)
             with _timed(seconds, "upscale"):
-                canvas = self._enlarge(before, size, settings, progress)
-                alpha = None if before.alpha is None else lanczos(before.alpha, size)
+                size = settings.output_size(height, width)
+                covered = settings.aligned and settings.strength == 1 and bool(restored)
+                canvas = lanczos(before.pixels, size) if covered else self._enlarge(before, size, settings, progress)
+                alpha = None if before.alpha is None else linear(before.alpha, size)
             with _timed(seconds, "paste"):
                 self._paste(canvas, before, restored, settings)
         return Result(
@@ -183,8 +185,14 @@ class Pipeline:
             middle = (width - 1) / 2, (height - 1) / 2
             wanted = sorted(range(len(faces)), key=lambda index: _distance(faces[index], middle))[:1]
         else:
-            wanted = list(range(len(faces)))
+            wanted = list(range(len(faces))) if settings.faces == "all" else []
         return wanted if self.restorer else []
+
+    def _crop(self, picture: Picture, face: Face, settings: Settings) -> Crop | None:
+        size = self.restorer.face_size if self.restorer else TEMPLATE_SIZE
+        if settings.aligned:
+            return whole(picture.pixels, size)
+        return align(picture.pixels, face.landmarks, size)
 
     def _restore(
         self, picture: Picture, crops: Mapping[int, Crop], settings: Settings, progress: Progress | None
@@ -198,15 +206,16 @@ class Pipeline:
             seed=settings.seed,
             progress=partial(progress, "restore") if progress else None,
         )
-        if colourless(picture.pixels):
-            restored = [in_grey(face, crop.pixels) for face, crop in zip(restored, crops.values(), strict=True)]
+        if colourless(picture.pixels):  # and the face too: a colour photo on a white page is no grey picture
+            restored = [
+                in_grey(face, crop.pixels) if colourless(crop.pixels) else face
+                for face, crop in zip(restored, crops.values(), strict=True)
+            ]
         return {index: (crop, face) for (index, crop), face in zip(crops.items(), restored, strict=True)}
 
     def _enlarge(
         self, picture: Picture, size: tuple[int, int], settings: Settings, progress: Progress | None
     ) -> Pixels:
-        if settings.aligned:  # the face will cover all of it
-            return lanczos(picture.pixels, size)
         return self.upscaler(
             picture.pixels,
             size,
@@ -241,18 +250,6 @@ class Pipeline:
         if index in restored:
             return face.done(self.restorer.name)
         return face.left_alone("its landmarks fit no face" if index in chosen else "not chosen")
-
-
-def _output_size(picture: Picture, settings: Settings) -> tuple[int, int]:
-    height, width = settings.output_size(*picture.pixels.shape[:2])
-    limit = int(settings.max_output_mp * 1e6)
-    if height * width > limit:
-        raise TooLargeError(f"the output of {width} x {height} px", height * width, limit, "--max-output-mp")
-    return height, width
-
-
-def _crop(picture: Picture, face: Face, settings: Settings) -> Crop | None:
-    return whole(picture.pixels) if settings.aligned else align(picture.pixels, face.landmarks)
 
 
 def _area(face: Face) -> float:
@@ -300,7 +297,7 @@ class Loader:
         if callable(wanted):
             return FunctionRestorer(wanted)
         model = self._model("restorer", wanted, NO_MODEL)
-        return NetRestorer(model.called, *self._net(model)) if model else None
+        return NetRestorer(model.called, *self._net(model), model.face_size) if model else None
 
     def upscaler(self, wanted: str | UpscalerFunction | None) -> NetUpscaler | FunctionUpscaler | LanczosUpscaler:
         """Load an upscaler; None is the best one installed, else "lanczos"."""
@@ -334,15 +331,17 @@ class Loader:
     def _model(self, task: Task, wanted: str | None, without: str) -> Model | None:
         """The model asked for, or the preferred one that is installed; None where the answer is to go without."""
         if wanted is None:
-            return next(filter(self._installed, map(lookup, PREFERRED[task])), None)
+            own = [name for name in self._files if lookup(name).task == task]
+            return next(filter(self._installed, map(lookup, (*own, *PREFERRED[task]))), None)
         choices = (*names(task), without)
         if wanted not in choices:
             raise OptionError(f"the {task}", wanted, choices)
         return None if wanted == without else named(task, wanted)
 
     def _installed(self, model: Model) -> bool:
-        return model.name in self._files or find(model.name) is not None
+        return all(part.name in self._files or find(part.name) is not None for part in model.parts())
 
     def _net(self, model: Model) -> tuple[nn.Module, Device]:
         self._used.add(model.name)
-        return load_net(model.name, self._files.get(model.name)), choose(self._device, self._precision, model.half)
+        device = choose(self._device, self._precision, model.half)  # first: a mistake costs no time then
+        return load_net(model.name, self._files.get(model.name)), device

@@ -1,14 +1,14 @@
 """The values that flow through the pipeline. All frozen; numpy only."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from facemend.errors import OptionError
+from facemend.errors import OptionError, TooLargeError
 
 Pixels = npt.NDArray[Any]  # (H, W, 3) RGB or (H, W), uint8 or uint16
 Floats = npt.NDArray[np.float32]
@@ -146,23 +146,38 @@ class Settings:
             value = getattr(self, name)
             if not _is_number(value) or not low <= value <= high:
                 raise OptionError(name, value, f"a number from {low} to {high}")
-        for name in ("min_face", "max_input_mp", "max_output_mp"):
+        for name in ("max_input_mp", "max_output_mp"):
             value = getattr(self, name)
             if not _is_number(value) or not value > 0:
                 raise OptionError(name, value, "a number above 0")
+        if not _is_whole(self.min_face) or self.min_face < 1:
+            raise OptionError("min_face", self.min_face, "a whole number from 1")
+        if not isinstance(self.aligned, bool):
+            raise OptionError("aligned", self.aligned, "True or False")
         if self.seed is not None and not (_is_whole(self.seed) and 0 <= self.seed < 2**63):
             raise OptionError("seed", self.seed, "a whole number from 0 to 2**63 - 1")
         if isinstance(self.faces, str):
             if self.faces not in FACE_CHOICES:
                 raise OptionError("faces", self.faces, (*FACE_CHOICES, "a list of indices such as 0,2"))
-        elif not self.faces or not all(_is_whole(index) and index >= 0 for index in self.faces):
-            raise OptionError("faces", self.faces, "at least one whole number from 0")
-        else:
-            object.__setattr__(self, "faces", tuple(self.faces))
+            return
+        indices = tuple(self.faces) if isinstance(self.faces, Iterable) else ()
+        if not indices or not all(_is_whole(index) and index >= 0 for index in indices):
+            raise OptionError("faces", self.faces, (*FACE_CHOICES, "a list of whole numbers from 0"))
+        object.__setattr__(self, "faces", indices)
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) in px of the output for an input of this size."""
         return round(height * self.scale), round(width * self.scale)
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise TooLargeError if an input of this size, or the output it would get, has too many pixels."""
+        size = self.output_size(height, width)
+        for what, pixels, limit, option in (
+            ("the input", height * width, self.max_input_mp, "--max-input-mp"),
+            (f"the output of {size[1]} x {size[0]} px", size[0] * size[1], self.max_output_mp, "--max-output-mp"),
+        ):
+            if pixels > limit * 1e6:
+                raise TooLargeError(what, pixels, round(limit * 1e6), option)
 
 
 def _is_whole(value: object) -> bool:
@@ -182,7 +197,9 @@ def converted(pixels: Pixels, dtype: npt.DTypeLike) -> Pixels:
     """Pixels in another depth, uint8 or uint16; white stays white."""
     if pixels.dtype == dtype:
         return pixels
-    return to_dtype(pixels * (np.iinfo(np.dtype(dtype)).max / peak(pixels)), dtype)
+    if pixels.dtype == np.uint8:
+        return pixels.astype(np.uint16) * 257
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def to_dtype(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> Pixels:

@@ -29,6 +29,8 @@ class FunctionRestorer:
         function: called with a list of (512, 512, 3) uint8 RGB crops and `fidelity=`; returns a list of the same.
     """
 
+    face_size = 512  # px
+
     def __init__(self, function: RestorerFunction) -> None:
         self.name = getattr(function, "__name__", type(function).__name__)
         self._function = function
@@ -66,10 +68,12 @@ class NetRestorer:
         net: (N, 3, 512, 512) RGB in [-1, 1] -> the same. If its forward takes `w`, it gets the fidelity; if it takes
             `noise`, it gets what its method `draw_noise(generator)` draws, where a seed is given.
         device: where it runs.
+        face_size: side of the crops it takes, in px.
     """
 
-    def __init__(self, name: str, net: nn.Module, device: Device) -> None:
+    def __init__(self, name: str, net: nn.Module, device: Device, face_size: int = 512) -> None:
         self.name = name
+        self.face_size = face_size
         self._net = device.put(net)
         self._options = inspect.signature(net.forward).parameters
         self._device = device

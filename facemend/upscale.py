@@ -33,11 +33,18 @@ UpscalerFunction = Callable[[Pixels], Pixels]  # (H, W, 3) uint8 RGB -> (H * k, 
 
 
 def lanczos(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """Enlarge (H, W) or (H, W, 3), uint8 or uint16, to `size` = (height, width)."""
+    """Enlarge (H, W, 3), uint8 or uint16, to `size` = (height, width); what has to shrink is averaged."""
     if pixels.shape[:2] == size:
         return np.array(pixels)
-    enlarged: Pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LANCZOS4)
-    return enlarged
+    interpolation = cv2.INTER_LANCZOS4 if size >= pixels.shape[:2] else cv2.INTER_AREA
+    resized: Pixels = cv2.resize(pixels, size[::-1], interpolation=interpolation)
+    return resized
+
+
+def linear(alpha: Pixels, size: tuple[int, int]) -> Pixels:
+    """Enlarge a mask (H, W), uint8 or uint16, to `size`; unlike Lanczos, it leaves no rings along an edge."""
+    resized: Pixels = cv2.resize(alpha, size[::-1], interpolation=cv2.INTER_LINEAR)
+    return resized
 
 
 class LanczosUpscaler:
@@ -131,12 +138,14 @@ class NetUpscaler:
             MemoryLimitError: the smallest tile does not fit into the device's memory.
         """
         net = self._mixed(denoise)
+        canvas = np.empty((*size, 3), pixels.dtype)
         tile = LARGEST_TILE
         while tile > SMALLEST_TILE and not self._device.fits(self._bytes_per_pixel * tile**2):
             tile = max(tile // 2, SMALLEST_TILE)
         while True:
             try:
-                return self._tiled(net, pixels, size, tile, progress)
+                self._fill(canvas, net, pixels, tile, progress)
+                return canvas
             except Exception as error:
                 if not out_of_memory(error):
                     raise
@@ -154,26 +163,23 @@ class NetUpscaler:
             raise NotInstalledError(self._grain_model, folders())
         return blend(self._net, self._keeps_grain, denoise)
 
-    def _tiled(
-        self, net: nn.Module, pixels: Pixels, size: tuple[int, int], tile: int, progress: Progress | None
-    ) -> Pixels:
-        """One row of tiles after the other; only a row's height of the result is ever held in float."""
-        rows = spans(pixels.shape[0], size[0], tile)
-        columns = spans(pixels.shape[1], size[1], tile)
-        canvas = np.empty((*size, 3), pixels.dtype)
-        waiting = np.zeros((0, size[1], 3), np.float32)  # rows that the next row of tiles adds to
+    def _fill(self, canvas: Pixels, net: nn.Module, pixels: Pixels, tile: int, progress: Progress | None) -> None:
+        """One row of tiles after the other; only a row's height of the canvas is ever held in float."""
+        height, width = canvas.shape[:2]
+        rows = spans(pixels.shape[0], height, tile)
+        columns = spans(pixels.shape[1], width, tile)
+        waiting = np.zeros((0, width, 3), np.float32)  # rows that the next row of tiles adds to
         for row_index, row in enumerate(rows):
-            band = np.zeros((row.stop - row.start, size[1], 3), np.float32)
+            band = np.zeros((row.stop - row.start, width, 3), np.float32)
             for column_index, column in enumerate(columns):
                 enlarged = self._enlarge(net, pixels, row, column)
                 band[:, column.start : column.stop] += enlarged * row.weight[:, None, None] * column.weight[:, None]
                 if progress:
                     progress(row_index * len(columns) + column_index + 1, len(rows) * len(columns))
             band[: len(waiting)] += waiting
-            done = (rows[row_index + 1].start if row_index + 1 < len(rows) else size[0]) - row.start
+            done = (rows[row_index + 1].start if row_index + 1 < len(rows) else height) - row.start
             canvas[row.start : row.start + done] = to_dtype(band[:done] * peak(pixels), pixels.dtype)
             waiting = band[done:]
-        return canvas
 
     def _enlarge(self, net: nn.Module, pixels: Pixels, row: "Span", column: "Span") -> Floats:
         """One tile's part of the result: (h, w, 3) float32, white = 1."""

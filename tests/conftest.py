@@ -3,6 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from facemend import installed
+
+WEIGHTS = Path(__file__).parents[1] / "weights"
 SHARED = os.environ.get("FACEMEND_SHARED", str(Path(__file__).parents[2] / "shared"))
 
 
@@ -20,7 +23,13 @@ def shared(request):
 
 
 @pytest.fixture(autouse=True)
-def no_installed_weights(monkeypatch, tmp_path):
-    """Tests see only the weights they name, not what is installed on this machine."""
+def no_installed_weights(monkeypatch, tmp_path, tmp_path_factory):
+    """Tests see the weights they name and the bundled ones, not what else is installed on this machine."""
+    home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("FACEMEND_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(installed, "_cache", lambda: home / "cache")
+    monkeypatch.setattr(installed, "PROJECT", home)
+    monkeypatch.setattr(installed, "PACKAGE", home)
+    (home / "bundled").mkdir()
+    for path in WEIGHTS.glob("lite-*.safetensors"):
+        (home / "bundled" / path.name).symlink_to(path)

@@ -1,6 +1,8 @@
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from facemend.pipeline import Pipeline
 from facemend.restore import FunctionRestorer
 from facemend.upscale import LanczosUpscaler
 from tests.pictures import detector, face_at, identity, similarity, smooth
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "old.jpg"
 
 
 @pytest.fixture
@@ -136,7 +140,10 @@ def test_json_is_one_line_a_picture_and_nothing_else(run, drawn, photo, tmp_path
     assert face["restored"] is True
     assert face["net"] == "identity"
     assert set(face["landmarks"]) == {"left_eye", "right_eye", "nose", "left_mouth", "right_mouth"}
-    assert records[0]["seconds"]["total"] > 0
+    seconds = records[0]["seconds"]
+    assert {"decode", "detect", "restore", "upscale", "paste", "encode", "total"} <= set(seconds)
+    assert seconds["decode"] > 0
+    assert seconds["total"] >= sum(value for stage, value in seconds.items() if stage != "total") - 0.005
 
 
 @pytest.mark.parametrize(
@@ -184,11 +191,73 @@ def test_failures_exit_with_1(run, photo):
     assert "facemend download gfpgan-v1.4" in err
 
 
-def test_an_output_that_cannot_be_written_exits_with_1(run, drawn, photo, tmp_path):
+def test_a_folder_that_cannot_be_made_is_a_mistake_found_before_the_work(run, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pipeline, "run", lambda *_: pytest.fail("the work was begun"))
     (tmp_path / "file").write_text("")
     code, _, err = run("restore", photo, "-o", tmp_path / "file" / "new.png")
+    assert code == 2
+    assert "new.png" in err
+
+
+def test_a_disk_that_is_full_exits_with_1_and_leaves_nothing(run, drawn, photo, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, out, err = run("restore", photo)
     assert code == 1
-    assert len(err.splitlines()) == 2  # which networks, and what went wrong
+    assert "No space left on device" in err
+    assert out == ""
+    assert [path.name for path in photo.parent.iterdir()] == ["old.jpg"]
+
+
+def test_another_input_is_never_overwritten(run, drawn, tmp_path):
+    Image.fromarray(smooth(40, 50)).save(tmp_path / "a.bmp")
+    Image.fromarray(smooth(30, 30)).save(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    code, _, err = run("restore", tmp_path / "a.bmp", tmp_path / "a.png", "-o", tmp_path, "--force")
+    assert code == 2
+    assert err.count("another file than the inputs") == 2
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_two_results_never_share_a_file(run, drawn, tmp_path):
+    Image.fromarray(smooth(40, 50)).save(tmp_path / "a.bmp")
+    Image.fromarray(smooth(30, 30)).save(tmp_path / "a.png")
+    code, _, err = run("restore", tmp_path / "a.bmp", tmp_path / "a.png", "-o", tmp_path / "out/", "--force")
+    assert code == 2
+    assert "other outputs" in err
+    assert size(tmp_path / "out" / "a.png") == (100, 80)
+
+
+def test_results_inside_the_input_folder_are_not_restored_again(run, drawn, photo, tmp_path):
+    for _ in range(2):
+        assert run("restore", tmp_path, "-o", tmp_path / "out", "--force")[0] == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["old.jpg"]
+
+
+def test_several_pictures_need_a_folder(run, photo):
+    code, _, err = run("restore", photo, photo, "-o", photo.with_name("new.png"))
+    assert code == 2
+    assert "a folder" in err
+
+
+def test_an_unforeseen_failure_is_one_line_and_the_others_go_on(run, drawn, photo, tmp_path, monkeypatch):
+    Image.fromarray(smooth(9, 9)).save(tmp_path / "small.png")
+    whole = Pipeline.run
+
+    def fragile(self, picture, *rest):
+        if picture.pixels.shape[0] == 9:
+            raise RuntimeError("broken\nin two")
+        return whole(self, picture, *rest)
+
+    monkeypatch.setattr(Pipeline, "run", fragile)
+    code, out, err = run("restore", tmp_path / "small.png", photo, "--json")
+    first, second = map(json.loads, out.splitlines())
+    assert code == 1
+    assert "unforeseen RuntimeError: broken in two" in first["error"]
+    assert second["output"].endswith("old_restored.jpg")
+    assert "Traceback" not in err
 
 
 def test_several_pictures_in_one_file_are_said(run, drawn, tmp_path):
@@ -202,12 +271,14 @@ def test_several_pictures_in_one_file_are_said(run, drawn, tmp_path):
 
 def test_models_lists_every_model_with_its_terms(run):
     code, out, _ = run("models")
-    lines = {line.split()[0]: line for line in out.splitlines() if line}
+    lines = {tuple(line.split()[:2]): line for line in out.splitlines() if line}
     assert code == 0
     for model in MODELS.values():
-        assert model.licence in lines[model.name]
-        assert f" {model.commercial} " in lines[model.name]
-    assert " no  " in lines["codeformer"]
+        line = lines[model.called, model.task]
+        assert model.licence in line
+        assert f" {model.commercial} " in line
+        assert (" bundled " in line) == model.bundled
+    assert " no  " in lines["codeformer", "restorer"]
 
 
 def test_download_needs_a_name_and_knows_the_names(run):
@@ -217,8 +288,11 @@ def test_download_needs_a_name_and_knows_the_names(run):
     assert "gfpgan-v1.4" in err
 
 
-def test_verify_with_nothing_installed(run):
-    assert run("verify") == (0, "0 installed files hashed\n", "")
+def test_verify_with_nothing_downloaded(run):
+    code, out, err = run("verify")
+    assert (code, err) == (0, "")
+    assert out.count("  right\n") == 3
+    assert out.endswith("3 installed files hashed\n")
 
 
 def test_verify_finds_a_wrong_file(run, tmp_path):
@@ -236,13 +310,19 @@ def test_help_teaches(run):
         assert option in out
 
 
-def test_the_real_program_without_weights_enlarges_and_says_what_is_missing(photo):
+def test_the_real_program_with_nothing_downloaded_restores_and_says_what_there_is_more(tmp_path):
     process = subprocess.run(
-        [sys.executable, "-m", "facemend", "restore", str(photo)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "facemend", "restore", str(EXAMPLE), "-o", str(tmp_path), "--json", "--compare"],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert process.returncode == 0, process.stderr
-    assert size(photo.with_name("old_restored.jpg")) == (440, 400)
-    assert "facemend download" in process.stderr
+    record = json.loads(process.stdout)
+    assert [face["net"] for face in record["faces"]] == ["lite"]
+    assert size(tmp_path / "old.jpg") == (640, 640)
+    assert size(tmp_path / "old_compare.jpg") == (1284, 640)
+    assert "facemend download gfpgan-v1.4" in process.stderr
 
 
 def test_debug_shows_the_traceback(photo):

@@ -17,14 +17,13 @@ from PIL import Image, ImageCms, PngImagePlugin
 from facemend import images
 from facemend.encode import SUFFIXES, encode, output_format, write
 from facemend.errors import DecodeError, OptionError, TooLargeError
-from facemend.records import Picture
+from facemend.records import Picture, Settings
 
-LIMIT = 10**6
 ORIENTATION, MAKE, EXIF_IFD, GPS_IFD = 0x0112, 0x010F, 0x8769, 0x8825
 
 
 def decode(source):
-    return images.decode(source, max_pixels=LIMIT)
+    return images.decode(source)
 
 
 def saved(image, kind, **options):
@@ -373,6 +372,12 @@ def test_profile_is_converted_to_srgb(kind):
     assert close(picture.pixels, np.full((32, 32, 3), (240, 10, 10)), 8)
 
 
+def test_profile_of_a_palette_is_converted_too():
+    picture = Image.fromarray(np.full((8, 8, 3), (200, 30, 30), np.uint8)).quantize(4)
+    decoded = decode(saved(picture, "png", icc_profile=profile(swap=True)))
+    assert abs(decoded.pixels.astype(int) - (30, 200, 30)).max() <= 2
+
+
 @pytest.mark.parametrize("data", [b"junk", profile()[:200], bytes(500), grey_profile(1.0)])
 def test_unusable_profile_is_ignored(data):
     picture = decode(saved(Image.fromarray(scene()), "png", icc_profile=data))
@@ -494,7 +499,7 @@ def header_of(width, height):
 def test_limit_is_checked_before_decoding():
     tracemalloc.start()
     with pytest.raises(TooLargeError) as caught:
-        images.decode(header_of(60000, 60000), max_pixels=100_000_000)
+        images.decode(header_of(60000, 60000))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert caught.value.pixels == 3_600_000_000
@@ -504,9 +509,9 @@ def test_limit_is_checked_before_decoding():
 
 @pytest.mark.parametrize("source", [scene(), Image.fromarray(scene()), saved(Image.fromarray(scene()), "webp")])
 def test_limit_is_exact(source):
-    assert images.decode(source, max_pixels=48 * 32).pixels.shape == (32, 48, 3)
+    assert images.decode(source, Settings(max_input_mp=48 * 32 / 1e6)).pixels.shape == (32, 48, 3)
     with pytest.raises(TooLargeError):
-        images.decode(source, max_pixels=48 * 32 - 1)
+        images.decode(source, Settings(max_input_mp=(48 * 32 - 1) / 1e6))
 
 
 def test_large_pictures_do_not_warn(monkeypatch):

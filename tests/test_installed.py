@@ -4,16 +4,13 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from facemend import installed
 from facemend.errors import ChecksumError, OptionError, WeightsError
-from facemend.installed import PACKAGE, PROJECT, check, download_folder, find, folders, verify
+from facemend.installed import PROJECT, check, download_folder, find, folders, verify
+from facemend.installed import _cache as real_cache
 from facemend.models import lookup
 
 ANIME = lookup("realesr-animevideov3")
-BUNDLED = PACKAGE / "bundled"
-
-
-def cache():
-    return platformdirs.user_cache_path("facemend") / "weights"
 
 
 @pytest.fixture
@@ -27,22 +24,26 @@ def chosen(tmp_path, monkeypatch):
 
 
 def test_lookup_order(chosen, monkeypatch):
-    assert folders() == [*chosen, PROJECT / "weights", cache(), BUNDLED]
+    monkeypatch.setattr(installed, "PROJECT", PROJECT)
+    assert folders() == [*chosen, PROJECT / "weights", installed._cache(), installed.PACKAGE / "bundled"]
     monkeypatch.delenv("FACEMEND_WEIGHTS")
-    assert folders() == [PROJECT / "weights", cache(), BUNDLED]
+    assert folders() == [PROJECT / "weights", installed._cache(), installed.PACKAGE / "bundled"]
+
+
+def test_the_cache_is_the_user_s():
+    assert real_cache() == platformdirs.user_cache_path("facemend") / "weights"
 
 
 def test_no_folder_beside_the_package_where_it_is_no_checkout(tmp_path, monkeypatch):
     monkeypatch.delenv("FACEMEND_WEIGHTS", raising=False)
-    monkeypatch.setattr("facemend.installed.PROJECT", tmp_path)
-    assert folders() == [cache(), BUNDLED]
+    assert folders() == [installed._cache(), installed.PACKAGE / "bundled"]
 
 
 def test_downloads_go_to_the_first_chosen_folder_or_the_cache(chosen, monkeypatch):
     assert download_folder() == chosen[0]
     for nothing in ("", os.pathsep):
         monkeypatch.setenv("FACEMEND_WEIGHTS", nothing)
-        assert download_folder() == cache()
+        assert download_folder() == installed._cache()
 
 
 def test_the_first_folder_wins(chosen):

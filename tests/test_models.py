@@ -1,22 +1,23 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import tomllib
 import torch
 
 from facemend.errors import OptionError
-from facemend.models import MODELS, lookup, names
+from facemend.models import MODELS, lookup, named, names
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
 def test_every_row_is_complete(model):
     assert re.fullmatch(r"[0-9a-f]{64}", model.sha256)
-    assert model.size > 1_000_000
-    assert model.urls
+    assert model.size > 500_000
+    assert model.bundled == (model.licence == "CC0-1.0")
     assert all(url.startswith("https://") and url.endswith("/" + model.file) for url in model.urls)
     assert bool(model.why) == (model.commercial != "yes")
-    assert (model.face_size == 512) == (model.task in ("restorer", "parser"))
 
 
 def test_no_two_rows_share_a_file():
@@ -37,10 +38,23 @@ def test_every_tensor_of_a_network_comes_from_its_file(model):
 
 
 def test_names_by_task():
-    assert names("restorer") == ("gfpgan-v1.4", "gfpgan-v1.3", "gfpgan-v1.2", "restoreformer", "codeformer")
-    assert names("detector") == ("retinaface-r50", "retinaface-mobile0.25")
+    assert names("restorer") == ("gfpgan-v1.4", "gfpgan-v1.3", "gfpgan-v1.2", "restoreformer", "codeformer", "lite")
+    assert names("detector") == ("retinaface-r50", "retinaface-mobile0.25", "lite")
     assert names("parser") == ("parsenet",)
     assert "realesr-general-x4v3" in names("upscaler")
+
+
+@pytest.mark.parametrize("task", ["restorer", "upscaler", "detector"])
+def test_lite_is_one_model_a_task(task):
+    assert named(task, "lite").task == task
+    assert named(task, "lite").called == "lite"
+
+
+def test_bundled_files_are_in_the_wheel():
+    settings = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    included = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    bundled = [model.file for model in MODELS.values() if model.bundled]
+    assert included == {f"weights/{file}": f"facemend/bundled/{file}" for file in bundled}
 
 
 def test_a_companion_comes_with_its_partner_and_is_no_choice():

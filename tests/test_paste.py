@@ -101,6 +101,17 @@ def test_work_follows_the_face_not_the_canvas():
     assert 20 < np.ptp(columns) < 100
 
 
+def test_a_face_that_fills_a_large_canvas_needs_little_memory():
+    canvas = np.zeros((3000, 3000, 3), np.uint8)
+    crop = Crop(np.full((512, 512, 3), 200, np.uint8), similarity(512 / 3000, 0, 0, 0))
+    tracemalloc.start()
+    paste(canvas, crop, square_mask(512), (1, 1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * canvas.nbytes
+    assert (canvas[1500, 1500] == 200).all()
+
+
 def test_a_face_outside_the_canvas_changes_nothing():
     canvas = smooth(50, 50)
     before = canvas.copy()

@@ -1,18 +1,22 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from facemend.encode import encode
 from facemend.errors import FacemendError, InputError, NotInstalledError, OptionError, TooLargeError
+from facemend.models import MODELS
 from facemend.pipeline import Pipeline
 from facemend.records import Picture, Settings
 from facemend.restore import FunctionRestorer
-from facemend.upscale import LanczosUpscaler, NetUpscaler, lanczos
+from facemend.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos
 from tests.pictures import CPU, Repeat, detector, face_at, identity, similarity, smooth
 
+EXAMPLE = Path(__file__).parents[1] / "examples" / "old.jpg"
 FACE = similarity(1.5, 8, -90, -120)  # a face of about 170 px in the middle of a 400 px picture
 
 
@@ -87,6 +91,17 @@ def test_a_colour_file_without_colour_gets_grey_faces():
     assert abs(inside.mean() - noisy[175:225, 185:235].mean()) < 40
 
 
+def test_a_colour_photo_on_a_white_page_keeps_its_colour():
+    page = np.full((1600, 1700, 3), 255, np.uint8)
+    page[600:1000, 600:1020] = smooth(400, 420)
+    matrix = similarity(1.5, 8, 0, 0)
+    matrix[:, 2] = 256 - matrix[:, :2] @ (810, 800)
+    result = pipeline(faces=[matrix]).run(page, Settings(scale=1))
+    assert result.faces[0].restored
+    inside = slice(740, 860)
+    assert abs(result.pixels[inside, inside].astype(int) - page[inside, inside]).mean() < 2
+
+
 def test_colour_faces_keep_their_colour():
     result = pipeline(colourful).run(smooth(400, 420))
     assert result.pixels[400, 420].tolist() == [250, 120, 10]
@@ -110,6 +125,9 @@ def test_alpha_is_resized_with_the_picture_and_leaves_no_dark_fringe():
     assert result.image.mode == "RGBA"
     assert (result.picture.alpha[220:580, 220:620] == 255).all()
     assert (result.picture.alpha[:180] == 0).all()
+    row = result.picture.alpha[400].astype(int)
+    assert (np.diff(row[:400]) >= 0).all(), "no ring along the edge"
+    assert (np.diff(row[400:]) <= 0).all(), "no ring along the edge"
     seen = result.picture.alpha > 0
     assert (abs(result.pixels[seen].astype(int) - (200, 180, 160)) <= 2).all()
 
@@ -172,6 +190,16 @@ def test_aligned_512_goes_through_to_the_bit():
     assert result.faces[0].restored
 
 
+def test_aligned_with_no_face_chosen_enlarges_with_the_upscaler():
+    def white(pixels):
+        return np.full((pixels.shape[0] * 2, pixels.shape[1] * 2, 3), 255, np.uint8)
+
+    machine = pipeline(grey_face, upscaler=FunctionUpscaler(white))
+    result = machine.run(smooth(100, 100), Settings(aligned=True, faces="none"))
+    assert not result.faces[0].restored
+    assert (result.pixels == 255).all()
+
+
 @pytest.mark.parametrize("scale", [1, 2, 3.5])
 def test_aligned_fills_the_whole_output(scale):
     result = pipeline(grey_face).run(smooth(300, 303), Settings(aligned=True, scale=scale))
@@ -191,8 +219,6 @@ def test_large_faces_go_through_the_upscaler():
         sizes.append(pixels.shape[:2])
         return cv2.resize(pixels, None, fx=2, fy=2)
 
-    from facemend.upscale import FunctionUpscaler
-
     machine = pipeline(upscaler=FunctionUpscaler(double), faces=[similarity(0.9, 0, 100, 90)])
     machine.run(smooth(400, 420), Settings(scale=2))
     assert sizes == [(400, 420), (512, 512)]
@@ -206,6 +232,15 @@ def test_limits_are_checked_before_the_work():
         pipeline().run(smooth(400, 420), Settings(max_input_mp=0.1))
     with pytest.raises(TooLargeError, match="3200 x 2400.*--max-output-mp"):
         pipeline().run(smooth(600, 800), Settings(scale=4, max_output_mp=5))
+    with pytest.raises(TooLargeError, match="--max-input-mp"):
+        pipeline().run(Picture(smooth(400, 420)), Settings(max_input_mp=0.1))
+
+
+def test_limits_are_checked_before_a_pixel_is_decoded():
+    """A cut file whose header already says that the output would be too large."""
+    whole = encode(Picture(smooth(600, 800)), "jpeg")
+    with pytest.raises(TooLargeError, match="--max-output-mp"):
+        pipeline().run(whole[:1500], Settings(scale=4, max_output_mp=5))
 
 
 def test_progress_and_seconds_name_the_stages():
@@ -218,14 +253,29 @@ def test_progress_and_seconds_name_the_stages():
     assert result.seconds["total"] >= sum(value for stage, value in result.seconds.items() if stage != "total")
 
 
-def test_load_with_nothing_installed():
-    machine = Pipeline.load()
-    assert machine.restorer is None
-    assert machine.upscaler.name == "lanczos"
-    assert machine.run(smooth(20, 30)).pixels.shape == (40, 60, 3)
+def test_load_with_nothing_downloaded_takes_the_bundled_models():
+    machine = Pipeline.load(device="cpu")
+    assert [stage.name for stage in (machine.detector, machine.restorer, machine.upscaler)] == ["lite"] * 3
+    assert machine.parser is None
+    result = machine.run(EXAMPLE)
+    assert [face.net for face in result.faces] == ["lite"]
+    assert result.picture.grey
+    assert result.pixels.shape == (640, 640, 3)
+
+
+def test_without_a_detector_only_pictures_that_need_none_are_run():
+    machine = Pipeline.load(restorer=identity, upscaler="lanczos", detector="none")
     with pytest.raises(NotInstalledError, match="facemend download retinaface"):
-        Pipeline.load(restorer=identity).run(smooth(20, 30))
-    assert Pipeline.load(restorer=identity).run(smooth(20, 20), Settings(aligned=True)).faces[0].restored
+        machine.run(smooth(20, 30))
+    assert machine.run(smooth(20, 20), Settings(aligned=True)).faces[0].restored
+    assert machine.run(smooth(20, 30), Settings(faces="none")).faces == ()
+
+
+def test_a_file_of_your_own_is_used_without_naming_the_model(tmp_path):
+    net = MODELS["realesr-animevideov3"].net()
+    torch.save({"params": net.state_dict()}, tmp_path / "own.pth")
+    machine = Pipeline.load(restorer="none", weights={"realesr-animevideov3": tmp_path / "own.pth"})
+    assert machine.upscaler.name == "realesr-animevideov3"
 
 
 @pytest.mark.parametrize("stage", ["restorer", "upscaler", "detector", "parser"])

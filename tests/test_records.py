@@ -27,6 +27,9 @@ from facemend.records import Settings, converted, to_dtype
         ("faces", ()),
         ("faces", (-1,)),
         ("faces", ("0",)),
+        ("faces", 1),
+        ("aligned", "no"),
+        ("min_face", 1.5),
     ],
 )
 def test_bad_settings_name_the_option(name, value):

@@ -192,6 +192,15 @@ def test_any_function_enlarges(dtype):
     assert (out == np.iinfo(dtype).max).all()
 
 
+def test_what_a_function_enlarged_too_much_is_averaged_not_sampled():
+    def checkerboard(pixels):
+        board = np.indices((pixels.shape[0] * 4, pixels.shape[1] * 4)).sum(axis=0) % 2 * 200
+        return np.dstack([board] * 3).astype(np.uint8)
+
+    out = FunctionUpscaler(checkerboard)(smooth(50, 50), (75, 75))
+    assert abs(out.astype(int) - 100).max() <= 30
+
+
 @pytest.mark.parametrize("answer", [None, np.zeros((15, 24, 3), np.uint8), np.zeros((20, 24, 3), np.float32)])
 def test_a_function_that_returns_something_else_is_an_error(answer):
     with pytest.raises(FacemendError, match="the upscaler .* returned"):
