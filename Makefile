@@ -3,7 +3,7 @@ PYTHON ?= python3
 RUN := .venv/bin/
 READY := .venv/ready
 
-.PHONY: demo test lint bench
+.PHONY: demo test lint bench serve openapi
 
 demo: $(READY)
 	$(RUN)facemend restore examples/old.jpg -o demo --compare --boxes --force
@@ -19,6 +19,15 @@ lint: $(READY)
 bench: $(READY)
 	$(RUN)python -m bench.parity
 	$(RUN)python -m bench.faces
+
+# The container's server without Docker; PORT and FACEMEND_MODELS are its settings.
+serve: $(READY)
+	mkdir -p .cog && cp openapi.json .cog/openapi_schema.json
+	PATH="$(CURDIR)/.venv/bin:$$PATH" COG_PREDICT_TYPE_STUB=predict.py:Predictor \
+		exec $(RUN)python -m cog.server.http --host 127.0.0.1
+
+openapi: $(READY)
+	$(RUN)python -m script.openapi
 
 $(READY): pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv

@@ -1,0 +1,31 @@
+import pytest
+
+from tests.cog.serving import STAND_IN, data_url, png, serving
+from tests.pictures import smooth
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The server with stand-ins for the networks; tests leave it ready."""
+    with serving(tmp_path_factory.mktemp("server"), STAND_IN, FACEMEND_MODELS="lanczos") as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def still_ready(request):
+    """Whatever a test does to the shared server, it goes on serving."""
+    yield
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server").wait("READY", patience=10)
+
+
+@pytest.fixture(scope="session")
+def face():
+    """A square picture as a data URL, for aligned=True."""
+    return data_url(png(smooth(96, 96, seed=1)))
+
+
+@pytest.fixture(scope="session")
+def wide():
+    """A picture of several tiles as a data URL."""
+    return data_url(png(smooth(600, 900, seed=2)))

@@ -1,0 +1,45 @@
+"""The predictor with stand-ins for trained networks, so that what the server does needs no weights."""
+
+import time
+
+import numpy as np
+import torch
+
+import predict
+from facemend.device import choose
+from facemend.restore import FunctionRestorer
+from facemend.upscale import NetUpscaler
+from tests.pictures import Repeat
+
+COLOURS = {"gfpgan-v1.4": (200, 30, 30), "gfpgan-v1.3": (30, 30, 200)}  # RGB that each one paints faces in
+TILE_SECONDS = 0.25  # realesrnet-x4plus sleeps as long for each tile
+BROKEN = "first line\nsecond line"
+
+
+def painter(name):
+    def paint(crops, fidelity):
+        return [np.full_like(crop, COLOURS[name]) for crop in crops]
+
+    paint.__name__ = name
+    return FunctionRestorer(paint)
+
+
+def broken(crops, fidelity):
+    raise ZeroDivisionError(BROKEN)
+
+
+class Slow(Repeat):
+    def forward(self, x):
+        time.sleep(TILE_SECONDS)
+        return super().forward(x)
+
+
+class Predictor(predict.Predictor):
+    def setup(self):
+        super().setup()
+        torch.set_num_threads(1)
+        cpu = choose("cpu", "fp32", "fp32")
+        self.restorers |= {name: painter(name) for name in COLOURS}
+        self.restorers["restoreformer"] = FunctionRestorer(broken)
+        self.upscalers["realesrgan-x4plus"] = NetUpscaler("realesrgan-x4plus", Repeat(), 4, cpu)
+        self.upscalers["realesrnet-x4plus"] = NetUpscaler("realesrnet-x4plus", Slow(), 4, cpu)

@@ -1,0 +1,121 @@
+"""Replicate's official clients against Cog's own server."""
+
+import io
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cog.serving import opened, png
+from tests.cog.shim import MODEL, VERSION, replicate_api
+from tests.cog.stand_in import COLOURS
+from tests.pictures import smooth
+
+pytestmark = pytest.mark.slow
+
+RED = COLOURS["gfpgan-v1.4"]
+JAVASCRIPT = Path(__file__).parent / "js"
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("photo") / "photo.png"
+    path.write_bytes(png(smooth(96, 96, seed=1)))
+    return path
+
+
+def middle(data):
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (192, 192)
+        return image.getpixel((96, 96))
+
+
+@pytest.fixture
+def api(server):
+    with replicate_api(server) as state:
+        yield state
+
+
+@pytest.fixture
+def client(api):
+    import replicate
+
+    client = replicate.Client(api_token="none", base_url=api.url)
+    yield client
+    client._client.close()  # it has no close of its own
+
+
+@pytest.mark.parametrize("reference", [f"{MODEL}:{VERSION}", MODEL], ids=["version", "model"])
+@pytest.mark.parametrize("given", ["upload", "base64"])
+def test_python_file_in_and_out(client, photo, tmp_path, reference, given):
+    options = {"file_encoding_strategy": "base64"} if given == "base64" else {}
+    with photo.open("rb") as image:
+        output = client.run(reference, input={"image": image, "aligned": True}, **options)
+    (tmp_path / "restored.png").write_bytes(output.read())
+    assert middle((tmp_path / "restored.png").read_bytes()) == RED
+
+
+def test_python_progress(client, face):
+    prediction = client.predictions.create(version=VERSION, input={"image": face, "aligned": True})
+    prediction.wait()
+    assert prediction.status == "succeeded"
+    assert prediction.metrics["restorer"] == "gfpgan-v1.4"
+    assert (prediction.progress.percentage, prediction.progress.current, prediction.progress.total) == (1, 1, 1)
+    assert opened(prediction.output).size == (192, 192)
+
+
+def test_python_a_failing_input_raises_their_error(client, tmp_path):
+    from replicate.exceptions import ModelError, ReplicateError
+
+    with pytest.raises(ModelError, match="no file that came with this call"):
+        client.run(f"{MODEL}:{VERSION}", input={"image": "/etc/passwd"})
+    with pytest.raises(ReplicateError):
+        client.run(f"{MODEL}:{VERSION}", input={"image": "/etc/passwd", "upscale": 99})
+
+
+def test_python_cancel(client, wide):
+    prediction = client.predictions.create(
+        version=VERSION, input={"image": wide, "face_enhance": False, "upscaler": "realesrnet-x4plus"}
+    )
+    while prediction.status == "starting":
+        prediction.reload()
+    prediction.cancel()
+    prediction.wait()
+    assert prediction.status == "canceled"
+
+
+@pytest.fixture(scope="module")
+def javascript(tmp_path_factory):
+    """A folder with the JavaScript client installed."""
+    if not shutil.which("npm"):
+        pytest.skip("npm is not there: install Node.js 18 or newer")
+    folder = shutil.copytree(JAVASCRIPT, tmp_path_factory.mktemp("js"), dirs_exist_ok=True)
+    install = subprocess.run(
+        ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    if install.returncode:
+        pytest.skip(f"npm cannot fetch the JavaScript client: {install.stderr.strip()[-300:]}")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["url", "blob"])
+def test_javascript(api, javascript, photo, tmp_path, kind):
+    """With data URLs straight against the server; files have to be uploaded somewhere, so these go over /v1."""
+    output = tmp_path / "restored.png"
+    base = api.server.url if kind == "url" else f"{api.url}/v1"
+    run = subprocess.run(
+        ["node", "client.mjs", base, photo, output, kind], cwd=javascript, capture_output=True, text=True, timeout=120
+    )
+    assert run.returncode == 0, run.stderr
+    seen = json.loads(run.stdout)
+    assert middle(output.read_bytes()) == RED
+    assert "1/1 restore" in seen["logs"]
+    assert seen["statuses"][-1] == "succeeded"
+    assert len(seen["sizes"]) == 2
+    assert "Prediction failed" in seen["failed"]
+    assert "no file that came with this call" in seen["failed"]
+    assert "ApiError" in seen["refused"]
+    assert "422" in seen["refused"]

@@ -1,0 +1,130 @@
+"""openapi.json, cog.yaml and .dockerignore against predict.py and the package."""
+
+import ast
+import json
+import re
+
+import jsonschema
+import openapi_spec_validator
+import pytest
+import yaml
+
+from facemend.models import names
+from script.openapi import ROOT, TARGET, document
+
+SOURCE = (ROOT / "predict.py").read_text(encoding="utf-8")
+DOCUMENT = json.loads(TARGET.read_text(encoding="utf-8"))
+SCHEMAS = DOCUMENT["components"]["schemas"]
+INPUTS = SCHEMAS["Input"]["properties"]
+CONFIG = yaml.safe_load((ROOT / "cog.yaml").read_text(encoding="utf-8"))
+EXPECTED = {  # name: type, default, bounds or choices
+    "image": ("string", "required", None),
+    "model": ("string", "gfpgan-v1.4", {"auto", *names("restorer")}),
+    "fidelity": ("number", 0.5, (0, 1)),
+    "upscale": ("number", 2, (1, 8)),
+    "face_enhance": ("boolean", True, None),
+    "only_center_face": ("boolean", False, None),
+    "strength": ("number", 1, (0, 1)),
+    "upscaler": ("string", "realesrgan-x4plus", {"lanczos", *names("upscaler")}),
+    "denoise": ("number", 0.5, (0, 1)),
+    "aligned": ("boolean", False, None),
+    "sensitivity": ("number", 0.5, (0, 1)),
+    "seed": ("integer", None, (0, None)),
+    "output_format": ("string", "auto", {"auto", "png", "jpg", "webp"}),
+    "output_quality": ("integer", 95, (1, 100)),
+}
+
+
+def test_the_committed_document_is_current():
+    assert document(SOURCE) == DOCUMENT, "run: python -m script.openapi"
+    openapi_spec_validator.validate(DOCUMENT)
+
+
+def test_the_running_server_shows_it(server):
+    assert server.client.get("/openapi.json").json() == DOCUMENT
+
+
+def test_every_input_survives():
+    assert list(INPUTS) == list(EXPECTED)
+    assert SCHEMAS["Input"]["required"] == ["image"]
+    for name, (kind, default, limits) in EXPECTED.items():
+        seen = INPUTS[name]
+        assert len(seen["description"]) > 20, name
+        assert seen.get("default", "required") == default, name
+        if isinstance(limits, set):
+            assert set(SCHEMAS[name]["enum"]) == limits
+            assert SCHEMAS[name]["type"] == kind
+        else:
+            assert seen["type"] == kind
+            assert (seen.get("minimum"), seen.get("maximum")) == (limits or (None, None)), name
+
+
+def test_cog_sees_the_same_when_it_runs_the_file():
+    from cog._inspector import create_predictor
+
+    for name, field in create_predictor("predict", "Predictor").inputs.items():
+        seen = INPUTS[name]
+        assert (field.default, field.description) == (seen.get("default"), seen["description"])
+        assert (field.ge, field.le) == (seen.get("minimum"), seen.get("maximum"))
+        assert field.choices == (SCHEMAS[name]["enum"] if "allOf" in seen else None)
+
+
+def test_every_keyword_is_a_plain_literal():
+    run = next(node for node in ast.walk(ast.parse(SOURCE)) if getattr(node, "name", "") == "run")
+    for call in run.args.defaults:
+        assert not call.args
+        for keyword in call.keywords:
+            ast.literal_eval(keyword.value)
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        'x: str = Input(description="a" "b")',
+        'x: str = Input(description=("a"))',
+        'x: str = Input(description="a" + "b")',
+        'x: str = Input(description=f"a")',
+        r'x: str = Input(description="a\nb")',
+        "x: str = Input(default='a')",
+        'x: float = Input(description="a", ge=LOWEST)',
+        'x: float = Input(description="a", le=2 * 3)',
+        'x: float = Input(1, description="a")',
+        'x: str = Input(description="a", choices=("a", "b"))',
+        'x: str = Input(description="a", choices=list("ab"))',
+        'x: str = Input(description="a", regex="a")',
+        'x: Literal["a", "b"] = Input(description="a")',
+        "x: str",
+        "x: str = 'a'",
+    ],
+)
+def test_what_cog_would_lose_is_refused(declared):
+    with pytest.raises(ValueError, match="x |every input"):
+        document(f"class Predictor:\n    def run(self, {declared}) -> Path: ...\n")
+
+
+def test_the_image_configuration():
+    """The rules of Cog's own schema and loader that concern this file."""
+    assert CONFIG.keys() <= {"build", "image", "run", "environment"}
+    build = CONFIG["build"]
+    assert build.keys() <= {"gpu", "cuda", "python_version", "python_requirements", "sdk_version", "system_packages"}
+    assert build["gpu"] is True
+    assert build["cuda"] == "13.0", "Cog cannot tell it for this torch; what PyPI's torch is built for"
+    assert build["python_version"] in ("3.12", "3.13")
+    pins = (ROOT / build["python_requirements"]).read_text(encoding="utf-8").splitlines()
+    pins = [pin for pin in pins if not pin.startswith("#")]
+    assert all(re.fullmatch(r"[\w.\-\[\]]+==[\w.]+", pin) for pin in pins)
+    assert any(pin.startswith("torch==") for pin in pins), "without it, Cog takes CUDA 11.8"
+    assert build["sdk_version"] == DOCUMENT["info"]["version"]
+    file, _, name = CONFIG["run"].partition(":")
+    assert f"class {name}(BaseRunner)" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_the_image_gets_the_weights():
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert not {"weights", "weights/", "*.pth", "weights/*.pth", "facemend", "pyproject.toml"} & set(ignored)
+    assert "FACEMEND_WEIGHTS=/src/weights" in CONFIG["environment"]
+
+
+def test_answers_keep_to_the_document(server, face):
+    answer = server.predict(image=face, aligned=True)
+    jsonschema.validate({"answer": answer}, {**DOCUMENT, "properties": {"answer": SCHEMAS["PredictionResponse"]}})

@@ -1,0 +1,402 @@
+"""The predictor behind Cog's own server."""
+
+import base64
+import re
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facemend.models import MODELS
+from tests.cog.serving import (
+    STAND_IN,
+    TERMINAL,
+    Handler,
+    data_url,
+    hooks,
+    listening,
+    opened,
+    png,
+    serving,
+    until_terminal,
+)
+from tests.cog.stand_in import COLOURS, TILE_SECONDS
+from tests.pictures import smooth
+
+pytestmark = pytest.mark.slow
+
+SLOW = {"face_enhance": False, "upscaler": "realesrnet-x4plus"}  # sleeps in each tile
+PHOTO = smooth(64, 80)
+
+
+def photo(kind="png", **options):
+    stream = BytesIO()
+    Image.fromarray(PHOTO).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def failure(answer):
+    """The error of a prediction that failed, without the words Cog puts before it; always one line."""
+    assert answer["status"] == "failed", answer
+    assert "\n" not in answer["error"]
+    return answer["error"].removeprefix("Prediction failed: Prediction failed: ")
+
+
+def test_ready_and_self_described(server):
+    assert server.health()["setup"]["status"] == "succeeded"
+    assert server.client.get("/").json()["cog_version"] == "0.23.1"
+
+
+@pytest.mark.parametrize("scale", [1, 1.5, 2, 8])
+def test_sync(server, scale):
+    answer = server.predict(image=data_url(photo()), face_enhance=False, upscale=scale)
+    assert answer["status"] == "succeeded"
+    assert opened(answer["output"]).size == (round(80 * scale), round(64 * scale))
+    assert answer["metrics"]["restorer"] == "none"
+
+
+def test_metrics_and_progress(server, face):
+    answer = server.predict(image=face, aligned=True)
+    metrics = answer["metrics"]
+    assert (metrics["faces_detected"], metrics["faces_restored"]) == (1, 1)
+    assert (metrics["restorer"], metrics["upscaler"]) == ("gfpgan-v1.4", "realesrgan-x4plus")
+    stages = {"decode", "detect", "align", "restore", "upscale", "paste", "total", "encode"}
+    assert metrics["seconds"].keys() == stages
+    assert answer["logs"].endswith("\n")
+    assert re.fullmatch(r"\s*100%\|.+?\| 1/1 restore\n", answer["logs"])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "kind"),
+    [
+        ("auto", "png", "PNG"),
+        ("auto", "jpeg", "JPEG"),
+        ("auto", "webp", "WEBP"),
+        ("png", "jpeg", "PNG"),
+        ("jpg", "png", "JPEG"),
+        ("webp", "png", "WEBP"),
+    ],
+)
+def test_output_format(server, wanted, given, kind):
+    answer = server.predict(image=data_url(photo(given)), face_enhance=False, output_format=wanted)
+    assert answer["output"].startswith(f"data:image/{kind.lower()};base64,")
+    assert opened(answer["output"]).format == kind
+
+
+def test_output_quality(server):
+    sizes = [
+        len(
+            server.predict(image=data_url(photo()), face_enhance=False, output_format="jpg", output_quality=q)["output"]
+        )
+        for q in (20, 95)
+    ]
+    assert sizes[0] < sizes[1] / 2
+
+
+def test_strength(server, face):
+    whole, half, none = (
+        np.asarray(opened(server.predict(image=face, aligned=True, strength=strength)["output"]), int)[96, 96]
+        for strength in (1, 0.5, 0)
+    )
+    assert abs(whole - COLOURS["gfpgan-v1.4"]).max() <= 1
+    assert abs(half - (whole + none) / 2).max() <= 2
+    assert abs(none - whole).max() > 20
+
+
+def test_models_take_turns_and_none_answers_for_another(server, face):
+    for turn in range(20):
+        model = ("gfpgan-v1.4", "gfpgan-v1.3")[turn % 2]
+        upscaler = ("lanczos", "realesrgan-x4plus", "realesrnet-x4plus")[turn % 3]
+        answer = server.predict(image=face, aligned=True, model=model, upscaler=upscaler)
+        assert opened(answer["output"]).getpixel((96, 96)) == COLOURS[model]
+        assert (answer["metrics"]["restorer"], answer["metrics"]["upscaler"]) == (model, upscaler)
+
+
+def test_auto_takes_the_best_restorer_that_is_there(server, face):
+    assert server.predict(image=face, aligned=True, model="auto")["metrics"]["restorer"] == "gfpgan-v1.4"
+
+
+@pytest.mark.parametrize("options", [{"model": "codeformer"}, {"upscaler": "realesrgan-x2plus"}])
+def test_a_model_that_is_not_loaded_is_named(server, face, options):
+    (name,) = options.values()
+    message = failure(server.predict(image=face, aligned=True, **options))
+    assert re.search(rf"is '{name}', but must be one this server holds: .*\w", message)
+
+
+def test_faces_are_left_alone_on_request(server, face):
+    answer = server.predict(image=face, aligned=True, face_enhance=False, model="codeformer")
+    assert answer["metrics"]["faces_restored"] == 0
+    assert opened(answer["output"]).getpixel((96, 96)) != COLOURS["gfpgan-v1.4"]
+
+
+def test_http_url(server):
+    class Files(Handler):
+        def do_GET(self):  # noqa: N802
+            self.answer(200 if self.path == "/old.jpg" else 404, photo("jpeg"), "image/jpeg")
+
+    with listening(Files) as url:
+        answer = server.predict(image=f"{url}/old.jpg", face_enhance=False)
+        assert opened(answer["output"]).format == "JPEG"
+        assert "404" in failure(server.predict(image=f"{url}/other.jpg"))
+
+
+def test_invalid_inputs_are_refused_together(server, face):
+    answer = server.call(upscale=9, model="gfpgan", seed=-1, output_quality=0, fidelity="much", aligned=1)
+    assert answer.status_code == 422
+    details = {detail["loc"][-1]: detail["msg"] for detail in answer.json()["detail"]}
+    assert details.keys() == {"image", "upscale", "model", "seed", "output_quality", "fidelity", "aligned"}
+    assert details["upscale"] == "9 is greater than the maximum of 8"
+
+
+def huge(side):
+    """A small file with a great many black pixels."""
+    stream = BytesIO()
+    Image.new("1", (side, side)).save(stream, "png")
+    return data_url(stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("image", "options", "message"),
+    [
+        (lambda: data_url(b"no picture at all"), {}, "cannot read the image: it is no picture"),
+        (lambda: data_url(photo()[:-200]), {}, "cannot read the image: damaged, cut short"),
+        (lambda: data_url(photo("jpeg")[:-200], "image/jpeg"), {}, "cannot read the image: damaged, cut short"),
+        (lambda: "data:image/png;base64,", {}, "cannot read the image: it is empty"),
+        (lambda: "data:image/png;base64,!!!!", {}, "cannot read the image: it is empty"),
+        (lambda: "/etc/passwd", {}, "no file that came with this call"),
+        (lambda: "predict.py", {}, "no file that came with this call"),
+        (lambda: "file:///etc/passwd", {}, "no file that came with this call"),
+        (lambda: "ftp://127.0.0.1/x.png", {}, "no file that came with this call"),
+        (lambda: "http://127.0.0.1:9/x.png", {}, "Connection refused"),
+        (lambda: huge(10100), {}, "102.0 megapixels are over the limit of 100: give a smaller picture"),
+        (lambda: huge(2600), {"upscale": 8}, "432.6 megapixels are over the limit of 400"),
+        (lambda: data_url(photo()), {"aligned": True}, "an aligned face is square.*leave out aligned"),
+        (lambda: data_url(png(smooth(64, 64))), {"aligned": True, "model": "restoreformer"}, "^FacemendError: Zero"),
+        (lambda: data_url(png(np.zeros((9, 9, 4), np.uint8))), {"output_format": "jpg"}, "format is 'jpeg'"),
+    ],
+    ids=lambda value: None if callable(value) else "",
+)
+def test_a_bad_input_fails_on_one_line_and_the_server_goes_on(server, image, options, message):
+    options = {"face_enhance": "aligned" in options, **options}
+    assert re.search(message, failure(server.predict(image=image(), **options)))
+    assert server.wait("READY", patience=10)["status"] == "READY"
+    assert server.predict(image=data_url(photo()), face_enhance=False)["status"] == "succeeded"
+
+
+def test_files_of_the_temp_folder_are_reached_only_by_the_call_they_belong_to(server, face):
+    server.predict(image=face, aligned=True)
+    (left,) = [path for path in server.files() if path.startswith("facemend-")]
+    assert "no file that came" in failure(server.predict(image=str(server.temp / left)))
+
+
+def test_a_body_of_20_mb(server):
+    noise = np.random.default_rng(0).integers(0, 256, (2240, 2240, 3), np.uint8)
+    url = data_url(png(noise))
+    assert len(url) > 20e6
+    answer = server.predict(image=url, face_enhance=False, upscale=1, upscaler="lanczos", output_format="jpg")
+    assert opened(answer["output"]).size == (2240, 2240)
+
+
+@pytest.mark.parametrize("filtered", [None, ["completed"], ["start", "completed"], ["logs"], ["output"]])
+def test_webhooks(server, face, filtered):
+    with hooks() as (url, came):
+        body = {"id": f"hooked-{time.time_ns()}", "webhook": url}
+        if filtered:
+            body["webhook_events_filter"] = filtered
+        answer = server.call(body, headers={"Prefer": "respond-async"}, image=face, aligned=True)
+        assert (answer.status_code, answer.json()) == (202, {"id": body["id"], "status": "starting"})
+        if filtered is None or "completed" in filtered:
+            events = until_terminal(came)
+            assert events[-1]["status"] == "succeeded"
+            assert opened(events[-1]["output"]).size == (192, 192)
+            assert events[-1]["metrics"]["faces_restored"] == 1
+            assert "1/1 restore\n" in events[-1]["logs"]
+        else:
+            events = [came.get(timeout=30)]
+        time.sleep(0.2)  # the others may come after the last one: a receiver ignores them then
+        while not came.empty():
+            events.append(came.get())
+    assert all(event["id"] == body["id"] for event in events)
+    others = [event for event in events if event["status"] not in TERMINAL]
+    kinds = {"output" if event.get("output") else "logs" if event["logs"] else "start" for event in others}
+    assert kinds <= ({"start", "logs", "output"} if filtered is None else set(filtered) - {"completed"})
+    if filtered is None:
+        assert kinds >= {"start", "output"}
+    for event in others:
+        assert not event.get("output") or isinstance(event["output"], list)
+
+
+def test_progress_comes_by_webhook_while_it_runs(server, wide):
+    with hooks() as (url, came):
+        server.call({"webhook": url, "webhook_events_filter": ["logs", "completed"]}, image=wide, **SLOW)
+        events = until_terminal(came)
+    shares = [int(event["logs"].splitlines()[-1].split("%")[0]) for event in events]
+    assert shares == sorted(shares)
+    assert shares[0] < 100
+    assert shares[-1] == 100
+
+
+def test_webhooks_of_a_failure_are_delivered_until_they_arrive(server):
+    with hooks(refusals=2) as (url, came):
+        body = {"webhook": url, "webhook_events_filter": ["completed"]}
+        server.call(body, headers={"Prefer": "respond-async"}, image=data_url(b"no picture"))
+        (event,) = until_terminal(came)
+    assert "it is no picture" in failure(event)
+
+
+def test_put_is_idempotent_while_it_runs(server, wide):
+    with hooks() as (url, came):
+        body = {"webhook": url, "webhook_events_filter": ["start", "completed"]}
+        for status in ("starting", "processing", "processing"):
+            answer = server.call(
+                body, method="PUT", path="/predictions/once", headers={"Prefer": "respond-async"}, image=wide, **SLOW
+            )
+            assert answer.status_code == 202
+            assert answer.json()["status"] in (status, "starting")
+        events = until_terminal(came)
+        time.sleep(0.2)
+        assert came.empty()
+    assert [event["status"] for event in events] == ["processing", "succeeded"]
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_cancel_takes_effect_between_tiles(server, wide, mode):
+    tiles = 12
+    options = {"image": wide, **SLOW}
+    with hooks() as (url, came), ThreadPoolExecutor(1) as pool:
+        key = f"cancel-{mode}"
+        headers = {"Prefer": "respond-async"} if mode == "async" else None
+        call = pool.submit(server.call, {"id": key, "webhook": url}, headers=headers, **options)
+        while "2/" not in came.get(timeout=30)["logs"]:  # in the middle of the work
+            pass
+        asked = time.monotonic()
+        assert server.client.post(f"/predictions/{key}/cancel").status_code == 200
+        last = until_terminal(came)[-1]
+        took = time.monotonic() - asked
+        answer = call.result().json()
+    assert last["status"] == "canceled"
+    assert took < tiles * TILE_SECONDS / 2
+    if mode == "sync":
+        assert answer["status"] == "canceled"
+    assert server.client.post(f"/predictions/{key}/cancel").status_code == 404
+
+
+def test_a_client_that_hangs_up_frees_the_slot(server, wide):
+    with pytest.raises(Exception, match="timed out"):
+        server.client.post("/predictions", json={"input": {"image": wide, **SLOW}}, timeout=0.4)
+    start = time.monotonic()
+    assert server.predict(image=data_url(photo()), face_enhance=False)["status"] == "succeeded"
+    assert time.monotonic() - start < 8 * TILE_SECONDS
+
+
+def test_no_file_is_left_behind_after_50_calls(tmp_path):
+    image = data_url(photo())
+    with serving(tmp_path, STAND_IN, FACEMEND_MODELS="lanczos") as server:
+        for turn in range(50):
+            good = turn % 5 != 4
+            answer = server.predict(image=image if good else data_url(b"bad"), face_enhance=False)
+            assert answer["status"] == ("succeeded" if good else "failed")
+            assert len(server.files()) <= 1, "the last output, until the next call"
+        server.stop()
+        assert server.files() == []
+
+
+def test_upload_url(tmp_path):
+    came = []
+
+    class Storage(Handler):
+        def do_PUT(self):  # noqa: N802
+            came.append((self.path, self.headers["Content-Type"], self.read()))
+            self.answer(500 if "fail" in self.headers["X-Prediction-Id"] else 200)
+
+    with listening(Storage) as url:
+        options = ("--upload-url", f"{url}/results/")
+        with serving(tmp_path, STAND_IN, options, FACEMEND_MODELS="lanczos") as server:
+            answer = server.call({"id": "fine"}, image=data_url(photo("jpeg")), face_enhance=False).json()
+            refused = server.call({"id": "fail"}, image=data_url(photo("jpeg")), face_enhance=False).json()
+    path, kind, data = came[0]
+    assert answer["output"] == f"{url}/results/output.jpg"
+    assert (path, kind) == ("/results/output.jpg", "image/jpeg")
+    assert Image.open(BytesIO(data)).size == (160, 128)
+    assert "upload returned status 500" in failure(refused)
+
+
+def test_sigterm_lets_a_sync_call_finish(tmp_path, wide):
+    with (
+        serving(tmp_path, STAND_IN, FACEMEND_MODELS="lanczos") as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        call = pool.submit(server.call, image=wide, **SLOW)
+        server.wait("BUSY")
+        server.process.send_signal(signal.SIGTERM)
+        assert call.result().json()["status"] == "succeeded"
+        assert server.process.wait(20) == 0
+
+
+def test_sigterm_ends_an_async_call(tmp_path, wide):
+    with serving(tmp_path, STAND_IN, FACEMEND_MODELS="lanczos") as server:
+        server.call(headers={"Prefer": "respond-async"}, image=wide, **SLOW)
+        server.wait("BUSY")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(5) == 0
+
+
+def test_setup_names_every_missing_file_its_address_and_its_place(tmp_path):
+    wanted = ("gfpgan-v1.4", "retinaface-r50", "realesr-general-x4v3")
+    parts = [part for name in wanted for part in MODELS[name].parts()]
+    folder = tmp_path / "empty"
+    options = {"FACEMEND_MODELS": ",".join(wanted), "FACEMEND_WEIGHTS": str(folder)}
+    with serving(tmp_path, wait=("SETUP_FAILED",), **options) as server:
+        (line,) = [line for line in server.health()["setup"]["logs"].splitlines() if line.strip()]
+        assert server.client.post("/predictions", json={"input": {}}).status_code == 503
+    assert len(parts) == 4
+    for part in parts:
+        assert part.file in line
+        assert part.urls[0] in line
+    assert str(folder) in line
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [("gfpgan", "FACEMEND_MODELS is 'gfpgan'.*gfpgan-v1.4"), ("gfpgan-v1.4", "with a detector too.*retinaface-r50")],
+)
+def test_setup_refuses_models_that_make_no_sense(tmp_path, models, message):
+    with serving(tmp_path, wait=("SETUP_FAILED",), FACEMEND_MODELS=models) as server:
+        assert re.search(message, server.health()["setup"]["logs"])
+
+
+@pytest.mark.weights
+def test_real_networks_without_a_restorer(tmp_path, shared):
+    """Faces are found, and asking for their restoration fails in words instead of doing nothing."""
+    options = {"FACEMEND_MODELS": "realesr-animevideov3,retinaface-mobile0.25"}
+    with serving(tmp_path, FACEMEND_WEIGHTS=str(shared / "weights"), **options) as server:
+        image = data_url((shared / "data" / "old_photos" / "000007.jpg").read_bytes(), "image/jpeg")
+        assert "it holds none" in failure(server.predict(image=image))
+        answer = server.predict(image=image, face_enhance=False, upscaler="realesr-animevideov3")
+        assert answer["metrics"]["upscaler"] == "realesr-animevideov3"
+        assert opened(answer["output"]).size[0] == 2 * Image.open(BytesIO(base64.b64decode(image[23:]))).size[0]
+
+
+def test_lite_restores_without_a_download(tmp_path):
+    with serving(tmp_path, FACEMEND_MODELS="lite", FACEMEND_WEIGHTS=str(tmp_path / "empty")) as server:
+        image = data_url((STAND_IN.parents[2] / "examples" / "old.jpg").read_bytes(), "image/jpeg")
+        for model in ("lite", "auto"):
+            answer = server.predict(image=image, model=model, upscaler="lite")
+            assert answer["status"] == "succeeded", answer
+            assert answer["metrics"]["restorer"] == "lite"
+            assert answer["metrics"]["faces_restored"] >= 1
+        assert "one this server holds: lite" in failure(server.predict(image=image))
+
+
+def test_health_answers_while_it_works(server, wide):
+    thread = threading.Thread(target=server.predict, kwargs={"image": wide, **SLOW})
+    thread.start()
+    try:
+        assert server.wait("BUSY")["status"] == "BUSY"
+    finally:
+        thread.join()
