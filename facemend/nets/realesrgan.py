@@ -92,18 +92,17 @@ class SRVGGNetCompact(nn.Module):
     """A VGG-like chain at the input's resolution, ending in a pixel shuffle; it learns what to add to the input.
 
     Args:
-        num_conv: convolutions between the first and the last: 32 (general), 16 (animevideo).
-        num_feat: channels.
+        num_conv: convolutions between the first and the last: 32 (general), 16 (animevideo), 9 (lite).
     """
 
-    def __init__(self, num_conv: int, num_feat: int = 64) -> None:
+    def __init__(self, num_conv: int) -> None:
         super().__init__()
         self.scale = 4
-        self.bytes_per_pixel = 22 * num_feat  # of working memory per input px, float32, measured
-        layers: list[nn.Module] = [conv3(3, num_feat), nn.PReLU(num_feat)]
+        self.bytes_per_pixel = 1_400  # of working memory per input px, float32, measured
+        layers: list[nn.Module] = [conv3(3, FEATURES), nn.PReLU(FEATURES)]
         for _ in range(num_conv):
-            layers += [conv3(num_feat, num_feat), nn.PReLU(num_feat)]
-        layers.append(conv3(num_feat, 3 * self.scale**2))
+            layers += [conv3(FEATURES, FEATURES), nn.PReLU(FEATURES)]
+        layers.append(conv3(FEATURES, 3 * self.scale**2))
         self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

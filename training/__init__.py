@@ -1,0 +1,1 @@
+"""How the bundled lite weights were made: one command re-makes each of them."""

@@ -1,0 +1,220 @@
+"""Train the lite detector: `python -m training.detector --data <shared data folder> --out <folder for checkpoints>`.
+
+The official RetinaFace mobile0.25 (MIT) looks at composites of portraits and photographs; the new network, begun from
+nothing, learns to answer the same on degraded copies of them.
+"""
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from facemend import weights
+from facemend.geometry import compose, warp
+from facemend.nets import retinaface
+from training import data, degradations, loop
+
+SHAPES = ((320, 12), (480, 8), (640, 5), (640, 5))  # side in px and batch, drawn evenly
+TEMPLATE_FACE = 250.0  # px, about the width of a face on the template
+SURE = 0.5  # teacher's score from which a prior's box and points are learned
+
+
+class Composites(Dataset[tuple[Tensor, Tensor]]):
+    """Batches of composites and their degraded copies, each (N, 3, side, side) as the network takes them."""
+
+    def __init__(self, portraits: list[data.Portrait], photos: list[NDArray[np.uint8]], seed: int, length: int) -> None:
+        self.portraits, self.photos, self.seed, self.length = portraits, photos, seed, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        rng = np.random.default_rng([self.seed, index])
+        side, count = SHAPES[rng.integers(len(SHAPES))]
+        pairs = [self._pair(side, rng) for _ in range(count)]
+        return torch.stack([clean for clean, _ in pairs]), torch.stack([given for _, given in pairs])
+
+    def _pair(self, side: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        clean, smallest = self._compose(side, rng)
+        if rng.random() < 0.3:
+            clean = np.repeat(clean.mean(axis=2, keepdims=True), 3, axis=2)
+        clean = degradations.retone(clean, rng)
+        given = clean
+        if rng.random() < 0.55:
+            # What is shrunk below a dozen pixels is no face any more, and must not be learned as one.
+            recipe = degradations.draw_mild(rng, float(np.clip(smallest / 14, 1, 4)))
+            given = degradations.apply(clean, recipe, rng)[1]
+        return to_input(clean), to_input(given)
+
+    def _compose(self, side: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], float]:
+        """A background with none to six faces, and the width of the smallest face in px."""
+        canvas = self._background(side, rng)
+        count = int(rng.choice([0, 1, 2, 3, 4, 6], p=[0.18, 0.42, 0.15, 0.1, 0.08, 0.07]))
+        largest = 0.85 * side if count == 1 else 0.6 * side / np.sqrt(max(count, 1))
+        smallest = float(side)
+        for width in sorted(np.exp(rng.uniform(np.log(15), np.log(largest), count)), reverse=True):
+            if count == 1 and rng.random() < 0.5:
+                width = rng.uniform(0.3, 0.85) * side  # a portrait, as most users have
+            smallest = min(smallest, float(width))
+            canvas = self._paste(canvas, float(width), alone=count == 1, rng=rng)
+        return canvas, smallest
+
+    def _background(self, side: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """A crop of a photograph at half to twice its size, or plain paper."""
+        if rng.random() < 0.1:
+            paper = np.full((side, side, 3), rng.uniform(0, 255, 3), np.float32)
+            return paper + cv2.GaussianBlur(rng.normal(0, 40, paper.shape), (0, 0), rng.uniform(2, 20)).astype(
+                np.float32
+            )
+        photo = self.photos[rng.integers(len(self.photos))]
+        crop = int(min(side / np.exp(rng.uniform(np.log(0.6), np.log(2.0))), *photo.shape[:2]))
+        y, x = (int(rng.integers(0, n - crop + 1)) for n in photo.shape[:2])
+        filters = cv2.INTER_AREA if crop > side else cv2.INTER_LINEAR
+        return cv2.resize(photo[y : y + crop, x : x + crop], (side, side), interpolation=filters).astype(np.float32)
+
+    def _paste(
+        self, canvas: NDArray[np.float32], width: float, *, alone: bool, rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """Put a portrait on the canvas, whole or cut out around the head; sometimes something hides a part of it."""
+        side = len(canvas)
+        portrait = self.portraits[rng.integers(len(self.portraits))]
+        scale, turn = width / TEMPLATE_FACE, rng.normal(0, 12) if rng.random() < 0.8 else rng.normal(0, 45)
+        place = cv2.getRotationMatrix2D((256, 290), turn, scale)
+        room = max(side / 2 - width / 2, 0.15 * side)
+        place[:, 2] += np.array((side / 2 - 256, side / 2 - 290)) + rng.uniform(-room, room, 2)
+        if rng.random() < 0.5:
+            place = compose(place, np.array([(-1.0, 0, 511), (0, 1, 0)]))
+        matrix = compose(place, portrait.matrix)
+        whole = rng.random() < (0.6 if alone else 0.25)
+        picture = degradations.retone(portrait.image.astype(np.float32), rng) if rng.random() < 0.5 else portrait.image
+        border = cv2.BORDER_REFLECT_101 if whole and alone and rng.random() < 0.5 else cv2.BORDER_CONSTANT
+        face = warp(picture, matrix, (side, side), interpolation=cv2.INTER_LINEAR, border=border).astype(np.float32)
+        mask = np.ones(portrait.image.shape[:2], np.float32)
+        mask = warp(mask, matrix, (side, side), interpolation=cv2.INTER_LINEAR, border=border)
+        if not whole:
+            head = np.zeros((512, 512), np.float32)
+            axes = (int(rng.uniform(165, 230)), int(rng.uniform(225, 280)))
+            cv2.ellipse(head, (256, 265), axes, 0, 0, 360, 1.0, -1)
+            head = cv2.GaussianBlur(head, (0, 0), rng.uniform(2, 12))
+            size = (side, side)
+            mask *= warp(head, place, size, interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_CONSTANT)
+        result = canvas * (1 - mask[..., None]) + face * mask[..., None]
+        if rng.random() < 0.2:
+            self._hide(result, place, width, rng)
+        return result
+
+    def _hide(
+        self, canvas: NDArray[np.float32], place: NDArray[np.float64], width: float, rng: np.random.Generator
+    ) -> None:
+        """Cover a part of the face with a piece of a photograph or a plain patch."""
+        side = len(canvas)
+        centre = place @ (*rng.normal((256, 300), 70), 1)
+        height, across = (max(int(width * rng.uniform(0.15, 0.5)), 2) for _ in range(2))
+        y, x = max(int(centre[1]) - height // 2, 0), max(int(centre[0]) - across // 2, 0)
+        target = canvas[y : y + height, x : x + across]
+        if not target.size:
+            return
+        if rng.random() < 0.4:
+            target[:] = rng.uniform(0, 255, 3)
+        else:
+            target[:] = self._background(side, rng)[: target.shape[0], : target.shape[1]]
+
+
+def to_input(image: NDArray[np.float32]) -> Tensor:
+    """(H, W, 3) RGB on 0..255 to (3, H, W) BGR minus the mean."""
+    return torch.from_numpy(np.ascontiguousarray((image[..., ::-1] - retinaface.MEAN).transpose(2, 0, 1), np.float32))
+
+
+class Answers(nn.Module):
+    """A RetinaFace with what it thinks on the way: its three context maps come with its outputs."""
+
+    def __init__(self, net: retinaface.RetinaFace) -> None:
+        super().__init__()
+        self.net = net
+        self.maps: list[Tensor] = []
+        for module in (net.ssh1, net.ssh2, net.ssh3):
+            module.register_forward_hook(lambda _module, _inputs, output: self.maps.append(output))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
+        """Boxes, score of a face, landmarks, all per prior, and the three maps."""
+        self.maps = []
+        loc, conf, points = self.net(x)
+        return loc, conf[..., 1].clamp(1e-5, 1 - 1e-5), points, self.maps
+
+
+def distance(
+    answer: tuple[Tensor, Tensor, Tensor, list[Tensor]], wanted: tuple[Tensor, Tensor, Tensor, list[Tensor]]
+) -> Tensor:
+    """How far the student's answer is from the teacher's."""
+    (loc, score, points, maps), (loc_t, score_t, points_t, maps_t) = answer, wanted
+    entropy = functional.binary_cross_entropy(score, score_t, reduction="none")
+    sure = score_t > SURE
+    found = max(int(sure.sum()), 1)
+    # Of the places without a face only the hardest count, else there are thousands of them to one face.
+    hardest = entropy[~sure].topk(min(7 * found + 200, int((~sure).sum()))).values
+    where = sure.nonzero(as_tuple=True)
+    weight = score_t[where][:, None]
+    boxes = (functional.smooth_l1_loss(loc[where], loc_t[where], reduction="none", beta=0.1) * weight).sum() / found
+    marks = (
+        functional.smooth_l1_loss(points[where], points_t[where], reduction="none", beta=0.1) * weight
+    ).sum() / found
+    hints = sum(functional.mse_loss(a, b) / b.pow(2).mean() for a, b in zip(maps, maps_t, strict=True))
+    return (entropy[sure].sum() + hardest.sum()) / found + 2 * boxes + 2 * marks + hints
+
+
+def main() -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="the shared data folder")
+    parser.add_argument("--teacher", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints; a run goes on from them")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="on a CPU; two runs side by side beat one of two threads"
+    )
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(1)
+    torch.manual_seed(0)
+    teacher_net = weights.load("retinaface-mobile0.25", args.teacher)
+    portraits = data.portraits(args.data / "portraits/train", teacher_net, args.out / "alignments.npz")[
+        : -data.HELD_OUT
+    ]
+    photos = [data.read(path) for path in sorted((args.data / "photos").glob("*.png"))]
+    composites = Composites(portraits, photos, 0, args.steps)
+
+    net = retinaface.RetinaFace("mobile0.25").to(args.device, memory_format=torch.channels_last)
+    mean = loop.averaged(net)
+    student, teacher = Answers(net), Answers(teacher_net.to(args.device, memory_format=torch.channels_last)).eval()
+    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=1e-4)
+    parts: dict[str, loop.Stateful] = {"net": net, "mean": mean, "optimizer": optimizer}
+    checkpoint = args.out / "detector.pt"
+    start = loop.resume(checkpoint, parts)
+    progress = loop.batches(composites, None, start, args.steps, "detector", workers=1)
+    for step, items in progress:
+        clean, given = (part.to(args.device) for part in items)
+        rate = loop.learning_rate(step, args.steps, 2e-3)
+        for flip in (False, True):  # composites take long to make, so each is used twice
+            if flip:
+                clean, given = clean.flip(-1), given.flip(-1)
+            with torch.no_grad():
+                wanted = teacher(clean.contiguous(memory_format=torch.channels_last))
+            loss = distance(student(given.contiguous(memory_format=torch.channels_last)), wanted)
+            loop.descend(loss, optimizer, rate, largest=5.0)
+            loop.average(mean, net, step)
+        progress.show(loss=loss)
+        if (step + 1) % 200 == 0 or step + 1 == args.steps:
+            loop.save(checkpoint, step + 1, parts)
+            loop.export(mean, args.out / "lite-detector.safetensors")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Measure the lite models and print the figures of their cards as markdown.
+
+`python -m training.measure --data <shared data folder> --official <folder of official weights> [--lite weights]`
+"""
+
+import argparse
+import importlib.util
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import nn
+from tqdm import tqdm
+
+from facemend import weights
+from facemend.detect import Detector
+from facemend.device import Device
+from facemend.nets.lite import LiteRestorer
+from facemend.nets.realesrgan import SRVGGNetCompact
+from facemend.nets.retinaface import RetinaFace
+from facemend.records import Face
+from training import data
+
+Image = NDArray[np.uint8]
+CPU = Device(torch.device("cpu"), torch.float32)
+RULE = "| --- "  # of a table's second line, per column
+PART_OF_KODAK = 8  # pictures on which the big upscaler is measured beside the lite one; it is slow
+
+
+def main() -> None:
+    """Read the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="the shared data folder")
+    parser.add_argument(
+        "--official", type=Path, required=True, help="the official detector and upscaler to compare with"
+    )
+    parser.add_argument("--lite", type=Path, default=Path("weights"), help="folder of the lite-*.safetensors files")
+    parser.add_argument("--only", choices=("restorer", "upscaler", "detector"), help="measure one model")
+    args = parser.parse_args()
+    yardstick = load_yardstick(args.data / "degrade.py")
+    official = weights.load("retinaface-mobile0.25", args.official / "detection_mobilenet0.25_Final.pth")
+    lines: list[str] = []
+    if args.only in (None, "restorer"):
+        net = lite(LiteRestorer(), args.lite / "lite-restorer.safetensors")
+        lines += restorer(net, official, args.data / "portraits/val", yardstick)
+    if args.only in (None, "upscaler"):
+        net = lite(SRVGGNetCompact(num_conv=9), args.lite / "lite-upscaler.safetensors")
+        files = sorted(args.official.glob("realesr-general-x4v3*.pth"))
+        big = weights.load("realesr-general-x4v3", files[0])
+        lines += upscaler(net, big, args.data / "kodak", yardstick)
+    if args.only in (None, "detector"):
+        net = lite(RetinaFace("mobile0.25"), args.lite / "lite-detector.safetensors")
+        lines += detector(net, official, args.data)
+    print("\n".join(lines))  # noqa: T201
+
+
+def load_yardstick(path: Path) -> ModuleType:
+    """Import `degrade.py` from the data folder."""
+    spec = importlib.util.spec_from_file_location("degrade", path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def lite(net: nn.Module, path: Path) -> nn.Module:
+    """Load a lite model's weights in float32."""
+    net.load_state_dict(load_file(path))  # into float32, as the network was built
+    return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def run(net: nn.Module, image: Image, low: float) -> NDArray[np.float32]:
+    """Give an RGB picture to a network whose values go from `low` to 1; the answer is on 0..255."""
+    span = 1 - low
+    x = torch.from_numpy(image.astype(np.float32).transpose(2, 0, 1)[None] / 255 * span + low)
+    with torch.inference_mode():
+        out = net(x.contiguous(memory_format=torch.channels_last))[0]
+    return np.ascontiguousarray(((out.numpy() - low) / span * 255).transpose(1, 2, 0))
+
+
+def rounded(image: NDArray[np.float32]) -> Image:
+    """To whole levels."""
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def degraded(yardstick: ModuleType, image: Image, level: str, seed: int) -> tuple[Image, Image]:
+    """The yardstick's small and enlarged pictures; it takes BGR, as its JPEG does."""
+    small, enlarged = yardstick.degrade(np.ascontiguousarray(image[..., ::-1]), level, seed)
+    return np.ascontiguousarray(small[..., ::-1]), np.ascontiguousarray(enlarged[..., ::-1])
+
+
+def largest(faces: list[Face]) -> Face | None:
+    """The face with the widest box."""
+    return max(faces, key=lambda face: face.box[2] - face.box[0], default=None)
+
+
+def landmark_error(found: Face | None, true: Face | None) -> float:
+    """Mean distance of the landmarks of two faces in per cent of the eye distance of the second; nan without two."""
+    if found is None or true is None:
+        return float("nan")
+    distance = np.linalg.norm(found.landmarks.array() - true.landmarks.array(), axis=1).mean()
+    return float(100 * distance / true.landmarks.eye_distance)
+
+
+def restorer(net: nn.Module, official: nn.Module, folder: Path, yardstick: ModuleType) -> list[str]:
+    """The restorer against bicubic on aligned portraits it never saw."""
+    detect = Detector("official", official, CPU)
+    faces = [data.aligned(portrait) for portrait in data.portraits(folder, official)]
+    found = [largest(detect(face)) for face in faces]
+    lines = [
+        f"| {len(faces)} portraits, 512 px | bicubic PSNR | sharpness "
+        "| lite PSNR | sharpness | gain | landmarks off (bicubic) |",
+        RULE * 7 + "|",
+    ]
+    for level in yardstick.LEVELS:
+        rows = []
+        for index, (truth, true) in enumerate(tqdm(list(zip(faces, found, strict=True)), desc=level)):
+            given = degraded(yardstick, truth, level, index)[1]
+            result = rounded(run(net, given, -1.0))
+            errors = [landmark_error(largest(detect(image)), true) for image in (given, result)]
+            rows.append((*quality(yardstick, given, truth), *quality(yardstick, result, truth), *errors))
+        a, b, c, d, before, e = np.nanmean(rows, axis=0)
+        missed = int(np.isnan(np.array(rows)[:, 5]).sum())
+        lines.append(
+            f"| {level} | {a:.2f} dB | {b:.2f} | {c:.2f} dB | {d:.2f} | {c - a:+.2f} dB "
+            f"| {e:.1f} % of eye distance ({before:.1f} %){f', {missed} not found' if missed else ''} |"
+        )
+    return [*lines, ""]
+
+
+def quality(yardstick: ModuleType, image: Image, truth: Image) -> tuple[float, float]:
+    """PSNR in dB and sharpness."""
+    return yardstick.psnr(image, truth), yardstick.sharpness(image, truth)
+
+
+def upscaler(net: nn.Module, big: nn.Module, folder: Path, yardstick: ModuleType) -> list[str]:
+    """The upscaler on Kodak, against bicubic and the big compact network."""
+    images = [data.read(path) for path in sorted(folder.glob("*.png"))]
+    lines = []
+    for title, nets, part in (
+        (f"Kodak, {len(images)} pictures", {"lite": net}, images),
+        (f"of these the first {PART_OF_KODAK}", {"lite": net, "general-x4v3": big}, images[:PART_OF_KODAK]),
+    ):
+        names = "".join(f" {name} PSNR | sharpness | gain |" for name in nets)
+        lines += [f"| {title} | bicubic PSNR | sharpness |{names}", RULE * (3 + 3 * len(nets)) + "|"]
+        for level in yardstick.LEVELS:
+            rows = []
+            for index, truth in enumerate(tqdm(part, desc=f"{title}, {level}")):
+                small, enlarged = degraded(yardstick, truth, level, index)
+                results = [quality(yardstick, resized(run(n, small, 0.0), truth.shape), truth) for n in nets.values()]
+                rows.append((*quality(yardstick, enlarged, truth), *(value for pair in results for value in pair)))
+            a, b, *rest = np.mean(rows, axis=0)
+            cells = [f" {c:.2f} dB | {d:.2f} | {c - a:+.2f} dB |" for c, d in zip(rest[::2], rest[1::2], strict=True)]
+            lines.append(f"| {level} | {a:.2f} dB | {b:.2f} |" + "".join(cells))
+        lines.append("")
+    tile = images[0][:256, :256]
+    seconds = [best_time(lambda n=n: run(n, tile, 0.0)) for n in (net, big)]
+    ratio = seconds[1] / seconds[0]
+    return [
+        *lines,
+        f"One 256 px tile: lite {seconds[0]:.3f} s, general-x4v3 {seconds[1]:.3f} s ({ratio:.1f} times).",
+        "",
+    ]
+
+
+def resized(image: NDArray[np.float32], shape: tuple[int, ...]) -> Image:
+    """A fourfold picture at the size asked for."""
+    if image.shape != shape:
+        shrinks = image.shape[0] > shape[0]
+        image = cv2.resize(image, shape[1::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+    return rounded(image)
+
+
+def best_time(call: Callable[[], object], times: int = 5) -> float:
+    """Seconds of the fastest of some calls."""
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def detector(net: nn.Module, official: nn.Module, folder: Path) -> list[str]:
+    """The detector against the official one it learned from."""
+    ours, theirs = Detector("lite", net, CPU), Detector("official", official, CPU)
+    lines = ["| pictures | official finds | lite finds of these | lite finds besides | landmarks off |", RULE * 5 + "|"]
+    for name in ("portraits/val", "group_photos", "old_photos", "photos", "kodak"):
+        official_count, both, besides, alone, errors = 0, 0, 0, 0, []
+        for path in tqdm(sorted((folder / name).glob("*.[jp][pn]g")), desc=name):
+            image = data.read(path)
+            wanted, found = theirs(image), ours(image)
+            pairs = [(best_match(face, found), face) for face in wanted]
+            matched = [match for match, _ in pairs if match is not None]
+            official_count, both = official_count + len(wanted), both + len(matched)
+            besides += len(found) - len({id(match) for match in matched})
+            alone += len(found) if not wanted else 0
+            errors += [landmark_error(match, face) for match, face in pairs if match is not None]
+        error = f"{np.mean(errors):.1f} % of eye distance, {np.max(errors):.1f} at most" if errors else "-"
+        lines.append(f"| `{name}` | {official_count} | {both} | {besides} ({alone} where it finds none) | {error} |")
+    return [*lines, ""]
+
+
+def best_match(face: Face, others: list[Face]) -> Face | None:
+    """The face that overlaps most, by at least a third of the union."""
+
+    def overlap(other: Face) -> float:
+        x0, y0, x1, y1 = (f(a, b) for f, a, b in zip((max, max, min, min), face.box, other.box, strict=True))
+        shared = max(x1 - x0, 0) * max(y1 - y0, 0)
+        areas = [(b[2] - b[0]) * (b[3] - b[1]) for b in (face.box, other.box)]
+        return shared / (sum(areas) - shared)
+
+    best = max(others, key=overlap, default=None)
+    return best if best is not None and overlap(best) > 1 / 3 else None
+
+
+if __name__ == "__main__":
+    main()
