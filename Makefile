@@ -6,7 +6,8 @@ READY := .venv/ready
 .PHONY: demo test lint bench serve openapi
 
 demo: $(READY)
-	$(RUN)facemend restore examples/old.jpg -o demo --compare --boxes --force
+	$(RUN)facemend restore examples/old.jpg -o demo/ --compare --boxes --force
+	@echo 'Look at demo/old_compare.jpg: before beside after. demo/old_boxes.jpg: the faces with their numbers.'
 
 test: lint
 	$(RUN)pytest

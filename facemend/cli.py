@@ -394,7 +394,7 @@ def _record(source: Path, target: Path, result: "Result") -> dict[str, Any]:
         "restorer": result.restorer,
         "upscaler": result.upscaler,
         "faces": [_face(face) for face in result.faces],
-        "seconds": {stage: round(value, 3) for stage, value in result.seconds.items()},
+        "seconds": {stage: round(value, 4) for stage, value in result.seconds.items()},
     }
 
 
