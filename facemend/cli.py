@@ -357,7 +357,8 @@ def _restore_one(
     total = result.seconds["total"] + decoding + encoding
     seconds = {**result.seconds, "decode": decoding, "encode": encoding, "total": total}
     result = replace(result, seconds=seconds)
-    tqdm.write(json.dumps(_record(job.source, target, result)) if options.json else _line(target, result))
+    looked = settings.faces != "none"
+    tqdm.write(json.dumps(_record(job.source, target, result)) if options.json else _line(target, result, looked))
 
 
 @contextmanager
@@ -377,11 +378,12 @@ def _progress(shown: bool) -> Iterator["Progress | None"]:
         yield move
 
 
-def _line(target: Path, result: "Result") -> str:
+def _line(target: Path, result: "Result", looked: bool) -> str:
     height, width = result.pixels.shape[:2]
     restored = sum(face.restored for face in result.faces)
-    faces = f"{restored} of {len(result.faces)} faces restored" if result.faces else "no faces looked for or found"
-    return " ".join(f"{target}  {width} x {height}  {faces}  {result.seconds['total']:.1f} s".split("\n"))
+    found = f"{restored} of {len(result.faces)} faces restored" if result.faces else "no faces found"
+    parts = [str(target), f"{width} x {height}", *([found] if looked else []), f"{result.seconds['total']:.1f} s"]
+    return " ".join("  ".join(parts).split("\n"))
 
 
 def _record(source: Path, target: Path, result: "Result") -> dict[str, Any]:
