@@ -4,7 +4,6 @@ The official RetinaFace mobile0.25 (MIT) looks at composites of portraits and ph
 nothing, learns to answer the same on degraded copies of them.
 """
 
-import argparse
 from pathlib import Path
 
 import cv2
@@ -170,20 +169,10 @@ def distance(
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the shared data folder")
+    parser = loop.command(__doc__)
     parser.add_argument("--teacher", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints; a run goes on from them")
     parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="on a CPU; two runs side by side beat one of two threads"
-    )
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(1)
-    torch.manual_seed(0)
+    args = loop.begin(parser)
     teacher_net = weights.load("retinaface-mobile0.25", args.teacher)
     portraits = data.portraits(args.data / "portraits/train", teacher_net, args.out / "alignments.npz")[
         : -data.HELD_OUT

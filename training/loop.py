@@ -1,11 +1,13 @@
 """What every training run here shares: schedule, averaged weights, checkpoints to resume from, batches, export."""
 
+import argparse
 import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -105,3 +107,25 @@ def export(net: nn.Module, path: Path) -> None:
     state = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
     save_file({name: value.contiguous() for name, value in state.items()}, path)
     path.chmod(0o644)  # safetensors writes files only their owner can read
+
+
+def command(about: str | None) -> argparse.ArgumentParser:
+    """The options every trainer has."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--data", type=Path, required=True, help="the shared data folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints; a run goes on from them")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="on a CPU; two runs side by side beat one of two threads"
+    )
+    return parser
+
+
+def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line and set what every run starts from: folder, threads, seed."""
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(1)
+    torch.manual_seed(0)
+    return args

@@ -1,9 +1,7 @@
 """Train the lite restorer: `python -m training.restorer --data <shared data folder> --out <folder for checkpoints>`."""
 
-import argparse
 from pathlib import Path
 
-import cv2
 import torch
 from torch import Tensor, nn
 
@@ -137,22 +135,12 @@ def train_details(
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the shared data folder")
+    parser = loop.command(__doc__)
     parser.add_argument("--detector", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints; a run goes on from them")
     parser.add_argument("--steps", type=int, default=2350)
     parser.add_argument("--detail-steps", type=int, default=300)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="on a CPU; two runs side by side beat one of two threads"
-    )
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(1)
-    torch.manual_seed(0)
+    args = loop.begin(parser)
     detector = weights.load("retinaface-mobile0.25", args.detector)
     portraits = data.portraits(args.data / "portraits/train", detector, args.out / "alignments.npz")[: -data.HELD_OUT]
     backgrounds = [portrait.image for portrait in portraits]  # public domain, as all the restorer learns from

@@ -1,8 +1,6 @@
 """Train the lite upscaler: `python -m training.upscaler --data <shared data folder> --out <folder for checkpoints>`."""
 
-import argparse
 import dataclasses
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -83,20 +81,10 @@ def at_factor(result: Tensor, factor: int) -> Tensor:
 
 def main() -> None:
     """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the shared data folder")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints; a run goes on from them")
+    parser = loop.command(__doc__)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=12)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument(
-        "--threads", type=int, default=1, help="on a CPU; two runs side by side beat one of two threads"
-    )
-    args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(args.threads)
-    cv2.setNumThreads(1)
-    torch.manual_seed(0)
+    args = loop.begin(parser)
     photos = [data.read(path) for path in sorted((args.data / "photos").glob("*.png"))[:-HELD_OUT]]
     portraits = [data.read(path) for path in sorted((args.data / "portraits/train").glob("*.jpg"))[: -data.HELD_OUT]]
     crops = Crops(photos, portraits, args.batch, 0, args.steps * args.batch)
