@@ -1,15 +1,17 @@
 """Where networks run and in which precision; chosen once, when a pipeline is loaded."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 from torch import Tensor, nn
 
 from facemend.errors import NonFiniteError, OptionError
-from facemend.records import Floats
+from facemend.records import Floats, Pixels, peak
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 WORKING_MEMORY = 2 * 2**30  # bytes a network may use for one call; more is not faster
@@ -30,6 +32,10 @@ class Device:
     def tensor(self, images: Floats) -> Tensor:
         """(N, H, W, 3) float32 -> (N, 3, H, W) on this device, float32, channels last in memory."""
         return torch.from_numpy(images).permute(0, 3, 1, 2).to(self.place)
+
+    def faces(self, crops: Sequence[Pixels]) -> Tensor:
+        """N crops (S, S, 3) uint8 or uint16 -> (N, 3, S, S) float32 in [-1, 1], the range of every face network."""
+        return self.tensor(np.stack([crop.astype(np.float32) * np.float32(2 / peak(crop)) - 1 for crop in crops]))
 
     def compute(self, name: str, net: nn.Module, x: Tensor, **arguments: Any) -> Tensor:
         """Run a network on (N, 3, H, W) float32; once more in float32 if half precision overflowed.

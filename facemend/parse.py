@@ -5,7 +5,7 @@ import numpy as np
 from torch import nn
 
 from facemend.device import Device
-from facemend.records import Floats, Pixels, peak
+from facemend.records import Floats, Pixels
 
 FACE_CLASSES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15)  # not background, hat, neck, necklace, clothes
 BLUR = (101, 11.0)  # px kernel and sigma, applied twice
@@ -35,8 +35,7 @@ class Parser:
         Returns:
             (512, 512) float32 in [0, 1], with soft edges.
         """
-        x = self._device.tensor((face.astype(np.float32) * np.float32(2 / peak(face)) - 1)[None])
-        labels = self._device.compute(self.name, self._net, x)[0].argmax(0).cpu().numpy()
+        labels = self._device.compute(self.name, self._net, self._device.faces([face]))[0].argmax(0).cpu().numpy()
         mask = np.isin(labels, FACE_CLASSES).astype(np.float32)
         kernel, sigma = BLUR
         for _ in range(2):

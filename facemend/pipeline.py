@@ -41,7 +41,7 @@ PREFERRED: Mapping[Task, tuple[str, ...]] = {
 }
 
 Weights = Mapping[str, str | Path]
-Progress = Callable[[str, int, int], None]  # stage, done, total
+Progress = Callable[[str, int, int], None]  # stage, parts done, their total
 
 
 class Pipeline:

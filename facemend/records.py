@@ -1,7 +1,7 @@
 """The values that flow through the pipeline. All frozen; numpy only."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ Matrix = npt.NDArray[np.float64]  # (2, 3), source px -> target px, pixel centre
 
 Point = tuple[float, float]  # x, y in px
 EXIF_PREFIX = b"Exif\0\0"  # in files, before what `Picture.exif` holds
+Progress = Callable[[int, int], None]  # parts done, their total
 FACE_CHOICES = ("all", "center", "largest", "none")
 
 

@@ -12,13 +12,12 @@ from torch import nn
 
 from facemend.device import Device, out_of_memory
 from facemend.errors import FacemendError, MemoryLimitError
-from facemend.records import Pixels, converted, peak, to_dtype
+from facemend.records import Pixels, Progress, converted, peak, to_dtype
 
 BATCH = 4  # faces at once; more is not faster on a CPU and costs memory
 SAMPLE = 1_000_000  # px looked at, evenly spread, to tell whether a picture is grey
 GREY_VARIANCE = 10.0  # of the difference between two channels, 8-bit levels squared: at most, in a grey picture
 
-Progress = Callable[[int, int], None]  # done, total
 RestorerFunction = Callable[..., list[Pixels]]  # (crops, fidelity=...) -> as many, (512, 512, 3) uint8 RGB
 
 
@@ -123,7 +122,7 @@ class NetRestorer:
 
     def _batch(self, crops: Sequence[Pixels], fidelity: float, seed: int | None) -> list[Pixels]:
         white = peak(crops[0])
-        x = self._device.tensor(np.stack([_to_net(crop) for crop in crops]))
+        x = self._device.faces(crops)
         arguments: dict[str, Any] = {}
         if "w" in self._options:
             arguments["w"] = fidelity
@@ -134,11 +133,6 @@ class NetRestorer:
         out = self._device.compute(self.name, self._net, x, **arguments)
         faces = ((out.clamp(-1, 1) + 1) * (white / 2)).permute(0, 2, 3, 1).cpu().numpy()
         return [to_dtype(face, crops[0].dtype) for face in faces]
-
-
-def _to_net(crop: Pixels) -> Any:
-    """(512, 512, 3) uint8 or uint16 -> float32 in [-1, 1], the range of every face network."""
-    return crop.astype(np.float32) * np.float32(2 / peak(crop)) - 1
 
 
 def colourless(pixels: Pixels) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from facemend.device import Device, out_of_memory
 from facemend.errors import FacemendError, MemoryLimitError, NotInstalledError
 from facemend.installed import folders
-from facemend.records import Floats, Pixels, converted, peak, to_dtype
+from facemend.records import Floats, Pixels, Progress, converted, peak, to_dtype
 from facemend.weights import blend
 
 # px of the input. A layer of 64 channels in float32 then stays under 32 MiB, from which on the C library's malloc asks
@@ -30,7 +30,6 @@ BLOCK = 64  # px of the result resampled at once: few, as each only needs the px
 LANCZOS = 3  # lobes of the filter between the network's scale and the scale asked for
 
 Reals = npt.NDArray[np.float64]
-Progress = Callable[[int, int], None]  # done, total
 UpscalerFunction = Callable[[Pixels], Pixels]  # (H, W, 3) uint8 RGB -> (H * k, W * k, 3) uint8 RGB
 
 
