@@ -206,12 +206,13 @@ def _held() -> set[str]:
     parts = {part.name: part for model in models for part in model.parts()}
     if missing := [part for part in parts.values() if find(part.name) is None]:
         lines = (f"{part.file} (from {next(iter(part.urls), 'this project')})" for part in missing)
-        raise WeightsError(f"weights are missing, put them into {download_folder()}: {', '.join(lines)}")
+        advice = "run script/weights, or set FACEMEND_MODELS (lite needs no download)"
+        raise WeightsError(f"weights are missing, {advice}, or put them into {download_folder()}: {', '.join(lines)}")
     return held | {LANCZOS}
 
 
 def _uploaded(image: Path | str) -> Path:
-    """The input, which Cog saved in the temp folder; it also lets through any path of this machine, as text."""
+    """The input. Cog saves it in the temp folder, but lets through any path of this machine too: none outside is read."""
     path = Path(image)
     if not path.resolve().is_relative_to(Path(tempfile.gettempdir()).resolve()) or not path.is_file():
         raise InputError("image is no file that came with this call: give an http(s) or data URL")

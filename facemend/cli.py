@@ -227,7 +227,7 @@ def _restore(options: argparse.Namespace) -> int:
         except (FacemendError, OSError) as error:
             codes.add(_complain(error, path))
     if not jobs:
-        return max(codes)
+        return _worst(codes)
 
     from facemend.pipeline import Pipeline  # imports torch, which --help and mistakes need not wait for
 
@@ -256,6 +256,11 @@ def _restore(options: argparse.Namespace) -> int:
             codes.add(_complain(error, job.source))
             if options.json:
                 tqdm.write(json.dumps({"input": str(job.source), "error": _told(error, job.source)}))
+    return _worst(codes)
+
+
+def _worst(codes: set[int]) -> int:
+    """The exit code of several pictures: a failure that is not the caller's outweighs mistakes."""
     return FAILED if FAILED in codes else max(codes)
 
 
@@ -278,6 +283,8 @@ def _names_a_file(output: str | None, inputs: Sequence[Path]) -> bool:
 
 def _jobs(path: Path, output: str | None, to_file: bool) -> list[Job]:
     """What is to be done for one argument."""
+    if not path.exists():
+        raise DecodeError(f"cannot open {path}: there is no such file or folder")
     if not path.is_dir():
         if output is None:
             return [Job(path, path.with_name(f"{path.stem}_restored"), named=False)]
@@ -288,6 +295,7 @@ def _jobs(path: Path, output: str | None, to_file: bool) -> list[Job]:
         for source in path.rglob("*")
         if source.suffix.lower() in PICTURES
         and source.is_file()
+        and not source.name.startswith(".")  # a Mac's ._NAME.jpg is no picture
         and not source.stem.endswith(RESULTS)
         and (target == path or target not in source.parents)
     )

@@ -175,8 +175,8 @@ class Pipeline:
         """Indices of the faces to restore."""
         if not isinstance(settings.faces, str):
             if max(settings.faces) >= len(faces):
-                found = f"{len(faces)} faces were found" + (f" (0 to {len(faces) - 1})" if faces else "")
-                raise OptionError("faces", settings.faces, f"indices of faces in the picture: {found}")
+                numbers = ",".join(map(str, settings.faces))
+                raise OptionError("faces", numbers, f"below {len(faces)}: so many faces were found")
             wanted = sorted(set(settings.faces))
         elif settings.faces == "largest":
             wanted = sorted(range(len(faces)), key=lambda index: -_area(faces[index]))[:1]

@@ -82,6 +82,7 @@ def test_folders_keep_their_structure(run, drawn, photo, tmp_path):
     photo.rename(tmp_path / "scans" / "deep" / "a.jpg")
     Image.fromarray(smooth(20, 30)).save(tmp_path / "scans" / "b.PNG")
     (tmp_path / "scans" / "notes.txt").write_text("not looked at")
+    (tmp_path / "scans" / "._b.PNG").write_text("what a Mac leaves beside a picture")
     assert run("restore", tmp_path / "scans", "-o", tmp_path / "out")[0] == 0
     assert {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")} == {
         "deep/a.jpg",
@@ -95,6 +96,14 @@ def test_results_in_a_folder_are_not_restored_again(run, drawn, photo):
     assert code == 2, "the result is there already"
     assert sorted(path.name for path in photo.parent.iterdir()) == ["old.jpg", "old_restored.jpg"]
     assert run("restore", photo.parent, "--force")[0] == 0
+
+
+def test_a_missing_file_is_one_line_before_any_network_is_loaded(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pipeline, "load", lambda **_: pytest.fail("networks were loaded"))
+    code, _, err = run("restore", tmp_path / "not there.jpg")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "not there.jpg" in err
 
 
 def test_an_empty_folder_is_a_mistake(run, drawn, tmp_path):
@@ -153,7 +162,7 @@ def test_json_is_one_line_a_picture_and_nothing_else(run, drawn, photo, tmp_path
         (["--scale", "nan"], "scale is nan"),
         (["--fidelity", "-1"], "fidelity"),
         (["--faces", "0,x"], "0,2"),
-        (["--faces", "7"], "1 faces were found"),
+        (["--faces", "7"], "faces is '7', but must be below 1: so many faces were found"),
         (["--model", "gfpgan"], "invalid choice"),
         (["--weights", "nonsense"], "NAME=PATH"),
         (["--quality", "0"], "quality"),
