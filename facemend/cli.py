@@ -38,6 +38,7 @@ examples:
   facemend restore old.jpg                          old_restored.jpg, twice as large, all faces restored
   facemend restore old.jpg -o new.png --scale 4     four times as large, into new.png
   facemend restore scans/ -o restored/              every picture of a folder
+  facemend restore scans/ --skip-existing           those a stopped run left over
   facemend restore group.jpg --boxes                which face has which number?
   facemend restore group.jpg --faces 0,2            only those two
   facemend restore face.png --aligned --scale 1     a 512 px face cut-out
@@ -124,7 +125,12 @@ def _add_restore_options(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="OUT",
         help="a file (.png, .jpg, .webp, .tiff) or a folder (default: NAME_restored.EXT beside the input)",
     )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="overwrite files (never the input)")
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--force", action="store_true", help="overwrite files (never the input)")
+    there.add_argument(
+        "--skip-existing", action="store_true",
+        help="leave pictures alone whose result is there: goes on with a run that was stopped",
+    )  # fmt: skip
 
     what = parser.add_argument_group("what to do")
     what.add_argument(
@@ -174,6 +180,10 @@ def _add_restore_options(parser: argparse.ArgumentParser) -> None:
         help="auto keeps the input's where it can hold the result; with -o FILE the suffix decides (%(default)s)",
     )  # fmt: skip
     output.add_argument("--quality", type=int, default=95, metavar="1..100", help="of JPEG and WebP (%(default)s)")
+    output.add_argument(
+        "--strip-metadata", action="store_true",
+        help="write no EXIF: place, time, camera (kept otherwise, where the format holds it)",
+    )  # fmt: skip
     output.add_argument("--compare", action="store_true", help="also write OUT_compare.jpg: before beside after")
     output.add_argument("--boxes", action="store_true", help="also write OUT_boxes.jpg: the faces with their numbers")
     output.add_argument("--json", action="store_true", help="one JSON line for each picture on stdout")
@@ -343,24 +353,29 @@ def _restore_one(
     for path in filter(None, (target, compare, boxes)):
         if _identity(path) in taken:
             raise OptionError("the output", str(path), "another file than the inputs and the other outputs")
-        if path.exists() and not options.force:
-            raise OptionError("the output", str(path), "a new file; --force overwrites")
+        if path.exists() and not (options.force or options.skip_existing):
+            raise OptionError("the output", str(path), "a new file; --force overwrites, --skip-existing leaves it")
+    if options.skip_existing and target.exists():
+        taken.add(_identity(target))
+        skipped = json.dumps({"input": str(job.source), "output": str(target), "skipped": True})
+        tqdm.write(skipped if options.json else f"{target}  is there already")
+        return
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OptionError("the output", str(target), f"in a folder that can be made ({error.strerror})") from error
     if picture.frames > 1:
-        tqdm.write(f"facemend: {job.source} holds {picture.frames} pictures; the first is restored", file=sys.stderr)
+        tqdm.write(f"facemend: {job.source} holds several pictures; the first is restored", file=sys.stderr)
 
     with _progress(bar) as progress:
         result = pipeline.run(picture, settings, progress)
-    start = time.perf_counter()
-    result.save(target, quality=options.quality)
-    encoding = time.perf_counter() - start
     if compare:
         write(compare, encode(Picture(before_after(result.before, result.picture)), "jpeg"))
     if boxes:
         write(boxes, encode(Picture(numbered(result.before, result.faces)), "jpeg"))
+    start = time.perf_counter()
+    result.save(target, quality=options.quality, strip_metadata=options.strip_metadata)  # last: where it is, all are
+    encoding = time.perf_counter() - start
     taken.update(_identity(path) for path in (target, compare, boxes) if path)
     total = result.seconds["total"] + decoding + encoding
     seconds = {**result.seconds, "decode": decoding, "encode": encoding, "total": total}

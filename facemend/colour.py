@@ -28,7 +28,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """
     transform = _transform(image.mode, profile)
     if transform is None:
-        return image if image.mode == "L" else image.convert("RGB")
+        return image if image.mode in ("L", "RGB") else image.convert("RGB")
     if image.mode != "L":
         return transform.apply(image.convert(transform.input_mode))
     ramp = Image.fromarray(np.arange(256, dtype=np.uint8)[None])

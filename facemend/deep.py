@@ -47,13 +47,34 @@ def read(stream: BinaryIO, image: Image.Image) -> tuple[Pixels, Pixels | None]:
         raise DecodeError("a TIFF with 16 bits and separate colour planes is not supported; save it interleaved")
     premultiplied = tags.get(EXTRA_SAMPLES) == (1,)
     stream.seek(0)
-    pixels = cv2.imdecode(np.frombuffer(stream.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    data = stream.read()
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        data = _pixels_only(data)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise ValueError("OpenCV cannot read it")
     colours, alpha = pixels[..., 2::-1], pixels[..., 3] if pixels.shape[2] == 4 else None
     if premultiplied and alpha is not None:
         colours = to_dtype(colours / (np.maximum(alpha, 1)[..., None] / 65535), np.uint16)
     return colours, alpha
+
+
+def _pixels_only(png: bytes) -> bytes:
+    """A PNG with nothing but what makes its pixels: OpenCV trusts every length, and prints what it thinks of the rest.
+
+    Raises:
+        DecodeError: a part is longer than the file.
+    """
+    bodies = {kind: bytearray() for kind in (b"IHDR", b"tRNS", b"IDAT")}
+    at = 8
+    while at < len(png):
+        start, kind = at + 8, png[at + 4 : at + 8]
+        at = start + int.from_bytes(png[at : at + 4], "big") + 4
+        if at > len(png):
+            raise DecodeError("damaged or cut short; use a whole file")
+        if kind in bodies:
+            bodies[kind] += png[start : at - 4]
+    return png[:8] + b"".join(_chunk(kind, body) for kind, body in bodies.items() if body) + _chunk(b"IEND", b"")
 
 
 def grey(image: Image.Image) -> tuple[Pixels, Pixels | None]:
@@ -84,9 +105,11 @@ def png(samples: Pixels, exif: bytes | None) -> bytes:
     chunks = [(b"IHDR", header), *([(b"eXIf", exif)] if exif else [])]
     chunks += [(b"IDAT", data[start : start + 2**30]) for start in range(0, len(data), 2**30)]
     chunks += [(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in chunks)
+
+
+def _chunk(kind: bytes, body: bytes | bytearray) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def tiff(samples: Pixels, exif: bytes | None) -> bytes:

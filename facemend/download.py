@@ -139,7 +139,8 @@ class _Transfer:
         self.progress(there)
         if there < self.model.size:
             headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if resumed else {})
-            with client.stream("GET", url, headers=headers) as response:
+            auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else httpx.USE_CLIENT_DEFAULT
+            with client.stream("GET", _shown(url), headers=headers, auth=auth) as response:  # httpx logs the address
                 if resumed and response.status_code == RANGE_NOT_SATISFIABLE:
                     return self.receive(client, url, resume=False)
                 response.raise_for_status()
@@ -188,7 +189,8 @@ def _addresses(model: Model) -> list[httpx.URL]:
     except httpx.InvalidURL:
         base = httpx.URL()
     if not base.host or base.query or base.fragment or not _allowed(base):
-        raise OptionError("FACEMEND_MIRROR", _shown(base) or mirror, f"an address like https://host/path ({ALLOWED})")
+        shown = mirror.rpartition("@")[2].partition("?")[0]  # the rest may be secret
+        raise OptionError("FACEMEND_MIRROR", shown, f"an address like https://host/path, without query ({ALLOWED})")
     return [httpx.URL(mirror + httpx.URL(url).path) for url in model.urls]
 
 

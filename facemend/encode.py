@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from facemend import deep
-from facemend.errors import OptionError
+from facemend.errors import OptionError, OutputError
 from facemend.records import EXIF_PREFIX, Picture, Pixels
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}  # what encode can write
@@ -109,15 +109,17 @@ def write(path: str | Path, data: bytes) -> None:
     """Write a file whole or not at all: under a hidden name in the same folder, then renamed.
 
     Raises:
-        OSError: it cannot be written; nothing is left behind.
+        OutputError: it cannot be written; nothing is left behind.
     """
-    part = Path(path).with_name(f".{secrets.token_hex(8)}.part")
+    path = Path(path)
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with part.open("xb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(path)
-    except BaseException:
+    except OSError as error:
+        raise OutputError(path, error.strerror or str(error)) from error
+    finally:
         part.unlink(missing_ok=True)
-        raise

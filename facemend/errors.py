@@ -10,6 +10,7 @@ FacemendError
 │   ├── DownloadError         could not be fetched
 │   ├── ChecksumError         not the official bytes
 │   └── MismatchError         not the parameters this network has
+├── OutputError               a result could not be written
 ├── NonFiniteError            a network computed NaN or infinity, in float32 too
 └── MemoryLimitError          the smallest tile does not fit
 
@@ -131,6 +132,18 @@ class MismatchError(WeightsError):
         )
         self.missing = tuple(missing)
         self.unexpected = tuple(unexpected)
+
+
+class OutputError(FacemendError):
+    """A result could not be written; nothing of it is left behind.
+
+    Attributes:
+        path: where it was to go.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"cannot write {path}: {reason}; make room there, or choose another folder")
+        self.path = path
 
 
 class NonFiniteError(FacemendError):

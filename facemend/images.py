@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import struct
 import threading
 import warnings
@@ -26,8 +27,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from facemend import colour, deep
-from facemend.errors import DecodeError, FacemendError, MemoryLimitError
+from facemend import colour, deep, jpeg
+from facemend.errors import DecodeError, FacemendError, MemoryLimitError, TooLargeError
 from facemend.records import EXIF_PREFIX, Picture, Pixels, Settings
 
 DEFAULTS = Settings()
@@ -69,7 +70,6 @@ DECODER_ERRORS = (
     SyntaxError,
     TypeError,
     ValueError,
-    Image.DecompressionBombError,
     cv2.error,
     struct.error,
     zlib.error,
@@ -82,7 +82,7 @@ TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3),
 STORAGE_TAGS = {254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 280, 281, 284, 317, 318, 319, 320}
 STORAGE_TAGS |= {322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 529, 530, 531, 532, 700, 33723, 34377, 34675}
 
-_FILTERS = threading.Lock()  # the warning filters belong to the whole process
+_WARNINGS = threading.Lock()  # their filters and OpenCV's log level belong to the whole process
 
 
 def decode(source: Source, settings: Settings = DEFAULTS) -> Picture:
@@ -104,19 +104,19 @@ def decode(source: Source, settings: Settings = DEFAULTS) -> Picture:
         return _from_array(source, settings)
     if isinstance(source, Image.Image):
         kind = (source.format or "").lower()
-        with _refused("the picture"):
+        with _refused("the picture", settings):
             return _picture(source, settings, kind if kind in READERS else "")
     if isinstance(source, (bytes, bytearray, memoryview)):
-        with _refused("the picture"):
+        with _refused("the picture", settings):
             return _from_stream(io.BytesIO(source), settings)
     if not isinstance(source, (str, Path)):
         raise DecodeError(f"cannot read a {type(source).__name__}: give a path, bytes, a PIL image or an array")
-    with _refused(str(source)), Path(source).open("rb") as stream:
+    with _refused(str(source), settings), Path(source).open("rb") as stream:
         return _from_stream(stream, settings)
 
 
 @contextlib.contextmanager
-def _refused(name: str) -> Iterator[None]:
+def _refused(name: str, settings: Settings) -> Iterator[None]:
     """Turn whatever a decoder raises into one error that names the file."""
     try:
         yield
@@ -128,6 +128,12 @@ def _refused(name: str) -> Iterator[None]:
         raise MemoryLimitError(
             f"not enough memory to read {name}: close other programs or use a smaller one"
         ) from error
+    except Image.DecompressionBombError as error:  # Pillow looks at WebP and GIF before their size is known here
+        pixels, limit = map(int, re.findall(r"\d+", str(error)))
+        option = "PIL.Image.MAX_IMAGE_PIXELS"
+        if pixels > settings.max_input_mp * 1e6:
+            limit, option = round(settings.max_input_mp * 1e6), "--max-input-mp"
+        raise TooLargeError("the input", pixels, limit, option) from error
     except DECODER_ERRORS as error:
         if isinstance(error, OSError) and error.errno:
             raise DecodeError(f"cannot open {name}: {error.strerror}; check the path") from error
@@ -139,10 +145,14 @@ def _refused(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Pillow's warnings about odd headers and large pictures from the screen."""
-    with _FILTERS, warnings.catch_warnings():
+    """Keep the decoders' warnings about odd headers and large pictures from the screen."""
+    with _WARNINGS, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        yield
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        try:
+            yield
+        finally:
+            cv2.utils.logging.setLogLevel(level)
 
 
 def _from_stream(stream: BinaryIO, settings: Settings) -> Picture:
@@ -172,8 +182,11 @@ def _picture(image: Image.Image, settings: Settings, kind: str = "", stream: Bin
     _check_size(image.width, image.height, settings)
     layout = deep.layout(image) if stream is not None else ""
     grey = image.mode in GREY_MODES or layout == "LA"
+    if kind == "jpeg" and stream is not None:
+        stream.seek(0)
+        jpeg.check(stream.read())
     with _quiet():
-        frames = getattr(image, "n_frames", 1)
+        frames = 1 + getattr(image, "is_animated", False)
     with _quiet() if isinstance(image, TiffImagePlugin.TiffImageFile) else contextlib.nullcontext():
         image.load()
     with _quiet():  # after loading, which turns a TIFF, and finds the EXIF block at the end of a PNG
@@ -181,7 +194,8 @@ def _picture(image: Image.Image, settings: Settings, kind: str = "", stream: Bin
         exif = _exif(image)
     profile = image.info.get("icc_profile")
     if stream is not None and layout:
-        colours, alpha = deep.read(stream, image)
+        with _quiet():
+            colours, alpha = deep.read(stream, image)
     elif image.mode.startswith("I;16"):
         colours, alpha = deep.grey(image)
     else:
@@ -270,7 +284,8 @@ def _samples(image: Image.Image, profile: bytes | None) -> tuple[Pixels, Pixels 
         raise DecodeError(f"pixels of mode {image.mode} (32 bits) have no defined white; save it with 8 or 16 bits")
     alpha = None
     if image.has_transparency_data:
-        image = image.convert("LA" if image.mode in GREY_MODES else "RGBA")
+        if image.mode not in ("LA", "RGBA"):  # converting copies
+            image = image.convert("LA" if image.mode in GREY_MODES else "RGBA")
         alpha = np.asarray(image.getchannel("A"))
         image = image.convert("L" if image.mode == "LA" else "RGB")
     elif image.mode in ("1", "P"):

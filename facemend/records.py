@@ -31,7 +31,7 @@ class Picture:
         grey: the file had one colour channel, and the output is to have one.
         exif: the EXIF block as bytes (TIFF header first), without orientation and thumbnail; None if there was none.
         format: what it came as: "jpeg", "png", "webp", "tiff", "bmp", "gif", "heif", "avif", or "" for arrays.
-        frames: pictures in the file; only the first is decoded.
+        frames: 1, or 2 if the file holds more pictures; only the first is decoded, and the others are not counted.
     """
 
     pixels: Pixels

@@ -1,7 +1,7 @@
 """What became of one picture."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,17 +46,19 @@ class Result:
             colours.putalpha(Image.fromarray(converted(self.picture.alpha, np.uint8)))
         return colours
 
-    def save(self, path: str | Path, *, quality: int = 95) -> Path:
+    def save(self, path: str | Path, *, quality: int = 95, strip_metadata: bool = False) -> Path:
         """Write the output; the file appears whole or not at all, and replaces one that was there.
 
         Args:
             path: its suffix says the format: .png, .jpg, .webp or .tiff.
             quality: 1 to 100, for JPEG and WebP.
+            strip_metadata: leave out the EXIF block: place, time, camera. Colours and the upright turn need none.
 
         Raises:
             OptionError: the suffix is unknown, or its format cannot hold the picture (JPEG has no transparency).
-            OSError: the file cannot be written.
+            OutputError: the file cannot be written.
         """
         path = Path(path)
-        write(path, encode(self.picture, suffix_format(path), quality))
+        picture = replace(self.picture, exif=None) if strip_metadata else self.picture
+        write(path, encode(picture, suffix_format(path), quality))
         return path

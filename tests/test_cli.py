@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from facemend.cli import main
 from facemend.models import MODELS
@@ -274,7 +274,7 @@ def test_several_pictures_in_one_file_are_said(run, drawn, tmp_path):
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
     code, _, err = run("restore", tmp_path / "moving.gif")
     assert code == 0
-    assert "holds 3 pictures; the first is restored" in err
+    assert "holds several pictures; the first is restored" in err
     assert size(tmp_path / "moving_restored.png") == (40, 40)
 
 
@@ -344,3 +344,76 @@ def test_pixels_survive(run, drawn, tmp_path):
     assert run("restore", tmp_path / "a.png", "--scale", 1, "--faces", "none", "-o", tmp_path / "b.png")[0] == 0
     with Image.open(tmp_path / "b.png") as image:
         np.testing.assert_array_equal(np.asarray(image), smooth(40, 50))
+
+
+def test_skip_existing_does_what_is_missing_only(run, drawn, photo, tmp_path):
+    Image.fromarray(smooth(30, 40)).save(tmp_path / "b.png")
+    out = tmp_path / "out"
+    assert run("restore", photo, "-o", f"{out}/", "--skip-existing")[0] == 0
+    (out / "old.jpg").write_bytes(b"as it was")
+    code, said, _ = run("restore", photo, tmp_path / "b.png", "-o", out, "--skip-existing", "--json")
+    first, second = map(json.loads, said.splitlines())
+    assert code == 0
+    assert first == {"input": str(photo), "output": str(out / "old.jpg"), "skipped": True}
+    assert second["size"] == [80, 60]
+    assert (out / "old.jpg").read_bytes() == b"as it was"
+    assert f"{out / 'old.jpg'}  is there already\n" in run("restore", photo, "-o", out, "--skip-existing")[1]
+
+
+def test_skip_existing_makes_what_a_stopped_run_began(run, drawn, photo):
+    """The picture itself is written last, so where it is missing its companions are made again."""
+    companions = [photo.with_name("old_restored_compare.jpg"), photo.with_name("old_restored_boxes.jpg")]
+    for path in companions:
+        path.write_bytes(b"of the stopped run")
+    assert run("restore", photo, "--compare", "--boxes", "--skip-existing")[0] == 0
+    assert [size(path) for path in companions] == [(884, 400), (220, 200)]
+    assert size(photo.with_name("old_restored.jpg")) == (440, 400)
+
+
+def test_no_picture_is_there_without_its_companions(run, drawn, photo):
+    photo.with_name("old_restored_boxes.jpg").mkdir()
+    code, _, err = run("restore", photo, "--compare", "--boxes", "--skip-existing")
+    assert code == 1
+    assert "cannot write" in err
+    assert not photo.with_name("old_restored.jpg").exists()
+
+
+def test_skip_existing_never_takes_an_input_or_another_output_for_the_result(run, drawn, photo, tmp_path):
+    code, _, err = run("restore", photo, "-o", photo, "--skip-existing")
+    assert code == 2
+    assert "another file than the inputs" in err
+    Image.fromarray(smooth(40, 50)).save(tmp_path / "a.bmp")
+    Image.fromarray(smooth(30, 30)).save(tmp_path / "a.png")
+    for _ in range(2):
+        code, _, err = run(
+            "restore", tmp_path / "a.bmp", tmp_path / "a.png", "-o", tmp_path / "out/", "--skip-existing"
+        )
+        assert code == 2
+        assert "other outputs" in err
+
+
+def test_skip_existing_and_force_exclude_each_other(run, photo):
+    code, _, err = run("restore", photo, "--skip-existing", "--force")
+    assert code == 2
+    assert "--force: not allowed with argument --skip-existing" in err
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+def test_metadata_is_kept_unless_it_is_to_be_stripped(run, drawn, photo, suffix):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.Make] = "a private camera"
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSMapDatum] = "a private place"
+    pixels = smooth(200, 220)
+    Image.fromarray(pixels).save(photo, exif=exif, quality=100, subsampling=0)
+    private = (b"a private camera", b"a private place")
+    for arguments, kept in (([], True), (["--strip-metadata"], False)):
+        target = photo.with_name(f"{kept}{suffix}")
+        assert run("restore", photo, "--scale", 1, "--quality", 100, "-o", target, "--compare", *arguments)[0] == 0
+        data = target.read_bytes()
+        assert [words in data for words in private] == [kept, kept]
+        assert not any(words in target.with_name(f"{kept}_compare.jpg").read_bytes() for words in private)
+        with Image.open(target) as image:
+            assert ExifTags.Base.Orientation not in image.getexif() or image.getexif()[ExifTags.Base.Orientation] == 1
+            seen = np.asarray(image.convert("RGB"), dtype=int)
+        assert abs(seen - np.rot90(pixels, -1)).mean() < 3, "upright, in the same colours"

@@ -1,3 +1,4 @@
+import base64
 import contextlib
 import dataclasses
 import hashlib
@@ -7,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +41,7 @@ class Site:
     def __init__(self) -> None:
         self.files = {"/official.pth": CONTENT}
         self.asked: list[tuple[str, str | None]] = []  # path and Range of each request
+        self.authorization: str | None = None  # of the last request
         self.sent = 0  # bytes of files
         self.ranges = True
         self.lengths = True
@@ -62,6 +65,7 @@ class Site:
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         wanted = handler.headers.get("Range")
         self.asked.append((handler.path, wanted))
+        self.authorization = handler.headers.get("Authorization")
         if self.redirect:
             handler.send_response(302)
             handler.send_header("Location", self.redirect)
@@ -272,11 +276,28 @@ def test_a_mirror_replaces_the_host(site, tmp_path, monkeypatch):
     assert fetch(row, tmp_path).read_bytes() == CONTENT
 
 
-def test_a_mirrors_password_is_not_told(site, tmp_path, monkeypatch, closed_url):
+def test_a_mirrors_password_is_used_but_not_told(site, tmp_path, monkeypatch, closed_url, caplog):
+    caplog.set_level("DEBUG")
+    monkeypatch.setenv("FACEMEND_MIRROR", site.url.replace("//", "//me:secret@"))
+    assert fetch(site.row(), tmp_path).exists()
+    assert site.authorization == "Basic " + base64.b64encode(b"me:secret").decode()
     monkeypatch.setenv("FACEMEND_MIRROR", closed_url.replace("//", "//me:secret@"))
     with pytest.raises(DownloadError) as caught:
-        fetch(site.row(), tmp_path)
+        fetch(site.row(), tmp_path / "other")
     assert "secret" not in str(caught.value)
+    assert "official.pth" in caplog.text
+    assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    ["https://me:secret@host:port", "me:secret@example.com", "http://me:se/cret@example.com", "https://host/?key=secret"],
+)  # fmt: skip
+def test_a_wrong_mirrors_password_is_not_told(site, tmp_path, monkeypatch, mirror):
+    monkeypatch.setenv("FACEMEND_MIRROR", mirror)
+    with pytest.raises(OptionError, match=r"FACEMEND_MIRROR is '.*(host|example)") as caught:
+        fetch(site.row(), tmp_path)
+    assert "cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -332,6 +353,29 @@ def test_a_folder_that_cannot_be_made_is_said(site, tmp_path):
         fetch(site.row(), tmp_path / "file" / "folder")
 
 
+def test_a_folder_that_takes_no_files_is_said(site, locked):
+    for folder in (locked, locked / "weights"):
+        with pytest.raises(DownloadError, match="cannot be written: Permission denied") as caught:
+            fetch(site.row(), folder)
+        assert "\n" not in str(caught.value)
+    assert [path.name for path in locked.iterdir()] == ["secret.png"]
+    assert site.asked == []
+
+
+def test_a_folder_that_is_missing_is_made(site, tmp_path):
+    assert fetch(site.row(), tmp_path / "not" / "there" / "yet").read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second device to write to")
+def test_a_folder_on_another_device(site, tmp_path):
+    """A rename does not reach from one device to another, so NAME.part must lie beside its place."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        assert Path(other).stat().st_dev != tmp_path.stat().st_dev
+        (tmp_path / "link").symlink_to(other)
+        assert fetch(site.row(), tmp_path / "link").read_bytes() == CONTENT
+        assert not list(Path(other).glob("*.part"))
+
+
 def test_threads_fetch_it_once(site, tmp_path):
     with ThreadPoolExecutor(4) as threads:
         paths = list(threads.map(lambda _: fetch(site.row(), tmp_path), range(4)))
@@ -360,6 +404,22 @@ def test_a_killed_download_is_gone_on_with(site, tmp_path):
     assert 0.9 * HALF < there <= HALF
     assert fetch(site.row(), tmp_path).read_bytes() == CONTENT
     assert site.asked == [("/official.pth", None), ("/official.pth", f"bytes={there}-")]
+
+
+def test_who_waits_for_a_killed_download_goes_on_with_it(site, tmp_path):
+    site.hold_at_half = True
+    with child(site.row(), tmp_path) as victim:
+        assert victim.stdout.readline() == "ready\n"
+        while int(victim.stdout.readline()) < HALF:
+            pass
+        with child(site.row(), tmp_path) as waiting:
+            assert waiting.stdout.readline() == "ready\n"
+            victim.kill()
+            assert waiting.wait(30) == 0
+    assert (tmp_path / "official.pth").read_bytes() == CONTENT
+    (_, first), (_, second) = site.asked
+    assert first is None
+    assert second.startswith("bytes="), "only the rest is asked for"
 
 
 def test_the_bar_is_for_terminals(site, tmp_path, capsys):

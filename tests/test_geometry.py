@@ -1,6 +1,6 @@
 import cv2
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facemend.geometry import bounds, compose, inverse, magnification, scaling, shift, warp
@@ -20,6 +20,27 @@ def test_inverse_undoes(matrix):
 def test_magnifications_multiply(first, second):
     product = magnification(first) * magnification(second)
     np.testing.assert_allclose(magnification(compose(first, second)), product, rtol=1e-9)
+
+
+@given(maps, st.integers(1, 60), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
+def test_bounds_hold_whatever_the_picture_touches(matrix, height, width, canvas_height, canvas_width):
+    rows, columns = bounds(matrix, (height, width), (canvas_height, canvas_width))
+    y, x = np.mgrid[:height, :width]
+    points = np.column_stack((x.ravel(), y.ravel(), np.ones(x.size))) @ matrix.T
+    seen = (points >= -0.5).all(axis=1) & (points < (canvas_width - 0.5, canvas_height - 0.5)).all(axis=1)
+    for x, y in np.rint(points[seen]).astype(int):
+        assert columns.start <= x < columns.stop
+        assert rows.start <= y < rows.stop
+
+
+@settings(deadline=None)
+@given(maps, st.integers(1, 40), st.integers(1, 40), st.sampled_from([np.uint8, np.uint16]))
+def test_warp_takes_any_map_and_keeps_even_pictures_even(matrix, height, width, dtype):
+    picture = np.full((height, width, 3), 200, dtype)
+    seen = warp(picture, matrix, (30, 50), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REPLICATE)
+    assert seen.dtype == dtype
+    assert seen.shape == (30, 50, 3)
+    assert abs(seen.astype(int) - 200).max() <= 1
 
 
 def test_scaling_keeps_the_corner_in_place():

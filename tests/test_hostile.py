@@ -1,5 +1,9 @@
-"""Real broken files, and the official PNG test suite."""
+"""Whatever comes in: a picture or one line, soon, in little memory, and nothing half-written."""
 
+import json
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -8,28 +12,151 @@ from PIL import Image
 
 from facemend import images
 from facemend.encode import encode, output_format
-from facemend.errors import FacemendError
+from facemend.errors import DecodeError, FacemendError, TooLargeError
 from facemend.records import Picture, Settings
+from tests import hostile
 
-pytestmark = pytest.mark.weights
+SECONDS = 10  # for one picture
+MEMORY = 2 << 30  # bytes, the whole program
+UNTOLD = {"middle-zeroed.webp", "middle-zeroed.avif", "middle-zeroed.heic", "too-few-pixels.png"}  # no decoder minds
+NO_WHITE = {"float-nan.tiff", "float-infinite.tiff", "float.tiff", "whole-32.tiff"}
 
 
-def test_hostile_files_give_a_picture_or_our_error(shared, capfd):
-    paths = [path for path in sorted((shared / "data" / "hostile").rglob("*")) if path.is_file()]
-    assert len(paths) > 100
-    for path in paths:
-        start = time.perf_counter()
-        try:
-            picture = images.decode(path)
-        except FacemendError as error:
-            assert "\n" not in str(error)
-        else:
-            assert isinstance(picture, Picture)
-            assert picture.pixels.shape[2] == 3
-        assert time.perf_counter() - start < 10, path
+def read(source):
+    """The picture, or None where it is refused with one line."""
+    start = time.perf_counter()
+    try:
+        picture = images.decode(source)
+    except FacemendError as error:
+        assert "\n" not in str(error)
+        picture = None
+    assert time.perf_counter() - start < SECONDS
+    return picture
+
+
+def readable(files):
+    return {name for name, data in files.items() if read(data)}
+
+
+@pytest.mark.parametrize("group", [hostile.nothing, hostile.cut])
+def test_what_is_no_whole_picture_is_refused(group, capfd):
+    assert readable(hostile.whole()) == hostile.whole().keys()
+    assert readable(group()) == set()
     assert capfd.readouterr() == ("", "")
 
 
+def test_damage_is_refused_where_the_format_shows_it(capfd):
+    assert readable(hostile.damaged()) == UNTOLD
+    assert capfd.readouterr() == ("", "")
+
+
+def test_bombs_do_not_go_off(capfd):
+    pictures = {name: read(data) for name, data in hostile.bombs().items()}
+    assert {name for name, picture in pictures.items() if picture} == {
+        "bomb-in-a-later-frame.gif",
+        "bomb-in-a-small.tiff",
+        "bomb-of-frames.gif",
+        "bomb-of-markers.jpg",
+        "bomb-of-pages.tiff",
+        "ring-of-pages.tiff",
+    }
+    assert all(max(picture.pixels.shape) <= 64 for picture in pictures.values() if picture)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["bomb.png", "bomb.tiff", "bomb.webp", "bomb-animated.webp", "bomb.gif", "bomb.heic"])
+def test_a_bomb_s_size_is_told_as_that_of_any_large_picture(name):
+    with pytest.raises(TooLargeError, match=r"megapixels, over the limit of 100: raise --max-input-mp") as caught:
+        images.decode(hostile.bombs()[name])
+    assert caught.value.pixels > caught.value.limit == 100_000_000
+
+
+def test_the_reader_s_own_limit_is_told_where_ours_is_higher():
+    with pytest.raises(TooLargeError, match=r"PIL\.Image\.MAX_IMAGE_PIXELS") as caught:
+        images.decode(hostile.bombs()["bomb.webp"], Settings(max_input_mp=1000, max_output_mp=4000))
+    assert (caught.value.pixels, caught.value.limit) == (16383**2, 2 * Image.MAX_IMAGE_PIXELS)
+
+
+def test_rare_pictures_are_read():
+    pictures = {name: read(data) for name, data in hostile.odd().items()}
+    assert {name for name, picture in pictures.items() if picture is None} == NO_WHITE
+    assert {name for name, picture in pictures.items() if picture and picture.frames > 1} == {
+        "animated.gif",
+        "animated.png",
+        "animated.webp",
+    }
+    assert pictures["really-a-png.jpg"].format == "png"
+    assert pictures["65500-wide.jpg"].pixels.shape == (2, 65500, 3)
+    assert pictures["1x20000.png"].pixels.shape == (20000, 1, 3)
+
+
+def test_a_description_that_is_none_does_not_change_the_picture():
+    picture = Image.fromarray(hostile.noise(40, 30, 3))
+    plain = {kind: images.decode(hostile.saved(picture, kind)).pixels for kind in ("jpeg", "png", "tiff")}
+    for name, data in hostile.badly_described().items():
+        seen = read(data)
+        assert np.array_equal(seen.pixels, plain[seen.format]), name
+
+
+def test_files_that_cannot_be_opened(tmp_path):
+    (tmp_path / "picture.png").write_bytes(hostile.whole()["png"])
+    (tmp_path / "link.png").symlink_to("picture.png")
+    (tmp_path / "dangling.png").symlink_to("nowhere.png")
+    (tmp_path / "ring.png").symlink_to("ring.png")
+    assert read(tmp_path / "link.png").pixels.shape == (64, 64, 3)
+    for name in ("", "dangling.png", "ring.png", "x" * 300, "picture.png/inside.png"):
+        with pytest.raises(DecodeError, match=r"cannot open .*; check the path"):
+            images.decode(tmp_path / name)
+
+
+def test_a_file_that_must_not_be_read(locked):
+    with pytest.raises(DecodeError, match=r"cannot open .*secret\.png: Permission denied; check the path"):
+        images.decode(locked / "secret.png")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="memory of another process is only told on Unix")
+def test_the_program_takes_a_folder_of_them(tmp_path):
+    """One line for each file, no traceback, no partial output, little memory."""
+    files = {name: data for name, data in hostile.generated().items() if not name.endswith(".pdf")}
+    for name, data in files.items():
+        folder = tmp_path / "in" / name  # one each, as names that differ by suffix only would share an output
+        folder.mkdir(parents=True)
+        (folder / name).write_bytes(data)
+    (tmp_path / "in" / "dangling.png").symlink_to("nowhere.png")
+    arguments = ["restore", "in", "-o", "out", "--model", "none", "--upscaler", "lanczos", "--scale", "1", "--json"]
+    with (tmp_path / "lines").open("w") as lines, (tmp_path / "said").open("w") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "facemend", *arguments], stdout=lines, stderr=said, cwd=tmp_path
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    records = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
+    assert process.returncode == 2
+    assert {record["input"] for record in records} == {f"in/{name}/{name}" for name in files}
+    assert len(records) == len(files)
+    written = {tmp_path / record["output"] for record in records if "output" in record}
+    assert written == {path for path in (tmp_path / "out").rglob("*") if not path.is_dir()}
+    for path in written:
+        with Image.open(path) as image:
+            image.load()
+    said = (tmp_path / "said").read_text()
+    assert "Traceback" not in said
+    assert "unforeseen" not in said
+    assert usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) < MEMORY
+
+
+@pytest.mark.weights
+def test_real_broken_files(shared, capfd):
+    paths = [path for path in sorted((shared / "data" / "hostile").rglob("*")) if path.is_file()]
+    assert len(paths) > 100
+    for path in paths:
+        picture = read(path)
+        assert picture is None or isinstance(picture, Picture)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.weights
 def test_valid_png_suite_equals_pillow(shared):
     paths = [p for p in sorted((shared / "data" / "hostile" / "pngsuite").glob("*.png")) if not p.name.startswith("x")]
     assert len(paths) > 150
@@ -53,6 +180,7 @@ def test_valid_png_suite_equals_pillow(shared):
                     assert (alpha == expected[..., 3]).all(), path
 
 
+@pytest.mark.weights
 def test_broken_png_suite_is_refused(shared):
     paths = sorted((shared / "data" / "hostile" / "pngsuite").glob("x*.png"))
     assert len(paths) > 5
@@ -63,6 +191,7 @@ def test_broken_png_suite_is_refused(shared):
             images.decode(path, Settings(max_input_mp=1))
 
 
+@pytest.mark.weights
 def test_sample_formats(shared):
     for path in sorted((shared / "data" / "formats").iterdir()):
         picture = images.decode(path)

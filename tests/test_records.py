@@ -3,8 +3,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facemend.errors import OptionError
+from facemend.errors import OptionError, TooLargeError
 from facemend.records import Settings, converted, to_dtype
+
+anything = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(),
+    st.binary(),
+    st.lists(st.one_of(st.integers(-1, 9), st.text())),
+    st.dictionaries(st.integers(), st.integers()),
+)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +48,34 @@ def test_bad_settings_name_the_option(name, value):
         Settings(**{name: value})
     assert caught.value.name == name
     assert "\n" not in str(caught.value)
+
+
+@given(st.sampled_from(list(Settings.__dataclass_fields__)), anything)
+def test_any_setting_is_taken_as_it_is_or_refused_by_name(name, value):
+    try:
+        settings = Settings(**{name: value})
+    except OptionError as error:
+        assert error.name == name
+        assert "\n" not in str(error)
+    else:
+        taken = getattr(settings, name)
+        assert taken == (tuple(value) if isinstance(taken, tuple) else value)
+        assert hash(settings) == hash(Settings(**{name: value}))
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**6), st.floats(1, 8), st.floats(0.001, 1e6), st.floats(0.001, 1e6))
+def test_sizes_are_refused_beyond_the_limits_and_only_there(height, width, scale, most_in, most_out):
+    settings = Settings(scale=scale, max_input_mp=most_in, max_output_mp=most_out)
+    out_height, out_width = settings.output_size(height, width)
+    too_large = height * width > most_in * 1e6 or out_height * out_width > most_out * 1e6
+    try:
+        settings.check_size(height, width)
+    except TooLargeError as error:
+        assert too_large
+        assert error.pixels >= error.limit
+        assert "\n" not in str(error)
+    else:
+        assert not too_large
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([1, 1.5, 2, 3, 4, 8]))

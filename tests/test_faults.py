@@ -1,0 +1,105 @@
+"""What fails around the program: the disk, the folder, the process itself."""
+
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facemend.encode import write
+from facemend.errors import OutputError
+from tests.hostile import noise
+
+ALONE = ["--model", "none", "--upscaler", "lanczos"]  # restores without any weights
+
+# What another process runs: write a file, and die at one point of it.
+VICTIM = """
+import os, pathlib, signal, sys
+from facemend.encode import write
+path, point = sys.argv[1:]
+place, name = (os, "fsync") if point == "before the end" else (pathlib.Path, "replace")
+real = getattr(place, name)
+
+def die(*arguments):
+    if point == "after renaming":
+        real(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(place, name, die)
+write(path, bytes(100_000))
+"""
+
+
+def facemend(*arguments, **options):
+    command = [sys.executable, "-m", "facemend", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def whole(folder):
+    """The pictures that have their final name, by time of writing; each must be complete."""
+    paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    for path in paths:
+        with Image.open(path) as image:
+            image.load()
+    return {path.name: path.stat().st_mtime_ns for path in paths}
+
+
+@pytest.mark.parametrize("point", ["before the end", "before renaming", "after renaming"])
+def test_a_killed_write_leaves_the_old_file_or_the_new_one(tmp_path, point):
+    path = tmp_path / "new.png"
+    path.write_bytes(b"old")
+    killed = subprocess.run([sys.executable, "-c", VICTIM, str(path), point])
+    assert killed.returncode == -signal.SIGKILL
+    assert path.read_bytes() == (bytes(100_000) if point == "after renaming" else b"old")
+    assert all(other == path or other.name.startswith(".") for other in tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_killed_folder_run_is_gone_on_with(tmp_path):
+    """Four times killed a moment after a picture was finished; the fifth run does what is missing."""
+    moments = np.random.default_rng(0).uniform(0, 0.1, 4)  # seconds, during which one or two pictures more are made
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for index in range(24):
+        Image.fromarray(noise(500, 400, 3)).save(source / f"{index:02}.png")
+    arguments = ["restore", source, "-o", target, "--skip-existing", *ALONE]
+    for moment in moments:
+        with facemend(*arguments) as victim:
+            while victim.stdout.readline().endswith("is there already\n"):
+                pass
+            time.sleep(moment)
+            victim.kill()
+        assert victim.returncode == -signal.SIGKILL
+        finished = whole(target)
+    assert 4 <= len(finished) < 24
+    with facemend(*arguments) as last:
+        said, _ = last.communicate()
+    assert last.returncode == 0
+    assert said.count("is there already") == len(finished)
+    assert len(whole(target)) == 24
+    assert finished.items() <= whole(target).items(), "what was finished is not written again"
+
+
+def test_a_full_disk_leaves_no_partial_picture(tmp_path):
+    """The disk takes 20 kB of each file: the small result is written, of the large ones there is nothing."""
+    for name, side in (("a.png", 100), ("b.png", 20), ("c.png", 100)):
+        Image.fromarray(noise(side, side, 3)).save(tmp_path / name)
+    limit = (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    arguments = ["restore", tmp_path, "-o", tmp_path / "out", *ALONE]
+    with facemend(*arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)) as process:
+        _, said = process.communicate()
+    assert process.returncode == 1
+    assert len(re.findall(r"^facemend: .*cannot write .*/out/[ac]\.png: File too large; make room", said, re.M)) == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
+    assert whole(tmp_path / "out")
+
+
+def test_a_folder_that_takes_no_files_is_one_line(locked):
+    with pytest.raises(OutputError, match=r"cannot write .*new\.png: Permission denied; .*choose another folder"):
+        write(locked / "new.png", b"new")
+    assert [path.name for path in locked.iterdir()] == ["secret.png"]
