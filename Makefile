@@ -3,7 +3,9 @@ PYTHON ?= python3
 RUN := .venv/bin/
 READY := .venv/ready
 
-.PHONY: demo test lint bench serve openapi
+SECONDS ?= 600
+
+.PHONY: demo test lint bench fuzz serve soak openapi
 
 demo: $(READY)
 	$(RUN)facemend restore examples/old.jpg -o demo/ --compare --boxes --force
@@ -21,11 +23,20 @@ bench: $(READY)
 	$(RUN)python -m bench.parity
 	$(RUN)python -m bench.faces
 
+# Coverage-guided, on Linux; SEEDS may name folders of more pictures, and what it finds is left in this one.
+fuzz: $(READY)
+	$(RUN)python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	$(RUN)python -m fuzz.decode $(SECONDS) $(SEEDS)
+
 # The container's server without Docker; PORT and FACEMEND_MODELS are its settings.
 serve: $(READY)
 	mkdir -p .cog && cp openapi.json .cog/openapi_schema.json
 	PATH="$(CURDIR)/.venv/bin:$$PATH" COG_PREDICT_TYPE_STUB=predict.py:Predictor \
 		exec $(RUN)python -m cog.server.http --host 127.0.0.1
+
+# A thousand calls of that server, watched for wrong answers and for memory, files and handles it does not give back.
+soak: $(READY)
+	$(RUN)python -m tests.cog.soak
 
 openapi: $(READY)
 	$(RUN)python -m script.openapi

@@ -1,6 +1,7 @@
 """Where networks run and in which precision; chosen once, when a pipeline is loaded."""
 
 import copy
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from facemend.compiled import Compiled
 from facemend.errors import NonFiniteError, OptionError
 from facemend.records import Floats, Pixels, peak
 
@@ -24,10 +26,22 @@ class Device:
     place: torch.device
     dtype: torch.dtype
 
+    @property
+    def compiles(self) -> bool:
+        """Whether networks are better compiled here than run by PyTorch: see `Compiled`."""
+        return self.place.type == "cpu" and self.dtype == torch.bfloat16 and bf16_in_hardware()
+
     def put(self, net: nn.Module) -> nn.Module:
-        """The network, moved here and laid out for fast convolutions."""
+        """The network, moved here and laid out for fast convolutions; what it calls `exact` stays in float32."""
+        if isinstance(net, Compiled):
+            return net
         memory: Any = {"memory_format": torch.channels_last}  # missing from the type stubs
-        return net.to(self.place, self.dtype, **memory)
+        exact: Sequence[str] = getattr(net, "exact", ())
+        if not exact:
+            return net.to(self.place, self.dtype, **memory)
+        for name, part in net.named_children():
+            part.to(self.place, None if name in exact else self.dtype, **memory)
+        return net.to(self.place)
 
     def tensor(self, images: Floats) -> Tensor:
         """(N, H, W, 3) float32 -> (N, 3, H, W) on this device, float32, channels last in memory."""
@@ -47,10 +61,12 @@ class Device:
             NonFiniteError: the result has values that are not numbers, in float32 too.
             torch.OutOfMemoryError: the device has too little memory; see `out_of_memory`.
         """
+        first = next(net.parameters())
         with torch.inference_mode():
-            out: Tensor = net(x.to(self.dtype), **arguments).float()
+            out: Tensor = net(x.to(first.dtype), **arguments).float()
             if self.dtype != torch.float32 and not out.isfinite().all():
-                out = copy.deepcopy(net).float()(x, **arguments)
+                full = net.net if isinstance(net, Compiled) else copy.deepcopy(net).float()
+                out = full(x, **arguments)
             if not out.isfinite().all():
                 raise NonFiniteError(name)
             return out
@@ -69,7 +85,7 @@ def choose(device: str, precision: str, half: str) -> Device:
 
     Args:
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" or "mps".
-        precision: "auto" (half on CUDA, else float32), "fp32", "bf16" or "fp16".
+        precision: "auto" (half where the hardware computes in it, else float32), "fp32", "bf16" or "fp16".
         half: the lowest precision the network is safe in.
 
     Raises:
@@ -79,12 +95,26 @@ def choose(device: str, precision: str, half: str) -> Device:
     if precision not in ("auto", *PRECISIONS):
         raise OptionError("precision", precision, ("auto", *PRECISIONS))
     if precision == "auto":
-        precision = half if place.type == "cuda" else "fp32"
-        if precision == "bf16" and not torch.cuda.is_bf16_supported():
-            precision = "fp32"
+        precision = _lowest(place, half)
     elif precision == "fp16" and place.type == "cpu":
         raise OptionError("precision", precision, "fp32 or bf16 on a CPU")
     return Device(place, PRECISIONS[precision])
+
+
+def _lowest(place: torch.device, half: str) -> str:
+    """The lowest precision that the network is safe in and the hardware is fast in."""
+    if place.type == "cuda" and (half != "bf16" or torch.cuda.is_bf16_supported()):
+        return half
+    if place.type == "cpu" and half != "fp32" and bf16_in_hardware():
+        return "bf16"
+    return "fp32"
+
+
+@functools.cache
+def bf16_in_hardware() -> bool:
+    """Whether this processor has instructions for bfloat16; without them it is slower than float32."""
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older versions of PyTorch
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def _torch_device(name: str) -> torch.device:

@@ -22,20 +22,21 @@ def folders() -> list[Path]:
     checkout, then the user cache, then the small files inside an installed package.
     """
     checkout = [PROJECT / "weights"] if (PROJECT / "pyproject.toml").is_file() else []
-    return [*_chosen(), *checkout, _cache(), PACKAGE / "bundled"]
+    return [*_chosen(), *checkout, cache() / "weights", PACKAGE / "bundled"]
 
 
 def download_folder() -> Path:
     """Return where downloads go: the first folder of FACEMEND_WEIGHTS where that is set, else the user cache."""
-    return next(iter(_chosen()), _cache())
+    return next(iter(_chosen()), cache() / "weights")
 
 
 def _chosen() -> list[Path]:
     return [Path(entry).expanduser() for entry in os.environ.get("FACEMEND_WEIGHTS", "").split(os.pathsep) if entry]
 
 
-def _cache() -> Path:
-    return platformdirs.user_cache_path("facemend") / "weights"
+def cache() -> Path:
+    """Return the user's folder for what can be fetched or made again."""
+    return platformdirs.user_cache_path("facemend")
 
 
 def find(name: str) -> Path | None:
@@ -67,13 +68,10 @@ def blocks(path: Path) -> Iterator[bytes]:
             yield block
 
 
-def check(model: Model, path: Path) -> None:
-    """Hash a file and compare it with the registered one.
-
-    It is hashed every time rather than remembered by its date: 350 MB take 0.2 s, and dates lie.
+def digest(path: Path) -> tuple[str, int]:
+    """Return the SHA-256 of a file, in lower-case hex, and its size in bytes.
 
     Raises:
-        ChecksumError: it is another file.
         WeightsError: it cannot be read.
     """
     digest, size = hashlib.sha256(), 0
@@ -83,11 +81,22 @@ def check(model: Model, path: Path) -> None:
             size += len(block)
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror}; check the file's permissions and disk") from error
-    if digest.hexdigest() != model.sha256:
+    return digest.hexdigest(), size
+
+
+def check(model: Model, path: Path) -> None:
+    """Hash a file and compare it with the registered one.
+
+    It is hashed every time rather than remembered by its date: 350 MB take 0.2 s, and dates lie.
+
+    Raises:
+        ChecksumError: it is another file.
+        WeightsError: it cannot be read.
+    """
+    actual, size = digest(path)
+    if actual != model.sha256:
         advice = f"delete it and run 'facemend download {model.name}', or use it as your own with --weights NAME=PATH"
-        raise ChecksumError(
-            path, f"{model.sha256} of {model.size} bytes", f"{digest.hexdigest()} of {size} bytes", advice
-        )
+        raise ChecksumError(path, f"{model.sha256} of {model.size} bytes", f"{actual} of {size} bytes", advice)
 
 
 def verify() -> Iterator[tuple[Model, Path, WeightsError | None]]:

@@ -1,4 +1,5 @@
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from facemend import installed
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
+NOBODY = 65534  # a user without rights
 SHARED = os.environ.get("FACEMEND_SHARED", str(Path(__file__).parents[2] / "shared"))
 
 
@@ -27,9 +29,27 @@ def no_installed_weights(monkeypatch, tmp_path, tmp_path_factory):
     """Tests see the weights they name and the bundled ones, not what else is installed on this machine."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("FACEMEND_WEIGHTS", str(tmp_path / "weights"))
-    monkeypatch.setattr(installed, "_cache", lambda: home / "cache")
+    monkeypatch.setattr(installed, "cache", lambda: home / "cache")
     monkeypatch.setattr(installed, "PROJECT", home)
     monkeypatch.setattr(installed, "PACKAGE", home)
     (home / "bundled").mkdir()
     for path in WEIGHTS.glob("lite-*.safetensors"):
         (home / "bundled" / path.name).symlink_to(path)
+
+
+@pytest.fixture
+def locked():
+    """A folder that cannot be written into, with a file that cannot be read.
+
+    Root, who could do both, is somebody else as long as the test runs.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "secret.png").touch(0)
+        folder.chmod(0o555)
+        as_root = os.geteuid() == 0
+        if as_root:
+            os.seteuid(NOBODY)
+        yield folder
+        if as_root:
+            os.seteuid(0)

@@ -2,14 +2,42 @@ import psutil
 import pytest
 import torch
 
+from facemend import device
 from facemend.device import WORKING_MEMORY, choose, out_of_memory
 from facemend.errors import OptionError
+from facemend.nets.codeformer import CodeFormer
 
 
-def test_auto_on_a_cpu_is_float32():
-    device = choose("cpu", "auto", "fp16")
-    assert device.place.type == "cpu"
-    assert device.dtype == torch.float32
+@pytest.mark.parametrize(
+    ("in_hardware", "half", "dtype"),
+    [
+        (True, "fp16", torch.bfloat16),
+        (True, "bf16", torch.bfloat16),
+        (True, "fp32", torch.float32),
+        (False, "fp16", torch.float32),
+    ],
+)
+def test_auto_on_a_cpu_is_bfloat16_where_it_is_fast_and_safe(monkeypatch, in_hardware, half, dtype):
+    monkeypatch.setattr(device, "bf16_in_hardware", lambda: in_hardware)
+    chosen = choose("cpu", "auto", half)
+    assert chosen.place.type == "cpu"
+    assert chosen.dtype == dtype
+    assert chosen.compiles == (dtype == torch.bfloat16)
+
+
+def test_hardware_is_asked_and_not_guessed(monkeypatch):
+    for capabilities, expected in (({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found, raising=False)
+        assert device.bf16_in_hardware.__wrapped__() is expected
+
+
+def test_what_a_network_calls_exact_stays_in_float32():
+    net = CodeFormer()
+    choose("cpu", "bf16", "bf16").put(net)
+    dtypes = {name: parameter.dtype for name, parameter in net.named_parameters()}
+    assert {dtypes[name] for name in dtypes if name.split(".")[0] in net.exact} == {torch.float32}
+    assert {dtypes[name] for name in dtypes if name.split(".")[0] not in net.exact} == {torch.bfloat16}
+    assert dtypes["position_emb"] == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -27,18 +55,18 @@ def test_what_is_not_there_is_a_clear_error(device, precision, message):
 
 
 def test_networks_and_pictures_lie_channels_last():
-    device = choose("cpu", "bf16", "bf16")
-    net = device.put(torch.nn.Conv2d(3, 8, 3))
+    chosen = choose("cpu", "bf16", "bf16")
+    net = chosen.put(torch.nn.Conv2d(3, 8, 3))
     assert net.weight.dtype == torch.bfloat16
     assert net.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_memory_is_bounded_even_where_much_is_free(monkeypatch):
-    device = choose("cpu", "fp32", "fp32")
-    assert not device.fits(WORKING_MEMORY + 1)
+    chosen = choose("cpu", "fp32", "fp32")
+    assert not chosen.fits(WORKING_MEMORY + 1)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000}))
-    assert device.fits(500)
-    assert not device.fits(501)
+    assert chosen.fits(500)
+    assert not chosen.fits(501)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +92,6 @@ def test_cuda_computes_what_the_cpu_computes():
     picture = torch.rand(1, 32, 32, 3).numpy()
     outs = []
     for name in ("cpu", "cuda"):
-        device = choose(name, "fp32", "fp32")
-        outs.append(device.compute("net", device.put(net), device.tensor(picture)).cpu())
+        chosen = choose(name, "fp32", "fp32")
+        outs.append(chosen.compute("net", chosen.put(net), chosen.tensor(picture)).cpu())
     torch.testing.assert_close(*outs, rtol=1e-3, atol=1e-3)

@@ -7,8 +7,9 @@ import pytest
 from facemend import installed
 from facemend.errors import ChecksumError, OptionError, WeightsError
 from facemend.installed import PROJECT, check, download_folder, find, folders, verify
-from facemend.installed import _cache as real_cache
+from facemend.installed import cache as real_cache
 from facemend.models import lookup
+from facemend.weights import load
 
 ANIME = lookup("realesr-animevideov3")
 
@@ -25,25 +26,25 @@ def chosen(tmp_path, monkeypatch):
 
 def test_lookup_order(chosen, monkeypatch):
     monkeypatch.setattr(installed, "PROJECT", PROJECT)
-    assert folders() == [*chosen, PROJECT / "weights", installed._cache(), installed.PACKAGE / "bundled"]
+    assert folders() == [*chosen, PROJECT / "weights", installed.cache() / "weights", installed.PACKAGE / "bundled"]
     monkeypatch.delenv("FACEMEND_WEIGHTS")
-    assert folders() == [PROJECT / "weights", installed._cache(), installed.PACKAGE / "bundled"]
+    assert folders() == [PROJECT / "weights", installed.cache() / "weights", installed.PACKAGE / "bundled"]
 
 
 def test_the_cache_is_the_user_s():
-    assert real_cache() == platformdirs.user_cache_path("facemend") / "weights"
+    assert real_cache() == platformdirs.user_cache_path("facemend")
 
 
 def test_no_folder_beside_the_package_where_it_is_no_checkout(tmp_path, monkeypatch):
     monkeypatch.delenv("FACEMEND_WEIGHTS", raising=False)
-    assert folders() == [installed._cache(), installed.PACKAGE / "bundled"]
+    assert folders() == [installed.cache() / "weights", installed.PACKAGE / "bundled"]
 
 
 def test_downloads_go_to_the_first_chosen_folder_or_the_cache(chosen, monkeypatch):
     assert download_folder() == chosen[0]
     for nothing in ("", os.pathsep):
         monkeypatch.setenv("FACEMEND_WEIGHTS", nothing)
-        assert download_folder() == installed._cache()
+        assert download_folder() == installed.cache() / "weights"
 
 
 def test_the_first_folder_wins(chosen):
@@ -74,6 +75,29 @@ def test_another_file_is_refused_with_both_hashes(tmp_path):
     assert ANIME.sha256 in str(caught.value)
     assert empty in str(caught.value)
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data[: len(data) // 2],
+        lambda data: data + b"\0",
+        lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:],
+        lambda data: bytes(len(data)),
+    ],
+    ids=["a byte short", "half", "a byte long", "one bit", "zeros"],
+)
+def test_a_file_that_changed_after_its_installation_is_never_used(chosen, damage):
+    model = lookup("lite-detector")
+    good = (installed.PACKAGE / "bundled" / model.file).read_bytes()
+    path = chosen[0] / model.file
+    path.write_bytes(good)
+    assert load(model.name)
+    path.write_bytes(damage(good))
+    with pytest.raises(ChecksumError, match="delete it and run"):
+        load(model.name)
+    assert {(path, type(error)) for _, path, error in verify() if error} == {(path, ChecksumError)}
 
 
 def test_an_unreadable_file_is_said(tmp_path):
