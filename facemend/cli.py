@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import logging
 import os
 import sys
 import time
@@ -48,6 +49,8 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 all done, 2 the caller's mistake, 1 anything else."""
     options = _parser().parse_args(arguments)
+    logging.getLogger("facemend").addHandler(_Notes(logging.INFO))
+    logging.getLogger("facemend").setLevel(logging.INFO)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file may have any name
@@ -64,6 +67,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         code = _complain(error)
     sys.exit(code)
+
+
+class _Notes(logging.Handler):
+    """Shows what the package has to say on stderr, above a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(f"facemend: {record.getMessage()}", file=sys.stderr)
 
 
 def _complain(problem: object, source: Path | None = None) -> int:
@@ -192,7 +202,7 @@ def _add_restore_options(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (%(default)s)")
     machine.add_argument(
         "--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto",
-        help="of the networks; auto is float32 on a CPU, half on CUDA (%(default)s)",
+        help="of the networks; auto is half where the hardware is fast in it and the network safe (%(default)s)",
     )  # fmt: skip
     machine.add_argument(
         "--max-input-mp", type=float, default=DEFAULTS.max_input_mp, metavar="MP",
@@ -364,7 +374,7 @@ def _restore_one(
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OptionError("the output", str(target), f"in a folder that can be made ({error.strerror})") from error
-    if picture.frames > 1:
+    if picture.several:
         tqdm.write(f"facemend: {job.source} holds several pictures; the first is restored", file=sys.stderr)
 
     with _progress(bar) as progress:

@@ -1,8 +1,8 @@
-"""Networks compiled by OpenVINO for the processor they run on: about twice as fast as PyTorch in bfloat16.
+"""Networks compiled by OpenVINO for the processor they run on: where PyTorch's bfloat16 is not the fastest there is.
 
 OpenVINO (https://github.com/openvinotoolkit/openvino, Apache-2.0) takes a network in its own format, an .xml and a
 .bin. Making these from PyTorch's takes seconds, so they are kept on disk; fitting them to the processor and to a size
-takes half a second, each time.
+of picture takes half a second, each time.
 """
 
 import hashlib
@@ -11,111 +11,46 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import openvino
 import torch
 from filelock import FileLock
-from openvino._offline_transformations import apply_moc_transformations
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 from torch import Tensor, nn
 
 from facemend import installed
-from facemend.records import Floats
 
 log = logging.getLogger(__name__)
 
 KEPT_SIZES = 2  # of the input, for which a network stays compiled: each holds its own copy of the weights
 KEY = 16  # hex digits in a file name
-ANY = 64  # px, a height and width to try networks with that take any
+SIDE = 64  # px of the picture a new file is tried with
 DEVIATION = 0.1  # relative error from which something is wrong; bfloat16 by itself makes about 0.01
 
-Arguments = dict[str, Tensor | list[Tensor]]  # of a network's `forward`, besides its picture
 
-
-def compiled(net: nn.Module, kept: Path, side: int | None = None) -> nn.Module:
-    """The network as OpenVINO runs it, or the network itself where that computes something else.
+def compiled(net: nn.Module, kept: Path) -> nn.Module:
+    """The network as OpenVINO runs it; the network itself where that computes something else, or cannot be kept.
 
     Args:
-        net: in float32 on the CPU. `forward` takes (N, 3, H, W) and what `defaults()` names, if there is that method.
+        net: (N, 3, H, W) -> (N, 3, H', W'), in float32 on the CPU.
         kept: path of the files to keep, without suffix; made if they are not there.
-        side: px of the only height and width the network takes, or None for any.
     """
-    files = [kept.with_name(f"{kept.name}-{stage}.xml") for stage in _stages(net)]
+    file = kept.with_name(f"{kept.name}.xml")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(kept.with_name(f"{kept.name}.lock")):  # of two processes one makes them, the other waits
-            if all(file.exists() for file in files):
+            if file.exists():
                 try:
-                    return Compiled(net, _read(files))
+                    return Compiled(net, file)
                 except RuntimeError as error:  # OpenVINO's
                     log.warning("%s is damaged: %s", kept, " ".join(str(error).split()))
-            return _prepared(net, kept, files, side)
+            return _made(net, file)
     except OSError as error:
         log.warning("PyTorch runs the network, which is slower: %s cannot be written (%s)", kept.parent, error.strerror)
         return net
-
-
-class Compiled(nn.Module):
-    """A network as OpenVINO runs it on the CPU, in bfloat16; it is called as the network itself is.
-
-    A network that names `stages`, methods to run one after the other, has the first one run in float32: it makes
-    choices, and a choice is the same or another one.
-
-    Args:
-        net: the network.
-        models: its stages.
-    """
-
-    def __init__(self, net: nn.Module, models: Sequence[openvino.Model]) -> None:
-        super().__init__()
-        self.net = net
-        self._run = [_Stage(model, "f32" if _exact(index, models) else "bf16") for index, model in enumerate(models)]
-        self._lock = threading.Lock()
-
-    def forward(self, x: Tensor, **arguments: Any) -> Tensor:
-        """As the network's; a batch is computed one by one, which is no slower on a CPU."""
-        rest = [value.numpy() for value in _flat(_defaults(self.net) | arguments)]
-        with self._lock:
-            return torch.cat([self._one(each[None].contiguous().numpy(), rest) for each in x])
-
-    def _one(self, x: Floats, rest: list[Floats]) -> Tensor:
-        values = [x]
-        for stage in self._run:
-            values = stage([*values, *rest] if stage is self._run[-1] else values)
-        return torch.from_numpy(values[0].copy())  # the next call writes there
-
-
-class _Stage:
-    """One network of OpenVINO's, compiled for the sizes it meets."""
-
-    def __init__(self, model: openvino.Model, precision: str) -> None:
-        self._model = model
-        self._options = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        self._requests: dict[tuple[tuple[int, ...], ...], openvino.InferRequest] = {}
-
-    def __call__(self, values: list[Floats]) -> list[Floats]:
-        sizes = tuple(value.shape for value in values)
-        request = self._requests.get(sizes) or self._compile(sizes)
-        request.infer(dict(enumerate(values)), share_inputs=True)
-        return [request.get_output_tensor(index).data for index in range(len(self._model.outputs))]
-
-    def _compile(self, sizes: tuple[tuple[int, ...], ...]) -> openvino.InferRequest:
-        while len(self._requests) >= KEPT_SIZES:
-            del self._requests[next(iter(self._requests))]
-        self._model.reshape({index: list(size) for index, size in enumerate(sizes)})
-        compiled = openvino.Core().compile_model(self._model, "CPU", self._options)
-        self._requests[sizes] = compiled.create_infer_request()
-        return self._requests[sizes]
 
 
 def kept_path(name: str, weights: str) -> Path:
@@ -137,100 +72,82 @@ def _code() -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in [Path(__file__), *files])).hexdigest()
 
 
-def _prepared(net: nn.Module, kept: Path, files: Sequence[Path], side: int | None) -> nn.Module:
-    """Write the files of all stages; those of other weights or versions of the model are removed."""
-    name = kept.name.rpartition("-")[0]
+class Compiled(nn.Module):
+    """A network as OpenVINO runs it on the CPU, in bfloat16; it is called as the network itself is.
+
+    Args:
+        net: the network.
+        file: the .xml that was made of it, beside its .bin.
+    """
+
+    def __init__(self, net: nn.Module, file: Path) -> None:
+        super().__init__()
+        self.net = net
+        self._model = openvino.Core().read_model(file)
+        self._requests: dict[torch.Size, openvino.InferRequest] = {}
+        self._lock = threading.Lock()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the network's; a batch is computed one by one, which is no slower on a CPU."""
+        with self._lock:
+            return torch.cat([self._one(each[None].contiguous()) for each in x])
+
+    def _one(self, x: Tensor) -> Tensor:
+        request = self._requests.get(x.shape) or self._compile(x.shape)
+        request.infer(x.numpy(), share_inputs=True)
+        return torch.from_numpy(request.get_output_tensor().data.copy())  # the next call writes there
+
+    def _compile(self, size: torch.Size) -> openvino.InferRequest:
+        while len(self._requests) >= KEPT_SIZES:
+            del self._requests[next(iter(self._requests))]
+        self._model.reshape(list(size))
+        options = {
+            "INFERENCE_PRECISION_HINT": "bf16",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        network = openvino.Core().compile_model(self._model, "CPU", options)
+        self._requests[size] = network.create_infer_request()
+        return self._requests[size]
+
+
+def _made(net: nn.Module, file: Path) -> nn.Module:
+    """The network, compiled if that works; those files of the model that other weights or versions left are removed."""
+    name = file.stem[: -KEY - 1]
     start = time.perf_counter()
     log.info("preparing %s for this processor; this happens once", name)
-    for old in kept.parent.glob(f"{name}-{'?' * KEY}[-.]*"):
-        if not old.name.startswith(kept.name):
+    for old in file.parent.glob(f"{name}-{'?' * KEY}.*"):
+        if old.stem != file.stem:
             old.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept.parent, prefix="part-") as folder:
-        parts = [Path(folder) / file.name for file in files]
-        for index, (part, model) in enumerate(zip(parts, _converted(net, side), strict=True)):
-            openvino.save_model(model, part, compress_to_fp16=not _exact(index, files))
-        fast = Compiled(net, _read(parts))
-        error = _deviation(net, fast, side)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix="part-") as folder:
+        part = Path(folder) / file.name
+        openvino.save_model(_converted(net), part, compress_to_fp16=True)
+        error = _deviation(net, Compiled(net, part))
         if error > DEVIATION:
             log.warning("PyTorch runs %s, which is slower: OpenVINO is %.0f %% off", name, 100 * error)
             return net
-        for part, file in zip(parts, files, strict=True):
-            part.with_suffix(".bin").replace(file.with_suffix(".bin"))
-            part.replace(file)
+        part.with_suffix(".bin").replace(file.with_suffix(".bin"))
+        part.replace(file)
     log.info("prepared %s in %.0f s", name, time.perf_counter() - start)
-    return fast
+    return Compiled(net, file)
 
 
-def _read(files: Sequence[Path]) -> list[openvino.Model]:
-    core = openvino.Core()
-    return [core.read_model(file) for file in files]
+def _converted(net: nn.Module) -> openvino.Model:
+    """The network in OpenVINO's form, for any height and width."""
+    # Imported here, as it takes long and is not needed where the files are there.
+    from openvino._offline_transformations import apply_moc_transformations
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
-
-def _deviation(net: nn.Module, fast: nn.Module, side: int | None) -> float:
-    """Relative error of the compiled network on noise."""
-    x = torch.rand((1, 3, side or ANY, side or ANY), generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        wanted = net(x)
-        return float((fast(x) - wanted).norm() / wanted.norm())
-
-
-def _stages(net: nn.Module) -> Sequence[str]:
-    """The methods to run one after the other."""
-    stages: Sequence[str] = getattr(net, "stages", ("forward",))
-    return stages
-
-
-def _defaults(net: nn.Module) -> Arguments:
-    """What the last stage takes besides the picture."""
-    defaults: Callable[[], Arguments] = getattr(net, "defaults", dict)
-    return defaults()
-
-
-def _exact(index: int, stages: Sequence[object]) -> bool:
-    """Whether a stage is computed in float32: the first of several."""
-    return index == 0 and len(stages) > 1
-
-
-def _converted(net: nn.Module, side: int | None) -> Iterator[openvino.Model]:
-    """A network's stages in OpenVINO's form."""
-    free = torch.export.Dim.STATIC if side else torch.export.Dim.AUTO
-    values = [torch.zeros(1, 3, side or ANY, side or ANY)]
-    for stage in _stages(net):
-        last = stage == _stages(net)[-1]
-        defaults = _defaults(net) if last else {}
-        part = _Part(net, stage, defaults)
-        given = (*values, *_flat(defaults))
-        dims = tuple({2: free, 3: free} if value.ndim == 4 else {} for value in given)
-        with torch.no_grad(), _quiet():
-            program = torch.export.export(part, given, dynamic_shapes=(dims,), strict=False)
-            decoder = TorchFXPythonDecoder.from_exported_program(program)
-            # What `openvino.convert_model` does, but that reports to its makers.
-            frontend = FrontEndManager().load_by_framework("pytorch")
-            model = frontend.convert(frontend.load(decoder))
-            apply_moc_transformations(model, cf=False, smart_reshape=True)
-            yield model
-            values = [] if last else list(part(*given))
-
-
-class _Part(nn.Module):
-    """One stage of a network, with all arguments in a row."""
-
-    def __init__(self, net: nn.Module, stage: str, arguments: Arguments) -> None:
-        super().__init__()
-        self.net, self.stage, self.arguments = net, stage, arguments
-
-    def forward(self, *values: Tensor) -> Any:
-        rest = iter(values[len(values) - len(_flat(self.arguments)) :])
-        arguments = {
-            name: [next(rest) for _ in value] if isinstance(value, list) else next(rest)
-            for name, value in self.arguments.items()
-        }
-        return getattr(self.net, self.stage)(*values[: len(values) - len(_flat(self.arguments))], **arguments)
-
-
-def _flat(arguments: Arguments) -> list[Tensor]:
-    """All tensors in a row."""
-    return [torch.as_tensor(x) for value in arguments.values() for x in (value if isinstance(value, list) else [value])]
+    with torch.no_grad(), _quiet():
+        free = {2: torch.export.Dim.AUTO, 3: torch.export.Dim.AUTO}
+        program = torch.export.export(net, (torch.zeros(1, 3, SIDE, SIDE),), dynamic_shapes=(free,), strict=False)
+        decoder = TorchFXPythonDecoder.from_exported_program(program)
+        # What `openvino.convert_model` does, but that reports to its makers.
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        model = frontend.convert(frontend.load(decoder))
+        apply_moc_transformations(model, cf=False, smart_reshape=True)
+    return model
 
 
 @contextmanager
@@ -244,3 +161,11 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def _deviation(net: nn.Module, fast: nn.Module) -> float:
+    """Relative error of the compiled network on noise."""
+    x = torch.rand((1, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted = net(x)
+        return float((fast(x) - wanted).norm() / wanted.norm())

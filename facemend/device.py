@@ -61,9 +61,9 @@ class Device:
             NonFiniteError: the result has values that are not numbers, in float32 too.
             torch.OutOfMemoryError: the device has too little memory; see `out_of_memory`.
         """
-        first = next(net.parameters())
+        dtype = next((parameter.dtype for parameter in net.parameters()), self.dtype)  # of the first layer
         with torch.inference_mode():
-            out: Tensor = net(x.to(first.dtype), **arguments).float()
+            out: Tensor = net(x.to(dtype), **arguments).float()
             if self.dtype != torch.float32 and not out.isfinite().all():
                 full = net.net if isinstance(net, Compiled) else copy.deepcopy(net).float()
                 out = full(x, **arguments)

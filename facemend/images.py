@@ -186,7 +186,7 @@ def _picture(image: Image.Image, settings: Settings, kind: str = "", stream: Bin
         stream.seek(0)
         jpeg.check(stream.read())
     with _quiet():
-        frames = 1 + getattr(image, "is_animated", False)
+        several = getattr(image, "is_animated", False)
     with _quiet() if isinstance(image, TiffImagePlugin.TiffImageFile) else contextlib.nullcontext():
         image.load()
     with _quiet():  # after loading, which turns a TIFF, and finds the EXIF block at the end of a PNG
@@ -202,7 +202,7 @@ def _picture(image: Image.Image, settings: Settings, kind: str = "", stream: Bin
         colours, alpha = _samples(image, profile)
     if colours.dtype == np.uint16:
         colours = colour.deep_to_srgb(colours, profile)
-    return _assemble(_turned(colours, turn), alpha if alpha is None else _turned(alpha, turn), grey, exif, kind, frames)
+    return _assemble(_turned(colours, turn), alpha if alpha is None else _turned(alpha, turn), grey, exif, kind, several)
 
 
 def _from_array(array: Pixels, settings: Settings) -> Picture:
@@ -225,14 +225,14 @@ def _check_size(width: int, height: int, settings: Settings) -> None:
 
 
 def _assemble(
-    colours: Pixels, alpha: Pixels | None, grey: bool, exif: bytes | None = None, kind: str = "", frames: int = 1
+    colours: Pixels, alpha: Pixels | None, grey: bool, exif: bytes | None = None, kind: str = "", several: bool = False
 ) -> Picture:
     if colours.ndim == 2:
         colours = np.repeat(colours[..., None], 3, axis=2)
     if alpha is not None:
         alpha = np.ascontiguousarray(alpha)
         colours = _filled(colours, alpha)
-    return Picture(np.ascontiguousarray(colours), alpha, grey, exif, kind, frames)
+    return Picture(np.ascontiguousarray(colours), alpha, grey, exif, kind, several)
 
 
 def _filled(pixels: Pixels, alpha: Pixels) -> Pixels:

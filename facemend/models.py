@@ -39,7 +39,7 @@ class Model:
         architecture: the network's class, as "module:name".
         arguments: the keyword arguments of that class.
         half: the lowest precision the network is thought safe in; "fp16" includes "bf16".
-        compiled: whether OpenVINO is faster than PyTorch on a CPU, measured in bfloat16.
+        compiled: whether OpenVINO is clearly faster than PyTorch in bfloat16 on a CPU, as measured.
         scale: output size / input size.
         face_size: side of the aligned face the network takes, in px; of restorers.
         also: names of the companions it needs, downloaded with it.
@@ -120,7 +120,6 @@ _gfpgan = partial(
     source="https://github.com/TencentARC/GFPGAN",
     architecture="facemend.nets.gfpgan:GFPGAN",
     half="bf16",
-    compiled=True,
 )
 _realesrgan = partial(
     Model,
@@ -193,7 +192,6 @@ MODELS: Mapping[str, Model] = {
             source="https://github.com/wzhouxiff/RestoreFormer",
             architecture="facemend.nets.restoreformer:RestoreFormer",
             half="bf16",
-            compiled=True,
         ),
         Model(
             name="codeformer",
@@ -208,7 +206,6 @@ MODELS: Mapping[str, Model] = {
             source="https://github.com/sczhou/CodeFormer",
             architecture="facemend.nets.codeformer:CodeFormer",
             half="bf16",
-            compiled=True,
         ),
         _lite(
             name="lite-restorer",
@@ -338,7 +335,6 @@ MODELS: Mapping[str, Model] = {
             source="https://github.com/xinntao/facexlib",
             architecture="facemend.nets.parsenet:ParseNet",
             half="bf16",
-            compiled=True,
         ),
     )
 }

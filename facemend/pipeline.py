@@ -91,7 +91,7 @@ class Pipeline:
             detector: a name ("retinaface-r50", ...).
             parser: "parsenet" or "none".
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-            precision: "auto" (half on CUDA where the network is safe in it, else float32), "fp32", "bf16", "fp16".
+            precision: "auto" (half where the hardware is fast in it and the network safe), "fp32", "bf16", "fp16".
             weights: files of your own by model name, instead of the installed ones; not hash-checked, but strict.
 
         Raises:
@@ -117,7 +117,7 @@ class Pipeline:
             source: a path, the bytes of a file, a Pillow image, an (H, W, 3) uint8 or uint16 RGB array, or a picture
                 that `images.decode` read.
             settings: what to do.
-            progress: told the stage ("restore" or "upscale"), the parts done and their total.
+            progress: told the stage ("restore", "upscale", "paste"), the parts done and their total.
 
         Raises:
             InputError: the picture cannot be read, is too large, or an option does not fit it.
@@ -144,9 +144,9 @@ class Pipeline:
                 canvas = lanczos(before.pixels, size) if covered else self._enlarge(before, size, settings, progress)
                 alpha = None if before.alpha is None else linear(before.alpha, size)
             with _timed(seconds, "paste"):
-                self._paste(canvas, before, restored, settings)
+                self._paste(canvas, before, restored, settings, progress)
         return Result(
-            picture=replace(before, pixels=canvas, alpha=alpha, frames=1),
+            picture=replace(before, pixels=canvas, alpha=alpha, several=False),
             before=before,
             faces=tuple(self._outcome(face, index, chosen, restored) for index, face in enumerate(faces)),
             restorer=self.restorer.name if self.restorer else NO_MODEL,
@@ -225,10 +225,15 @@ class Pipeline:
         )
 
     def _paste(
-        self, canvas: Pixels, picture: Picture, restored: Mapping[int, tuple[Crop, Pixels]], settings: Settings
+        self,
+        canvas: Pixels,
+        picture: Picture,
+        restored: Mapping[int, tuple[Crop, Pixels]],
+        settings: Settings,
+        progress: Progress | None,
     ) -> None:
         ratio = canvas.shape[1] / picture.pixels.shape[1], canvas.shape[0] / picture.pixels.shape[0]
-        for crop, face in restored.values():
+        for done, (crop, face) in enumerate(restored.values(), 1):
             if settings.aligned:
                 mask = np.ones(face.shape[:2], np.float32)
             else:
@@ -240,6 +245,8 @@ class Pipeline:
                 side = round(face.shape[0] * factor)
                 face = self.upscaler(face, (side, side), denoise=settings.denoise)
             paste(canvas, enlarged(crop, face), mask, ratio, settings.strength)
+            if progress:
+                progress("paste", done, len(restored))
         if picture.grey or _equal_channels(picture.pixels):
             canvas[:] = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)[..., None]
 
@@ -348,6 +355,5 @@ class Loader:
         file = self._files.get(model.name)
         net = load_net(model.name, file)
         if model.compiled and device.compiles:
-            side = None if model.task == "upscaler" else model.face_size
-            net = compiled(net, kept_path(model.name, digest(file)[0] if file else model.sha256), side)
+            net = compiled(net, kept_path(model.name, digest(file)[0] if file else model.sha256))
         return net, device

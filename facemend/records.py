@@ -31,7 +31,7 @@ class Picture:
         grey: the file had one colour channel, and the output is to have one.
         exif: the EXIF block as bytes (TIFF header first), without orientation and thumbnail; None if there was none.
         format: what it came as: "jpeg", "png", "webp", "tiff", "bmp", "gif", "heif", "avif", or "" for arrays.
-        frames: 1, or 2 if the file holds more pictures; only the first is decoded, and the others are not counted.
+        several: whether the file holds more pictures; only the first is decoded.
     """
 
     pixels: Pixels
@@ -39,7 +39,7 @@ class Picture:
     grey: bool = False
     exif: bytes | None = None
     format: str = ""
-    frames: int = 1
+    several: bool = False
 
 
 class Landmarks(NamedTuple):

@@ -1,6 +1,7 @@
 """Enlarge a picture: with a network in tiles, with Lanczos interpolation, or with a function of the caller's."""
 
 import itertools
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from facemend.errors import FacemendError, MemoryLimitError, NotInstalledError
 from facemend.installed import folders
 from facemend.records import Floats, Pixels, Progress, converted, peak, to_dtype
 from facemend.weights import blend
+
+log = logging.getLogger(__name__)
 
 # px of the input. A layer of 64 channels in float32 then stays under 32 MiB, from which on the C library's malloc asks
 # the system for fresh, empty pages each time: measured, that takes half as long again per px.
@@ -156,6 +159,7 @@ class NetUpscaler:
                         f"{tile} px: close other programs, or use --device cpu or --upscaler lanczos"
                     ) from error
             tile = max(tile // 2, SMALLEST_TILE)
+            log.warning("%s ran out of memory: going on in tiles of %d px", self.name, tile)
 
     def _mixed(self, denoise: float) -> nn.Module:
         if self._grain_model is None or denoise == 1:

@@ -80,7 +80,7 @@ def test_the_reader_s_own_limit_is_told_where_ours_is_higher():
 def test_rare_pictures_are_read():
     pictures = {name: read(data) for name, data in hostile.odd().items()}
     assert {name for name, picture in pictures.items() if picture is None} == NO_WHITE
-    assert {name for name, picture in pictures.items() if picture and picture.frames > 1} == {
+    assert {name for name, picture in pictures.items() if picture and picture.several} == {
         "animated.gif",
         "animated.png",
         "animated.webp",

@@ -169,7 +169,7 @@ def test_red_stays_red(kind):
     red = Image.new("RGB", (64, 48), (230, 20, 10))
     picture = decode(saved_heif(red) if kind == "heif" else saved(red, kind))
     assert picture.format == kind
-    assert picture.frames == 1
+    assert not picture.several
     assert picture.alpha is None
     assert close(picture.pixels, np.full((48, 64, 3), (230, 20, 10)), 6)
     out = output_format(picture)
@@ -309,7 +309,7 @@ def test_other_programs_read_our_16_bits(kind, shape):
 def test_first_of_many(kind):
     frames = [Image.new("RGB", (40, 30), c) for c in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
     picture = decode(saved(frames[0], kind, save_all=True, append_images=frames[1:]))
-    assert picture.frames == 2
+    assert picture.several
     assert close(picture.pixels, np.full((30, 40, 3), (250, 0, 0)), 6)
 
 

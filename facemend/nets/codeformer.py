@@ -125,7 +125,7 @@ class Fusion(nn.Module):
         self.scale = _two_convolutions(channels)
         self.shift = _two_convolutions(channels)
 
-    def forward(self, seen: Tensor, made: Tensor, w: float | Tensor) -> Tensor:
+    def forward(self, seen: Tensor, made: Tensor, w: float) -> Tensor:
         """`made` moved by `w` towards `seen`; both (N, C, H, W)."""
         both = self.encode_enc(torch.cat((seen, made), dim=1))
         move: Tensor = self.scale(both)
@@ -135,7 +135,7 @@ class Fusion(nn.Module):
 class CodeFormer(nn.Module):
     """CodeFormer (see the top of the file)."""
 
-    stages = ("encode", "generate")
+    # What codes depend on: of near-equal ones, half precision would choose another. Stays in float32: `Device.put`.
     exact = ("encoder", "quantize", "feat_emb", "ft_layers", "idx_pred_layer", "position_emb")
 
     def __init__(self) -> None:
@@ -149,7 +149,7 @@ class CodeFormer(nn.Module):
         self.idx_pred_layer = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, CODES, bias=False))
         self.fuse_convs_dict = nn.ModuleDict({str(size): Fusion(c) for size, (_, _, c) in sorted(FUSIONS.items())})
 
-    def forward(self, x: Tensor, w: float | Tensor = 0.5) -> Tensor:
+    def forward(self, x: Tensor, w: float = 0.5) -> Tensor:
         """Restore faces.
 
         Args:
@@ -167,22 +167,17 @@ class CodeFormer(nn.Module):
         codes = self._logits(features).argmax(2)  # (N, 256)
         return _match_statistics(self.quantize.look_up(codes, height=16), features), *seen
 
-    def generate(self, made: Tensor, *seen: Tensor, w: float | Tensor) -> Tensor:
+    def generate(self, made: Tensor, *seen: Tensor, w: float) -> Tensor:
         """Make the face out of what `encode` returns."""
         dtype = next(self.generator.parameters()).dtype
         made = made.to(dtype)
         entries = {enter: index for index, (_, enter, _) in enumerate(FUSIONS.values())}
-        fuses = isinstance(w, Tensor) or w > 0
         for index, block in enumerate(self.generator.blocks):
             made = block(made)
-            if index in entries and fuses:
+            if index in entries and w > 0:
                 fusion = self.fuse_convs_dict[str(made.shape[2])]
                 made = fusion(seen[entries[index]].to(dtype), made, w)
         return made  # (N, 3, 512, 512)
-
-    def defaults(self) -> dict[str, Tensor]:
-        """What `forward` takes besides the faces."""
-        return {"w": torch.tensor(0.5)}
 
     def logits(self, x: Tensor) -> Tensor:
         """How likely each code is at each place: (N, 3, 512, 512) -> (N, 256 places, 1024 codes), before softmax."""

@@ -192,10 +192,6 @@ class GFPGAN(nn.Module):
         self.condition_scale = nn.ModuleList(map(_condition, widths))
         self.condition_shift = nn.ModuleList(map(_condition, widths))
 
-    def defaults(self) -> dict[str, list[Tensor]]:
-        """What `forward` takes besides the faces."""
-        return {"noise": self.stylegan_decoder.stored_noise()}
-
     def draw_noise(self, generator: torch.Generator, batch: int = 1) -> list[Tensor]:
         """Draw noise maps for `forward`: the same generator state gives the same maps.
 

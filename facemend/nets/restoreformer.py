@@ -155,7 +155,7 @@ class Decoder(nn.Module):
 class RestoreFormer(nn.Module):
     """RestoreFormer (see the top of the file)."""
 
-    stages = ("encode", "generate")
+    # What codes depend on: of near-equal ones, half precision would choose another. Stays in float32: `Device.put`.
     exact = ("encoder", "quantize", "quant_conv")
 
     def __init__(self) -> None:
