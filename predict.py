@@ -5,11 +5,13 @@ every keyword of Input() is one, and each description is a single string.
 """
 # ruff: noqa: B008, E501
 
+import gc
 import os
 import shutil
 import sys
 import tempfile
 import time
+from contextlib import suppress
 
 import numpy as np
 from cog import BaseRunner, Input, Path
@@ -24,6 +26,8 @@ from facemend.records import Settings
 
 LANCZOS = "lanczos"  # needs no weights
 ROOM = 2**30  # bytes of the temp folder that must be free for the server to count as healthy
+COG_FOLDERS = Path("/tmp/coglet/predictions")  # two empty ones for each call, which Cog never removes
+COG_FOLDER_AGE = 60  # seconds after which no call needs them any more
 
 
 class Predictor(BaseRunner):
@@ -38,7 +42,9 @@ class Predictor(BaseRunner):
         self.detector = loader.detector(next((name for name in names("detector") if name in held), NO_MODEL))
         self.parser = loader.parser(next((name for name in names("parser") if name in held), NO_MODEL))
         self.folder = tempfile.TemporaryDirectory(prefix="facemend-")  # of the last output, until the next call
-        self.doubtful = False  # whether the last call failed in a way nobody foresaw
+        self.uploads = Path(tempfile.mkdtemp(dir=self.folder.name))
+        tempfile.tempdir = str(self.uploads)  # Cog saves there what comes with a call; nothing else is ever in it
+        self.doubted: Pipeline | None = None  # that of the last call, if it failed in a way nobody foresaw
 
     def run(
         self,
@@ -124,8 +130,8 @@ class Predictor(BaseRunner):
         ),
     ) -> Path:
         """Restore the faces of one picture and enlarge it."""
-        self.folder.cleanup()
-        self.folder = tempfile.TemporaryDirectory(prefix="facemend-")
+        self._tidy(image)
+        pipeline = self._pipeline(model if face_enhance else NO_MODEL, upscaler)
         try:
             settings = Settings(
                 scale=float(upscale),
@@ -137,9 +143,8 @@ class Predictor(BaseRunner):
                 seed=seed,
                 denoise=float(denoise),
             )
-            pipeline = self._pipeline(model if face_enhance else NO_MODEL, upscaler)
             start = time.perf_counter()
-            picture = decode(_uploaded(image), settings)
+            picture = decode(self._uploaded(image), settings)
             size = settings.output_size(*picture.pixels.shape[:2])
             suffix = encode.SUFFIXES[encode.output_format(picture, output_format, size)]
             decoded = time.perf_counter()
@@ -150,7 +155,7 @@ class Predictor(BaseRunner):
         except FacemendError as error:
             raise FacemendError(_explained(error, image)) from error
         except Exception as error:
-            self.doubtful = True
+            self.doubted = pipeline
             raise FacemendError(" ".join(f"{type(error).__name__}: {error}".split())) from error
         self.record_metric("faces_detected", len(result.faces))
         self.record_metric("faces_restored", sum(face.restored for face in result.faces))
@@ -161,12 +166,31 @@ class Predictor(BaseRunner):
         return Path(output)
 
     def healthcheck(self) -> bool:
-        """Whether a result can be written and, after a failure nobody foresaw, the device still computes."""
-        if self.doubtful:
-            for enlarge in self.upscalers.values():
-                enlarge(np.zeros((8, 8, 3), np.uint8), (16, 16))
-            self.doubtful = False
-        return shutil.disk_usage(tempfile.gettempdir()).free >= ROOM
+        """Whether a result can be written and, after a failure nobody foresaw, the networks of that call compute."""
+        if self.doubted:  # half the strength, so that the picture is enlarged too and not only the face in it
+            self.doubted.run(np.zeros((8, 8, 3), np.uint8), Settings(aligned=True, strength=0.5))
+            self.doubted = None
+        return shutil.disk_usage(self.uploads).free >= ROOM
+
+    def _tidy(self, image: Path) -> None:
+        """Remove what calls before this one have left: an output, a piece of a download, the folders Cog made."""
+        left = [path for path in Path(self.folder.name).rglob("*") if path.is_file() and path != image]
+        for path in left:
+            path.unlink()
+        if any(path.parent == self.uploads for path in left):
+            gc.collect()  # until then, the error that ended the download keeps its file open, and on the disk
+        for folder in COG_FOLDERS.glob("*"):
+            with suppress(OSError):  # other servers use the same folders, and remove them too
+                if folder.stat().st_mtime < time.time() - COG_FOLDER_AGE:
+                    for empty in (folder / "inputs", folder / "outputs", folder):
+                        empty.rmdir()
+
+    def _uploaded(self, image: Path | str) -> Path:
+        """The input. Cog lets through any path of this machine too: none but that of an upload is read."""
+        path = Path(image)
+        if path not in self.uploads.iterdir():
+            raise InputError("image is no file that came with this call: give an http(s) or data URL")
+        return path
 
     def _pipeline(self, model: str, upscaler: str) -> Pipeline:
         """The loaded stages that were asked for; nothing is loaded here."""
@@ -209,14 +233,6 @@ def _held() -> set[str]:
         advice = "run script/weights, or set FACEMEND_MODELS (lite needs no download)"
         raise WeightsError(f"weights are missing, {advice}, or put them into {download_folder()}: {', '.join(lines)}")
     return held | {LANCZOS}
-
-
-def _uploaded(image: Path | str) -> Path:
-    """The input. Cog saves it in the temp folder, but lets through any path of this machine too: none outside is read."""
-    path = Path(image)
-    if not path.resolve().is_relative_to(Path(tempfile.gettempdir()).resolve()) or not path.is_file():
-        raise InputError("image is no file that came with this call: give an http(s) or data URL")
-    return path
 
 
 def _explained(error: FacemendError, image: Path) -> str:

@@ -8,7 +8,9 @@ from facemend.models import MODELS
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/container.md", "weights/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/container.md", "docs/supervision.md", "weights/README.md", "SECURITY.md"]
+)
 def test_files_that_are_named_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)

@@ -20,6 +20,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = ROOT / "tests" / "cog" / "stand_in.py"
+ARENAS = "2"  # of memory, as in cog.yaml
 PATIENCE = 90  # seconds; this machine may be busy
 TERMINAL = {"succeeded", "failed", "canceled"}
 
@@ -60,6 +61,7 @@ class Server:
                     "PORT": str(self.port),
                     "COG_PREDICT_TYPE_STUB": f"{predictor.name}:Predictor",
                     "TMPDIR": str(self.temp),
+                    "MALLOC_ARENA_MAX": ARENAS,
                     "COG_LOG_LEVEL": "warn",
                     **environment,
                 },
@@ -182,6 +184,14 @@ def until_terminal(came):
     while not events or events[-1]["status"] not in TERMINAL:
         events.append(came.get(timeout=PATIENCE))
     return events
+
+
+def failure(answer):
+    """The error of a prediction that failed, without the words Cog puts before it: one line, and no traceback."""
+    assert answer["status"] == "failed", answer
+    assert "\n" not in answer["error"]
+    assert "Traceback" not in str(answer)
+    return answer["error"].removeprefix("Prediction failed: Prediction failed: ")
 
 
 def data_url(data, kind="image/png"):

@@ -25,7 +25,10 @@ def painter(name):
 
 
 def broken(crops, fidelity):
-    raise ZeroDivisionError(BROKEN)
+    """Fails on every picture but the black one of the health check."""
+    if any(crop.any() for crop in crops):
+        raise ZeroDivisionError(BROKEN)
+    return crops
 
 
 class Slow(Repeat):

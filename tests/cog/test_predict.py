@@ -1,6 +1,10 @@
 """The predictor by itself, without a server."""
 
+import gc
+import os
 import shutil
+import tempfile
+import weakref
 from collections import Counter
 
 import pytest
@@ -12,6 +16,7 @@ import predict
 from facemend.errors import FacemendError
 from facemend.records import Settings
 from facemend.restore import FunctionRestorer
+from facemend.upscale import FunctionUpscaler
 from tests.pictures import identity, smooth
 
 INPUTS = {
@@ -31,11 +36,16 @@ INPUTS = {
 }
 
 
-@pytest.fixture
-def image(tmp_path, monkeypatch):
-    """A picture in what counts as the temp folder."""
-    monkeypatch.setattr(predict.tempfile, "tempdir", str(tmp_path))
-    path = Path(tmp_path / "in.png")
+@pytest.fixture(autouse=True)
+def temp(tmp_path, monkeypatch):
+    """What counts as the temp folder; setting up a predictor changes it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def uploaded(predictor):
+    """A picture where Cog would save it."""
+    path = Path(predictor.uploads / "in.png")
     Image.fromarray(smooth(48, 64)).save(path)
     return path
 
@@ -49,22 +59,86 @@ def predictor(monkeypatch):
     made.folder.cleanup()
 
 
-def test_health_is_doubted_only_after_a_failure_nobody_foresaw(predictor):
-    computed = []
+@pytest.mark.parametrize("stage", ["restore", "enlarge"])
+def test_health_is_doubted_only_after_a_failure_nobody_foresaw(predictor, monkeypatch, stage):
+    """Then the networks of that call are tried, until they compute again."""
+    broken = stage
 
-    def enlarge(pixels, size, **options):
-        computed.append(size)
-        raise RuntimeError("the device is gone")
+    def restore(crops, fidelity):
+        if broken == "restore":
+            raise RuntimeError("the device is gone")
+        return crops
 
-    predictor.upscalers["lanczos"] = enlarge
+    def enlarge(pixels):
+        if broken == "enlarge":
+            raise RuntimeError("the device is gone")
+        return pixels.repeat(2, axis=0).repeat(2, axis=1)
+
+    monkeypatch.setitem(predictor.restorers, "gfpgan-v1.4", FunctionRestorer(restore))
+    monkeypatch.setitem(predictor.upscalers, "lanczos", FunctionUpscaler(enlarge))
+    monkeypatch.setattr(predictor, "record_metric", lambda name, value: None)
+    inputs = {**INPUTS, "model": "gfpgan-v1.4", "face_enhance": True, "aligned": True, "strength": 0.5}
+    image = uploaded(predictor)
+    Image.fromarray(smooth(48, 48)).save(image)
     assert predictor.healthcheck()
-    assert not computed
-    predictor.doubtful = True
-    with pytest.raises(RuntimeError, match="the device is gone"):
-        predictor.healthcheck()
-    predictor.upscalers["lanczos"] = lambda pixels, size: pixels
+    with pytest.raises(FacemendError, match="^RuntimeError: the device is gone$"):
+        predictor.run(image=image, **inputs)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="the device is gone"):
+            predictor.healthcheck()
+    broken = None
     assert predictor.healthcheck()
-    assert not predictor.doubtful
+    broken = stage
+    assert predictor.healthcheck()
+    with pytest.raises(FacemendError, match="no file that came"):
+        predictor.run(image=Path("/etc/passwd"), **inputs)
+    assert predictor.healthcheck()
+
+
+def test_what_earlier_calls_left_is_removed(predictor, temp, monkeypatch):
+    """An output, a piece of a download that broke off, and the folders Cog made, but none a call may still need."""
+    monkeypatch.setattr(predict, "COG_FOLDERS", temp / "coglet")
+    monkeypatch.setattr(predictor, "record_metric", lambda name, value: None)
+    left = [Path(predictor.folder.name) / "output.png", predictor.uploads / "piece.png"]
+    for path in left:
+        path.touch()
+    for name in ("old", "young", "used"):
+        for kind in ("inputs", "outputs"):
+            (temp / "coglet" / name / kind).mkdir(parents=True)
+    (temp / "coglet" / "used" / "outputs" / "result").touch()
+    for name in ("old", "used"):
+        os.utime(temp / "coglet" / name, (0, 0))
+    output = predictor.run(image=uploaded(predictor), **INPUTS)
+    assert output.is_file()
+    assert not any(path.exists() for path in left)
+    assert {path.name for path in (temp / "coglet").iterdir()} == {"young", "used"}
+    assert (temp / "coglet" / "used" / "outputs" / "result").is_file()
+
+
+@pytest.fixture
+def no_collection():
+    """Garbage is collected where a test, or what it tests, asks for it."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
+def test_what_a_broken_download_holds_open_is_let_go(predictor, monkeypatch):
+    class Error:
+        """Refers to itself, as the one Cog raises."""
+
+        def __init__(self):
+            self.cause = self
+
+    monkeypatch.setattr(predictor, "record_metric", lambda name, value: None)
+    for left, held in ((False, True), (True, False)):
+        error = weakref.ref(Error())
+        if left:
+            (predictor.uploads / "piece.png").touch()
+        predictor.run(image=uploaded(predictor), **INPUTS)
+        assert (error() is not None) == held
 
 
 def test_a_full_disk_is_unhealthy(predictor, monkeypatch):
@@ -89,7 +163,7 @@ def test_a_full_disk_is_unhealthy(predictor, monkeypatch):
     ],
     ids=lambda value: None if isinstance(value, Settings) else ",".join(value) or "plain",
 )
-def test_inputs_become_settings_and_a_surprise_becomes_one_line(predictor, image, monkeypatch, inputs, settings):
+def test_inputs_become_settings_and_a_surprise_becomes_one_line(predictor, monkeypatch, inputs, settings):
     seen = []
 
     def surprise(pipeline, picture, given, progress):
@@ -99,10 +173,10 @@ def test_inputs_become_settings_and_a_surprise_becomes_one_line(predictor, image
     monkeypatch.setattr(predict.Pipeline, "run", surprise)
     predictor.restorers["gfpgan-v1.4"] = FunctionRestorer(identity)
     with pytest.raises(FacemendError, match=r"^KeyError: 'first\\nsecond'$"):
-        predictor.run(image=image, **{**INPUTS, "model": "auto", **inputs})
+        predictor.run(image=uploaded(predictor), **{**INPUTS, "model": "auto", **inputs})
     assert seen == [settings]
     assert all(isinstance(seen[0].__dict__[name], float) for name in ("scale", "fidelity", "strength", "denoise"))
-    assert predictor.doubtful
+    assert predictor.doubted
 
 
 @pytest.mark.weights
@@ -117,7 +191,7 @@ def test_only_what_is_listed_is_loaded(shared, monkeypatch):
 
 
 @pytest.mark.weights
-def test_each_network_is_loaded_once(shared, image, monkeypatch):
+def test_each_network_is_loaded_once(shared, monkeypatch):
     loaded = Counter()
     load = facemend.pipeline.load_net
 
@@ -132,7 +206,7 @@ def test_each_network_is_loaded_once(shared, image, monkeypatch):
     predictor.setup()
     assert loaded == {"realesr-animevideov3": 1, "retinaface-mobile0.25": 1}
     for upscaler in ("lanczos", "realesr-animevideov3") * 3:
-        output = predictor.run(image=image, **{**INPUTS, "upscaler": upscaler})
+        output = predictor.run(image=uploaded(predictor), **{**INPUTS, "upscaler": upscaler})
         with Image.open(output) as result:
             assert (result.format, result.size) == ("WEBP", (192, 144))
     assert loaded.total() == 2
