@@ -35,7 +35,7 @@ def compiled(net: nn.Module, kept: Path) -> nn.Module:
     """The network as OpenVINO runs it; the network itself where that computes something else, or cannot be kept.
 
     Args:
-        net: (N, 3, H, W) -> (N, 3, H', W'), in float32 on the CPU.
+        net: an upscaler, (N, 3, H, W) -> (N, 3, H', W'), in float32 on the CPU.
         kept: path of the files to keep, without suffix; made if they are not there.
     """
     file = kept.with_name(f"{kept.name}.xml")
@@ -76,13 +76,14 @@ class Compiled(nn.Module):
     """A network as OpenVINO runs it on the CPU, in bfloat16; it is called as the network itself is.
 
     Args:
-        net: the network.
+        net: the upscaler.
         file: the .xml that was made of it, beside its .bin.
     """
 
     def __init__(self, net: nn.Module, file: Path) -> None:
         super().__init__()
         self.net = net
+        self.bytes_per_pixel = net.bytes_per_pixel  # it needs no more than under PyTorch
         self._model = openvino.Core().read_model(file)
         self._requests: dict[torch.Size, openvino.InferRequest] = {}
         self._lock = threading.Lock()

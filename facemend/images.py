@@ -202,7 +202,8 @@ def _picture(image: Image.Image, settings: Settings, kind: str = "", stream: Bin
         colours, alpha = _samples(image, profile)
     if colours.dtype == np.uint16:
         colours = colour.deep_to_srgb(colours, profile)
-    return _assemble(_turned(colours, turn), alpha if alpha is None else _turned(alpha, turn), grey, exif, kind, several)
+    alpha = alpha if alpha is None else _turned(alpha, turn)
+    return _assemble(_turned(colours, turn), alpha, grey, exif, kind, several)
 
 
 def _from_array(array: Pixels, settings: Settings) -> Picture:

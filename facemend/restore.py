@@ -14,7 +14,8 @@ from facemend.device import Device, out_of_memory
 from facemend.errors import FacemendError, MemoryLimitError
 from facemend.records import Pixels, Progress, converted, peak, to_dtype
 
-BATCH = 4  # faces at once; more is not faster on a CPU and costs memory
+BATCH = 4  # faces at once on a GPU
+BATCHES = {"cpu": 1}  # elsewhere: one by one is as fast there, and a face comes out the same alone and among others
 SAMPLE = 1_000_000  # px looked at, evenly spread, to tell whether a picture is grey
 GREY_VARIANCE = 10.0  # of the difference between two channels, 8-bit levels squared: at most, in a grey picture
 
@@ -101,7 +102,7 @@ class NetRestorer:
             MemoryLimitError: one face does not fit into the device's memory.
         """
         restored: list[Pixels] = []
-        batch = BATCH
+        batch = BATCHES.get(self._device.place.type, BATCH)
         while len(restored) < len(crops):
             part = crops[len(restored) : len(restored) + batch]
             try:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from facemend.detect import Detector
+from facemend.errors import NonFiniteError
 from facemend.nets import retinaface
 from facemend.weights import load
 from tests.pictures import CPU, smooth
@@ -34,6 +35,18 @@ class Marks(nn.Module):
             offsets = torch.tensor([(-0.3, -0.2), (0.3, -0.2), (0, 0), (-0.2, 0.3), (0.2, 0.3)]) * side
             landmarks[0, best] = ((centre + offsets - priors[best, :2]) / size / 0.1).flatten()
         return loc, conf, landmarks
+
+
+@pytest.mark.parametrize("output", [0, 1, 2])
+def test_values_that_are_no_numbers_are_an_error_with_the_name_of_the_network(output):
+    class Lost(Marks):
+        def forward(self, x):
+            outputs = super().forward(x)
+            outputs[output][0, 5, 1] = torch.inf
+            return outputs
+
+    with pytest.raises(NonFiniteError, match="lost"):
+        Detector("lost", Lost(), CPU)(np.zeros((64, 64, 3), np.uint8))
 
 
 def patch(height, width, x, y, side):

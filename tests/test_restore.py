@@ -3,8 +3,10 @@ import pytest
 import torch
 from torch import nn
 
+from facemend import restore
 from facemend.device import choose
 from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError
+from facemend.pipeline import Loader
 from facemend.restore import FunctionRestorer, NetRestorer, colourless, in_grey
 from tests.pictures import CPU, smooth
 
@@ -36,7 +38,13 @@ def test_range_and_depth(dtype, level):
     assert abs(out.astype(int) - level / 2).max() <= 1
 
 
-def test_faces_go_in_batches_and_come_back_in_order():
+@pytest.fixture
+def batched(monkeypatch):
+    """The CPU takes several faces at once, as a GPU does."""
+    monkeypatch.setattr(restore, "BATCHES", {})
+
+
+def test_faces_go_in_batches_and_come_back_in_order(batched):
     net, seen = Darker(), []
     out = NetRestorer("darker", net, CPU)(
         [grey(level) for level in range(0, 120, 20)], progress=lambda done, total: seen.append((done, total))
@@ -46,12 +54,29 @@ def test_faces_go_in_batches_and_come_back_in_order():
     assert seen == [(4, 6), (6, 6)]
 
 
-def test_out_of_memory_halves_the_batch():
-    net = Darker(limit=1)
-    out = NetRestorer("darker", net, CPU)([grey(level) for level in (20, 40, 60)])
-    assert [face[0, 0, 0] for face in out] == [10, 20, 30]
+@pytest.mark.parametrize(("limit", "batches"), [(4, [4, 2]), (3, [4, 2, 2, 2]), (1, [4, 2, 1, 1, 1, 1, 1, 1])])
+def test_out_of_memory_halves_the_batch(batched, limit, batches):
+    net = Darker(limit=limit)
+    out = NetRestorer("darker", net, CPU)([grey(level) for level in range(0, 120, 20)])
+    assert [face[0, 0, 0] for face in out] == [0, 10, 20, 30, 40, 50]
+    assert net.batches == batches
+
+
+def test_one_face_too_large_for_the_memory_is_a_clear_error_and_the_next_call_works(batched):
+    net = Darker(limit=0)
+    darker = NetRestorer("darker", net, CPU)
     with pytest.raises(MemoryLimitError, match="darker"):
-        NetRestorer("darker", Darker(limit=0), CPU)([grey(1)])
+        darker([grey(20), grey(40)])
+    net.limit = 2
+    assert darker([grey(20)])[0][0, 0, 0] == 10
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_face_comes_out_the_same_alone_and_in_a_batch(precision):
+    lite = Loader(device="cpu", precision=precision).restorer("lite")
+    crops = [smooth(512, 512, seed=seed) for seed in range(4)]
+    for crop, together in zip(crops, lite(crops), strict=True):
+        assert np.array_equal(lite([crop])[0], together)
 
 
 class Fidelity(nn.Module):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from facemend import upscale
-from facemend.errors import FacemendError, MemoryLimitError, NotInstalledError
+from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError, NotInstalledError
 from facemend.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos, spans
 from facemend.weights import load
 from tests.pictures import CPU, Repeat, smooth
@@ -131,17 +131,32 @@ class Hungry(Repeat):
         return super().forward(x)
 
 
-def test_out_of_memory_halves_the_tile():
+@pytest.mark.parametrize("limit", [200, 160, 96])
+def test_out_of_memory_halves_the_tile(limit, caplog):
     picture = smooth(200, 200)
-    net = Hungry(limit=160)
+    net = Hungry(limit)
     out = NetUpscaler("hungry", net, 4, CPU)(picture, (800, 800))
     assert max(net.sides) > 200
     assert abs(out.astype(int) - repeat()(picture, (800, 800))).max() <= 1
+    assert "hungry ran out of memory: going on in tiles of" in caplog.text
 
 
-def test_smallest_tile_too_large_is_a_clear_error():
+def test_smallest_tile_too_large_is_a_clear_error_and_the_next_call_works():
+    net = Hungry(limit=10)
+    hungry = NetUpscaler("hungry", net, 4, CPU)
     with pytest.raises(MemoryLimitError, match="hungry.*96 px.*--upscaler lanczos"):
-        NetUpscaler("hungry", Hungry(limit=10), 4, CPU)(smooth(200, 200), (800, 800))
+        hungry(smooth(200, 200), (800, 800))
+    net.limit = 400
+    assert hungry(smooth(20, 20), (80, 80)).shape == (80, 80, 3)
+
+
+def test_values_that_are_no_numbers_are_an_error_with_the_name_of_the_network():
+    class Lost(Repeat):
+        def forward(self, x):
+            return super().forward(x) * torch.nan
+
+    with pytest.raises(NonFiniteError, match="lost"):
+        NetUpscaler("lost", Lost(), 4, CPU)(smooth(20, 20), (80, 80))
 
 
 def test_other_failures_of_the_network_are_not_taken_for_memory():
