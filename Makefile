@@ -19,9 +19,18 @@ lint: $(READY)
 	$(RUN)ruff format --check .
 	$(RUN)mypy
 
-bench: $(READY)
+# Beside the packages it replaces, in an environment of their own; SHARED is the folder with test pictures.
+SHARED ?= ../shared
+ORIGINALS := .venv-originals/bin/
+bench: $(READY) .venv-originals/ready
 	$(RUN)python -m bench.parity
-	$(RUN)python -m bench.faces
+	$(RUN)python -m bench.compare --shared $(SHARED)
+
+.venv-originals/ready: bench/originals.txt
+	$(PYTHON) -m venv .venv-originals
+	$(ORIGINALS)python -m pip install --quiet "setuptools<81" wheel cython numpy $$(grep '^torch' $<)
+	$(ORIGINALS)python -m pip install --quiet --no-build-isolation --requirement $<
+	touch $@
 
 # Coverage-guided, on Linux; SEEDS may name folders of more pictures, and what it finds is left in this one.
 fuzz: $(READY)

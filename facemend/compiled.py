@@ -6,6 +6,7 @@ of picture takes half a second, each time.
 """
 
 import hashlib
+import importlib.metadata
 import logging
 import tempfile
 import threading
@@ -15,13 +16,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import openvino
 import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
 from facemend import installed
+
+if TYPE_CHECKING:
+    import openvino  # elsewhere imported where it is needed, as that takes long
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +64,7 @@ def kept_path(name: str, weights: str) -> Path:
         name: of the model.
         weights: hash of its weights.
     """
-    identity = f"{weights} {openvino.__version__} {torch.__version__} {_code()}"
+    identity = f"{weights} {importlib.metadata.version('openvino')} {torch.__version__} {_code()}"
     key = hashlib.sha256(identity.encode()).hexdigest()[:KEY]
     return installed.cache() / "compiled" / f"{name}-{key}"
 
@@ -81,10 +85,13 @@ class Compiled(nn.Module):
     """
 
     def __init__(self, net: nn.Module, file: Path) -> None:
+        import openvino
+
         super().__init__()
         self.net = net
         self.bytes_per_pixel = net.bytes_per_pixel  # it needs no more than under PyTorch
-        self._model = openvino.Core().read_model(file)
+        self._core = openvino.Core()
+        self._model = self._core.read_model(file)
         self._requests: dict[torch.Size, openvino.InferRequest] = {}
         self._lock = threading.Lock()
 
@@ -98,7 +105,7 @@ class Compiled(nn.Module):
         request.infer(x.numpy(), share_inputs=True)
         return torch.from_numpy(request.get_output_tensor().data.copy())  # the next call writes there
 
-    def _compile(self, size: torch.Size) -> openvino.InferRequest:
+    def _compile(self, size: torch.Size) -> "openvino.InferRequest":
         while len(self._requests) >= KEPT_SIZES:
             del self._requests[next(iter(self._requests))]
         self._model.reshape(list(size))
@@ -107,13 +114,15 @@ class Compiled(nn.Module):
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
-        network = openvino.Core().compile_model(self._model, "CPU", options)
+        network = self._core.compile_model(self._model, "CPU", options)
         self._requests[size] = network.create_infer_request()
         return self._requests[size]
 
 
 def _made(net: nn.Module, file: Path) -> nn.Module:
     """The network, compiled if that works; those files of the model that other weights or versions left are removed."""
+    import openvino
+
     name = file.stem[: -KEY - 1]
     start = time.perf_counter()
     log.info("preparing %s for this processor; this happens once", name)
@@ -133,9 +142,8 @@ def _made(net: nn.Module, file: Path) -> nn.Module:
     return Compiled(net, file)
 
 
-def _converted(net: nn.Module) -> openvino.Model:
+def _converted(net: nn.Module) -> "openvino.Model":
     """The network in OpenVINO's form, for any height and width."""
-    # Imported here, as it takes long and is not needed where the files are there.
     from openvino._offline_transformations import apply_moc_transformations
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder

@@ -1,13 +1,19 @@
+import importlib.metadata
 import logging
+from dataclasses import replace
 
-import openvino
+import numpy as np
 import pytest
 import torch
 
 from facemend import compiled as module
+from facemend import device, models
 from facemend.compiled import Compiled, compiled, kept_path
 from facemend.device import Device
+from facemend.models import MODELS
 from facemend.nets.realesrgan import RRDBNet
+from facemend.pipeline import Loader
+from tests.pictures import smooth
 
 CPU = Device(torch.device("cpu"), torch.bfloat16)
 
@@ -98,7 +104,7 @@ def test_only_a_few_sizes_stay_compiled(tmp_path):
 def test_another_version_or_other_weights_have_other_files(monkeypatch):
     before = kept_path("net", "a")
     assert before != kept_path("net", "b")
-    monkeypatch.setattr(openvino, "__version__", "0")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0")
     assert before != kept_path("net", "a")
 
 
@@ -110,3 +116,19 @@ def test_a_device_takes_it_as_it_is_and_turns_to_the_network_where_it_overflows(
     assert relative(CPU.compute("net", fast, x), net(x)) < 0.03
     monkeypatch.setattr(fast, "_one", lambda *_: torch.full((1, 3, 64, 64), torch.inf))
     assert torch.equal(CPU.compute("net", fast, x), net(x))
+
+
+def test_the_loader_compiles_what_the_table_says(tmp_path, monkeypatch):
+    net = network()
+    file = tmp_path / "own.pth"
+    torch.save(net.state_dict(), file)
+    row = replace(MODELS["realesrgan-x2plus"], arguments={"num_block": 1, "scale": 2})
+    monkeypatch.setattr(models, "MODELS", {**MODELS, row.name: row})
+    monkeypatch.setattr(device, "bf16_in_hardware", lambda: True)
+    pixels = smooth(60, 50)
+    fast = Loader(weights={row.name: file}).upscaler(row.name)
+    exact = Loader(weights={row.name: file}, precision="fp32").upscaler(row.name)
+    assert isinstance(fast._net, Compiled)
+    assert not isinstance(exact._net, Compiled)
+    difference = fast(pixels, (120, 100)).astype(float) - exact(pixels, (120, 100))
+    assert np.abs(difference).max() <= 3  # levels

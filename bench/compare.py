@@ -1,0 +1,236 @@
+"""Time facemend and the packages it replaces, side by side, and write RESULTS.md: `make bench`.
+
+Both do the same work on the same pictures with the same weights, each in a process of its own, in turn. Where the real
+weights are too large to come along, they are drawn from a formula, in the official files' layout: what a network costs
+does not depend on its numbers.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from bench.limits import achieved, rates
+from bench.precision import deviations
+from bench.worker import SIGN
+from facemend.device import choose
+from facemend.models import MODELS
+from tests.nets import deterministic, reference
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = ROOT / ".venv-originals"
+RESULTS = Path(__file__).with_name("RESULTS.md")
+DRAWN = {  # record of the network -> model whose file it makes, key the official file wraps it in
+    "gfpgan_1.4": ("gfpgan-v1.4", "params_ema"),
+    "codeformer": ("codeformer", "params_ema"),
+    "restoreformer": ("restoreformer", "params"),
+    "realesrgan_x4plus": ("realesrgan-x4plus", "params_ema"),
+    "realesrgan_x2plus": ("realesrgan-x2plus", "params_ema"),
+    "parsenet": ("parsenet", None),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """One row.
+
+    Attributes:
+        name: what both sides call it.
+        title: what it is.
+        goal: how many times faster than the original we mean to be.
+        runs: how often it is timed.
+    """
+
+    name: str
+    title: str
+    goal: float | None = None
+    runs: int = 5
+
+
+WORKS = (
+    Work("gfpgan", "GFPGAN, one 512 px face", 4.2),
+    Work("codeformer", "CodeFormer, one face", 4.2),
+    Work("restoreformer", "RestoreFormer, one face"),
+    Work("x4plus", "realesrgan-x4plus, 256x256 px", 4.0),
+    Work("x2plus", "realesrgan-x2plus, 256x256 px"),
+    Work("general", "realesr-general-x4v3, 256x256 px", 2.4),
+    Work("group", "783x1146 photo, 4 faces, GFPGAN, scale 2, no upscaler", 5.0, 3),
+    Work("two", "700x464 photo, 2 faces, GFPGAN, x2plus, scale 2", 4.0, 3),
+)
+LARGE = Work("large", "24 MP picture, x2plus, scale 2", None, 1)
+ONNX = ("gfpgan", "codeformer", "x4plus", "general")
+
+
+class Side:
+    """One process that does one work whenever asked."""
+
+    def __init__(self, python: Path | str, module: str, work: str, folder: Path) -> None:
+        command = [python, "-m", "bench.worker", module, work, folder]
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the process
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
+        )
+        self.peak = 0
+        self.answer()  # ready
+
+    def answer(self) -> float:
+        """Seconds of what was asked last."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if line.startswith(SIGN):
+                values = json.loads(line[len(SIGN) :])
+                self.peak = values["peak"]
+                return float(values["seconds"])
+        self.errors.seek(0)
+        raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}:\n{self.errors.read()}")
+
+    def __call__(self) -> float:
+        """Do the work once; seconds."""
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.answer()
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin
+        self.process.stdin.close()
+        self.process.wait()
+        self.errors.close()
+
+
+def compared(work: Work, folder: Path, others: Sequence[tuple[Path | str, str]]) -> list[tuple[float, int]]:
+    """Median seconds and peak bytes of every side: ours, then `others` as (python, module); timed in turn."""
+    sides = [Side(python, module, work.name, folder) for python, module in ((sys.executable, "ours"), *others)]
+    if work.runs > 1:
+        for side in sides:
+            side()
+    times = [[side() for side in sides] for _ in range(work.runs)]
+    for side in sides:
+        side.close()
+    return [
+        (statistics.median(column), side.peak) for column, side in zip(zip(*times, strict=True), sides, strict=True)
+    ]
+
+
+def prepare(folder: Path, shared: Path) -> None:
+    """Put weights and pictures where both sides find them."""
+    for record, (model, wrapper) in DRAWN.items():
+        state = {key: value.contiguous() for key, value in reference.load(record).state_dict().items()}
+        torch.save({wrapper: state} if wrapper else state, folder / MODELS[model].file)
+    official = shared / "weights"
+    shutil.copy(official / MODELS["retinaface-mobile0.25"].file, folder)
+    shutil.copy(next(official.glob("realesr-general-x4v3*.pth")), folder / MODELS["realesr-general-x4v3"].file)
+    shutil.copy(next(official.glob("realesr-general-wdn-x4v3*")), folder / MODELS["realesr-general-wdn-x4v3"].file)
+    shutil.copy(official / MODELS["realesr-animevideov3"].file, folder)
+    shutil.copy(shared / "data/group_photos/10045.png", folder / "group.png")
+    shutil.copy(shared / "data/group_photos/Blake_Lively.jpg", folder / "two.jpg")
+    face = (deterministic.smooth((1, 3, 512, 512), reference.SEED)[0].permute(1, 2, 0).numpy() * 255).round()
+    np.save(folder / "face.npy", face.astype(np.uint8))
+    photo = cv2.imread(str(shared / "data/group_photos/10045.png"))
+    cv2.imwrite(str(folder / "large.png"), cv2.resize(photo, (6000, 4000), interpolation=cv2.INTER_CUBIC))
+
+
+def started(folder: Path, *options: str) -> float:
+    """Median seconds of a whole `facemend restore` of a small photo, its files in the disk's cache."""
+    program = Path(sys.executable).with_name("facemend")
+    command = [program, "restore", ROOT / "examples/old.jpg", "-o", folder / "started.png", "--force", *options]
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def machine() -> str:
+    """What it ran on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "openvino", "numpy"))
+    return (
+        f"{cpu}, {os.cpu_count()} processors, precision {choose('cpu', 'auto', 'bf16').dtype}, "
+        f"Python {platform.python_version()}, {versions}"
+    )
+
+
+def main() -> None:
+    """Read the command line, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, required=True, help="folder with the small real weights/ and data/")
+    parser.add_argument(
+        "--originals", type=Path, default=ENVIRONMENT, help="environment of originals.txt (%(default)s)"
+    )
+    parser.add_argument("--large", action="store_true", help="measure the 24 MP picture too: a quarter of an hour")
+    parser.add_argument("--only", nargs="*", help="names of works; RESULTS.md is left alone then")
+    options = parser.parse_args()
+    python = options.originals / "bin/python"
+    lines = [
+        "# How fast, and how near the limit",
+        "",
+        f"Written by `make bench` on {datetime.date.today()}: {machine()}.",
+        "The originals run in float32 on PyTorch 2.12, as their users run them; medians of runs in turn, one process",
+        "for each side; seconds, peak memory of the process.",
+        "",
+        "| work | original | facemend | ratio | goal | original's memory | facemend's |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, options.shared)
+        seconds = {}
+        for work in (*WORKS, LARGE) if options.large else WORKS:
+            if options.only and work.name not in options.only:
+                continue
+            (ours, our_peak), (theirs, their_peak) = compared(work, folder, [(python, "originals")])
+            seconds[work.name] = ours
+            goal = f"{work.goal:g}x, {'met' if theirs / ours >= work.goal else 'NOT met'}" if work.goal else ""
+            lines.append(
+                f"| {work.title} | {theirs:.2f} s | {ours:.3f} s | {theirs / ours:.2f}x | {goal} "
+                f"| {their_peak / 1e9:.2f} GB | {our_peak / 1e9:.2f} GB |"
+            )
+            print(lines[-1], flush=True)
+        if options.only:
+            return
+        lines += ["", "| net | ONNX Runtime, float32 | facemend | ratio (goal 2x) |", "| --- | --- | --- | --- |"]
+        for work in WORKS:
+            if work.name in ONNX:
+                (ours, _), (theirs, _) = compared(work, folder, [(python, "onnx_runtime")])
+                lines.append(f"| {work.title} | {theirs:.2f} s | {ours:.3f} s | {theirs / ours:.2f}x |")
+                print(lines[-1], flush=True)
+        gfpgan = f"gfpgan-v1.4={folder / MODELS['gfpgan-v1.4'].file}"
+        lines += [
+            "",
+            "| whole process, small photo | seconds | goal |",
+            "| --- | --- | --- |",
+            f"| `facemend restore`, lite | {started(folder):.2f} s | 2 s |",
+            f"| `facemend restore`, GFPGAN | {started(folder, '--weights', gfpgan):.2f} s | 3 s |",
+            "",
+            *achieved(seconds),
+            "",
+            *rates(),
+            "",
+            *deviations(folder),
+        ]
+    RESULTS.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"written to {RESULTS.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Time facemend on a GPU: `python -m bench.gpu --shared FOLDER`, from the repository's root.
+
+Each work is done once to warm up, then as often as it takes; from pixels to pixels in the host's memory, so with the
+copies there and back. The median counts.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from bench.compare import prepare
+from bench.ours import weights
+from facemend.pipeline import Loader, Pipeline
+from facemend.records import Settings
+
+RUNS = 20
+SIDE = 1024  # px of the picture and of the portrait
+
+
+def milliseconds(call: Callable[[], object]) -> float:
+    """Median of a call's wall-clock times; its results lie in the host's memory, so nothing is left to wait for."""
+    times = []
+    for _ in range(RUNS + 1):
+        start = time.perf_counter()
+        call()
+        times.append(1000 * (time.perf_counter() - start))
+    return statistics.median(times[1:])
+
+
+def main() -> None:
+    """Read the command line and print a table row by row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, required=True, help="folder with the small real weights/ and data/")
+    parser.add_argument("--device", default="cuda", help="as of facemend restore (%(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prepare(folder, options.shared)
+        face = np.load(folder / "face.npy")
+        photo = cv2.resize(cv2.imread(str(folder / "two.jpg"))[..., ::-1], (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        portrait = cv2.imread(str(sorted((options.shared / "data/portraits/val").glob("*.jpg"))[0]))
+        cv2.imwrite(str(folder / "portrait.png"), cv2.resize(portrait, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC))
+        faces = weights(folder, "gfpgan-v1.4", "codeformer")
+        loader = Loader(options.device, weights=faces | weights(folder, "realesrgan-x4plus"))
+        upscaler = loader.upscaler("realesrgan-x4plus")
+        used = weights(folder, "gfpgan-v1.4", "realesrgan-x2plus", "retinaface-mobile0.25")
+        pipeline = Pipeline.load(
+            "gfpgan-v1.4", "realesrgan-x2plus", "retinaface-mobile0.25", "none", options.device, weights=used
+        )
+        works: list[tuple[str, Callable[[], object], float]] = []  # title, call, ms to reach
+        for model, alone, among in (("gfpgan-v1.4", 6, 2.5), ("codeformer", 8, 4)):
+            restorer = loader.restorer(model)
+            assert restorer
+            works.append((f"{model}, one face", lambda restorer=restorer: restorer([face]), alone))
+            works.append((f"{model}, eight faces", lambda restorer=restorer: restorer([face] * 8), 8 * among))
+        size = (4 * SIDE, 4 * SIDE)
+        works.append((f"realesrgan-x4plus, {SIDE}x{SIDE} px", lambda: upscaler(photo, size), 250))
+
+        def whole() -> None:
+            pipeline.run(folder / "portrait.png", Settings(scale=2)).save(folder / "restored.png")
+
+        works.append((f"{SIDE}x{SIDE} px portrait, GFPGAN, x2plus, scale 2, file to file", whole, 150))
+        place = torch.cuda.get_device_name() if options.device.startswith("cuda") else options.device
+        print(f"{place}, torch {torch.__version__}\n\n| work | ms | goal |\n| --- | --- | --- |")
+        for title, call, goal in works:
+            print(f"| {title} | {milliseconds(call):.1f} | {goal:g} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""How much the networks compute, and how fast this machine computes at best."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from facemend.models import MODELS
+
+INPUTS = {  # work of `bench.compare` -> its network, px of the square input
+    "gfpgan": ("gfpgan-v1.4", 512),
+    "codeformer": ("codeformer", 512),
+    "restoreformer": ("restoreformer", 512),
+    "x4plus": ("realesrgan-x4plus", 256),
+    "x2plus": ("realesrgan-x2plus", 256),
+    "general": ("realesr-general-x4v3", 256),
+}
+CHANNELS, SIDE = 256, 128  # of the plain convolution
+ROWS = 4096  # of the plain matrices
+
+
+def achieved(seconds: Mapping[str, float]) -> list[str]:
+    """A table of what each network computes, counted as it is written here, and how fast.
+
+    Args:
+        seconds: of each work.
+    """
+    lines = ["| network | input | TFLOP | TFLOP/s |", "| --- | --- | --- | --- |"]
+    for work, (name, side) in INPUTS.items():
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            MODELS[name].net().requires_grad_(False)(torch.empty(1, 3, side, side))
+        count = counter.get_total_flops() / 1e12
+        lines.append(f"| {name} | {side}x{side} | {count:.3f} | {count / seconds[work]:.2f} |")
+    return lines
+
+
+def rates() -> list[str]:
+    """A table of the rates of a large convolution and a large matrix product."""
+    lines = [f"| precision | 3x3 convolution, {CHANNELS} channels, {SIDE}x{SIDE} | matrices {ROWS}x{ROWS} |"]
+    lines += ["| --- | --- | --- |"]
+    for dtype in (torch.bfloat16, torch.float32):
+        x = torch.randn(1, CHANNELS, SIDE, SIDE, dtype=dtype).to(memory_format=torch.channels_last)
+        conv = torch.nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, dtype=dtype).to(memory_format=torch.channels_last)
+        matrix = torch.randn(ROWS, ROWS, dtype=dtype)
+        of_conv = 2 * 9 * CHANNELS**2 * SIDE**2 / median(lambda x=x, conv=conv: conv(x))
+        of_matrix = 2 * ROWS**3 / median(lambda matrix=matrix: matrix @ matrix)
+        name = str(dtype).removeprefix("torch.")
+        lines.append(f"| {name} | {of_conv / 1e12:.2f} TFLOP/s | {of_matrix / 1e12:.2f} TFLOP/s |")
+    return lines
+
+
+def median(call: Callable[[], object], runs: int = 10) -> float:
+    """Median of some calls."""
+    times = []
+    with torch.inference_mode():
+        for _ in range(runs + 1):
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])

@@ -1,0 +1,138 @@
+"""The works of `bench.compare`, done by the packages people use, in float32: see originals.txt for where they run.
+
+Their detector is set to the small one and their other choices left alone. CodeFormer's network is that of
+spandrel-extra-arches, a copy of the original.
+"""
+
+import importlib
+import sys
+import types
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import torchvision.transforms.functional
+
+# basicsr imports a module that torchvision no longer has.
+stand_in = types.ModuleType("torchvision.transforms.functional_tensor")
+stand_in.rgb_to_grayscale = torchvision.transforms.functional.rgb_to_grayscale
+sys.modules[stand_in.__name__] = stand_in
+
+from basicsr.archs.rrdbnet_arch import RRDBNet  # noqa: E402
+from facexlib.utils.face_restoration_helper import FaceRestoreHelper  # noqa: E402
+from gfpgan import GFPGANer  # noqa: E402
+from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean  # noqa: E402
+from gfpgan.archs.restoreformer_arch import RestoreFormer  # noqa: E402
+from realesrgan import RealESRGANer  # noqa: E402
+from realesrgan.archs.srvgg_arch import SRVGGNetCompact  # noqa: E402
+
+SIDE = 256  # px of a tile
+
+
+def gfpgan_net() -> torch.nn.Module:
+    """As GFPGANer builds it."""
+    return GFPGANv1Clean(
+        out_size=512, num_style_feat=512, channel_multiplier=2, decoder_load_path=None, fix_decoder=False, num_mlp=8,
+        input_is_latent=True, different_w=True, narrow=1, sft_half=True,
+    )  # fmt: skip
+
+
+def codeformer_net() -> torch.nn.Module:
+    """As CodeFormer's own program builds it."""
+    source = importlib.import_module("spandrel_extra_arches.architectures.CodeFormer.__arch.codeformer")
+    return source.CodeFormer(
+        dim_embd=512, codebook_size=1024, n_head=8, n_layers=9, connect_list=["32", "64", "128", "256"]
+    )
+
+
+def rrdbnet(scale: int) -> torch.nn.Module:
+    """As Real-ESRGAN's own program builds it."""
+    return RRDBNet(num_in_ch=3, num_out_ch=3, num_feat=64, num_block=23, num_grow_ch=32, scale=scale)
+
+
+def compact_net() -> torch.nn.Module:
+    """As Real-ESRGAN's own program builds it."""
+    return SRVGGNetCompact(num_in_ch=3, num_out_ch=3, num_feat=64, num_conv=32, upscale=4, act_type="prelu")
+
+
+NETS: dict[str, tuple[Callable[[], torch.nn.Module], str, int, dict[str, object]]] = {
+    # constructor, file of weights, side of the input in px, further arguments of a call
+    "gfpgan": (gfpgan_net, "GFPGANv1.4.pth", 512, {"return_rgb": False, "randomize_noise": False}),
+    "codeformer": (codeformer_net, "codeformer.pth", 512, {"weight": 0.5}),
+    "restoreformer": (RestoreFormer, "RestoreFormer.pth", 512, {}),
+    "x4plus": (partial(rrdbnet, 4), "RealESRGAN_x4plus.pth", SIDE, {}),
+    "x2plus": (partial(rrdbnet, 2), "RealESRGAN_x2plus.pth", SIDE, {}),
+    "general": (compact_net, "realesr-general-x4v3.pth", SIDE, {}),
+}
+
+
+def loaded(folder: Path, work: str) -> tuple[torch.nn.Module, torch.Tensor]:
+    """A network with its weights, and its input."""
+    build, file, side, _ = NETS[work]
+    state = torch.load(folder / file, map_location="cpu", weights_only=True)
+    net = build()
+    net.load_state_dict(state.get("params_ema", state.get("params", state)), strict=True)
+    pixels = np.load(folder / "face.npy")[:side, :side].astype(np.float32) / 255
+    if side == 512:
+        pixels = pixels * 2 - 1
+    return net.eval(), torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy())
+
+
+def network(folder: Path, work: str) -> Callable[[], object]:
+    """One network, once, from tensor to tensor."""
+    net, x = loaded(folder, work)
+    arguments = NETS[work][3]
+
+    def call() -> None:
+        with torch.no_grad():
+            net(x, **arguments)
+
+    return call
+
+
+def upsampler(folder: Path) -> RealESRGANer:
+    """As GFPGAN's own program sets it up."""
+    file = folder / "RealESRGAN_x2plus.pth"
+    return RealESRGANer(
+        scale=2, model_path=str(file), model=rrdbnet(2), tile=400, tile_pad=10, pre_pad=0, half=False, device="cpu"
+    )
+
+
+def picture(folder: Path, file: str, enlarges: bool) -> Callable[[], object]:
+    """Restore a whole picture, twice as large, from file to file."""
+    background = upsampler(folder) if enlarges else None
+    helper = partial(
+        FaceRestoreHelper, 2, face_size=512, det_model="retinaface_mobile0.25", use_parse=True, device="cpu",
+        model_rootpath=str(folder),
+    )  # fmt: skip
+    module = sys.modules[GFPGANer.__module__]
+    module.FaceRestoreHelper = lambda *_args, **_options: helper()
+    restorer = GFPGANer(str(folder / "GFPGANv1.4.pth"), upscale=2, arch="clean", bg_upsampler=background, device="cpu")
+
+    def call() -> None:
+        image = cv2.imread(str(folder / file), cv2.IMREAD_COLOR)
+        result = restorer.enhance(image, has_aligned=False, only_center_face=False, paste_back=True)[2]
+        cv2.imwrite(str(folder / "originals.png"), result)
+
+    return call
+
+
+def enlarged(folder: Path, file: str) -> Callable[[], object]:
+    """Enlarge a whole picture, from file to file."""
+    enlarge = upsampler(folder).enhance
+
+    def call() -> None:
+        image = cv2.imread(str(folder / file), cv2.IMREAD_COLOR)
+        cv2.imwrite(str(folder / "originals.png"), enlarge(image, outscale=2)[0])
+
+    return call
+
+
+WORKS = {work: partial(network, work=work) for work in NETS} | {
+    "group": partial(picture, file="group.png", enlarges=False),
+    "two": partial(picture, file="two.jpg", enlarges=True),
+    "large": partial(enlarged, file="large.png"),
+}

@@ -1,0 +1,59 @@
+"""The works of `bench.compare`, done by facemend as it comes: everything at its default."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from facemend.models import MODELS
+from facemend.pipeline import Loader, Pipeline
+from facemend.records import Settings
+
+SEEN = 240  # px; with the 8 mirrored ones on each side, a tile of the 256 px the originals are given
+
+
+def weights(folder: Path, *names: str) -> dict[str, Path]:
+    """The bench's own files for models."""
+    return {name: folder / MODELS[name].file for name in names}
+
+
+def face(folder: Path, name: str) -> Callable[[], object]:
+    """Restore one 512 px face."""
+    restorer = Loader(weights=weights(folder, name)).restorer(name)
+    crop = np.load(folder / "face.npy")
+    return lambda: restorer([crop])
+
+
+def tile(folder: Path, name: str) -> Callable[[], object]:
+    """Enlarge what makes one 256 px tile."""
+    upscaler = Loader(weights=weights(folder, *(part.name for part in MODELS[name].parts()))).upscaler(name)
+    pixels = np.load(folder / "face.npy")[:SEEN, :SEEN]
+    size = (SEEN * MODELS[name].scale,) * 2
+    return lambda: upscaler(pixels, size, denoise=1)
+
+
+def picture(folder: Path, file: str, upscaler: str, restorer: str = "gfpgan-v1.4") -> Callable[[], object]:
+    """Restore a whole picture, twice as large, from file to file."""
+    used = {"retinaface-mobile0.25", "parsenet", restorer, upscaler} - {"lanczos", "none"}
+    pipeline = Pipeline.load(
+        restorer=restorer,
+        upscaler=upscaler,
+        detector="retinaface-mobile0.25",
+        parser="parsenet",
+        weights=weights(folder, *used),
+    )
+    return lambda: pipeline.run(folder / file, Settings(scale=2)).save(folder / "ours.png")
+
+
+WORKS = {
+    "gfpgan": partial(face, name="gfpgan-v1.4"),
+    "codeformer": partial(face, name="codeformer"),
+    "restoreformer": partial(face, name="restoreformer"),
+    "x4plus": partial(tile, name="realesrgan-x4plus"),
+    "x2plus": partial(tile, name="realesrgan-x2plus"),
+    "general": partial(tile, name="realesr-general-x4v3"),
+    "group": partial(picture, file="group.png", upscaler="lanczos"),
+    "two": partial(picture, file="two.jpg", upscaler="realesrgan-x2plus"),
+    "large": partial(picture, file="large.png", upscaler="realesrgan-x2plus", restorer="none"),
+}
