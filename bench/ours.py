@@ -10,6 +10,7 @@ from facemend.models import MODELS
 from facemend.pipeline import Loader, Pipeline
 from facemend.records import Settings
 
+LOADED = ("gfpgan-v1.4", "retinaface-r50", "realesrgan-x4plus")
 SEEN = 240  # px; with the 8 mirrored ones on each side, a tile of the 256 px the originals are given
 
 
@@ -46,7 +47,14 @@ def picture(folder: Path, file: str, upscaler: str, restorer: str = "gfpgan-v1.4
     return lambda: pipeline.run(folder / file, Settings(scale=2)).save(folder / "ours.png")
 
 
+def load(folder: Path) -> Callable[[], object]:
+    """Load three large models."""
+    files = weights(folder, *LOADED)
+    return lambda: Pipeline.load("gfpgan-v1.4", "realesrgan-x4plus", "retinaface-r50", "none", weights=files)
+
+
 WORKS = {
+    "load": load,
     "gfpgan": partial(face, name="gfpgan-v1.4"),
     "codeformer": partial(face, name="codeformer"),
     "restoreformer": partial(face, name="restoreformer"),

@@ -13,6 +13,7 @@ from facemend import deep
 from facemend.errors import OptionError, OutputError
 from facemend.records import EXIF_PREFIX, Picture, Pixels
 
+PNG_LEVEL = 4  # a third of the usual level's time, for files 4 % larger
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}  # what encode can write
 FORMATS = {suffix: name for name, suffix in SUFFIXES.items()} | {".jpeg": "jpeg", ".tif": "tiff"}
 AUTO = {"jpeg": "jpeg", "webp": "webp", "tiff": "tiff", "heif": "jpeg", "avif": "jpeg"}  # input -> output, else png
@@ -98,6 +99,8 @@ def _encode8(samples: Pixels, kind: str, quality: int, exif: bytes | None) -> by
             exif = None
     elif kind == "webp":
         options = {"quality": quality}
+    elif kind == "png":
+        options = {"compress_level": PNG_LEVEL}
     if exif:
         options["exif"] = EXIF_PREFIX + exif
     stream = io.BytesIO()

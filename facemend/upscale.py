@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from facemend.compiled import Compiled
 from facemend.device import Device, out_of_memory
 from facemend.errors import FacemendError, MemoryLimitError, NotInstalledError
 from facemend.installed import folders
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 # px of the input. A layer of 64 channels in float32 then stays under 32 MiB, from which on the C library's malloc asks
 # the system for fresh, empty pages each time: measured, that takes half as long again per px.
 LARGEST_TILE = 360
+LARGEST_COMPILED_TILE = 720  # OpenVINO has its own allocator; fewer seams are less work, up to what memory allows
 SMALLEST_TILE = 96
 TILE_STEP = 4  # px; tile sides are whole multiples, as the networks that fold pixels need
 OVERLAP = 28  # px of the input a tile sees beyond a seam; with 24, one of the networks differs by two levels
@@ -143,7 +145,7 @@ class NetUpscaler:
         """
         net = self._mixed(denoise)
         canvas = np.empty((*size, 3), pixels.dtype)
-        tile = LARGEST_TILE
+        tile = LARGEST_COMPILED_TILE if isinstance(net, Compiled) else LARGEST_TILE
         while tile > SMALLEST_TILE and not self._device.fits(self._bytes_per_pixel * tile**2):
             tile = max(tile // 2, SMALLEST_TILE)
         while True:

@@ -4,6 +4,7 @@ The official RetinaFace mobile0.25 (MIT) looks at composites of portraits and ph
 nothing, learns to answer the same on degraded copies of them.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -19,9 +20,22 @@ from facemend.geometry import compose, warp
 from facemend.nets import retinaface
 from training import data, degradations, loop
 
-SHAPES = ((320, 12), (480, 8), (640, 5), (640, 5))  # side in px and batch, drawn evenly
+SHAPES = ((256, 12), (384, 8), (512, 4), (640, 3))  # side in px and batch, drawn evenly
+ALONE = 0.2  # of the steps: the blocks learn one by one, each from the teacher's maps
+FROZEN = 0.5  # of the steps, from which batch norm uses its running figures, as it will in use
+RATE = 3e-3  # learning rate at its peak
 TEMPLATE_FACE = 250.0  # px, about the width of a face on the template
 SURE = 0.5  # teacher's score from which a prior's box and points are learned
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network says of a batch: loc (N, P, 4), score of a face (N, P), points (N, P, 10), maps of its blocks."""
+
+    loc: Tensor
+    score: Tensor
+    points: Tensor
+    maps: list[Tensor]
 
 
 class Composites(Dataset[tuple[Tensor, Tensor]]):
@@ -131,47 +145,61 @@ def to_input(image: NDArray[np.float32]) -> Tensor:
 
 
 class Answers(nn.Module):
-    """A RetinaFace with what it thinks on the way: its three context maps come with its outputs."""
+    """A RetinaFace with what it thinks on the way: the outputs of its blocks come with its own."""
 
     def __init__(self, net: retinaface.RetinaFace) -> None:
         super().__init__()
         self.net = net
         self.maps: list[Tensor] = []
-        for module in (net.ssh1, net.ssh2, net.ssh3):
-            module.register_forward_hook(lambda _module, _inputs, output: self.maps.append(output))
+        self.instead: list[Tensor] = []
+        for module in (net.body.stage1, net.body.stage2, net.body.stage3, net.fpn, net.ssh1, net.ssh2, net.ssh3):
+            module.register_forward_hook(self._note)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
-        """Boxes, score of a face, landmarks, all per prior, and the three maps."""
-        self.maps = []
+    def forward(self, x: Tensor, instead: list[Tensor] | None = None) -> Answer:
+        """Look at (N, 3, H, W).
+
+        Args:
+            x: the batch.
+            instead: maps of another network, which each block after the one that gave such a map is given in its
+                place: so every block learns by itself, from a good start, all at once.
+        """
+        self.maps, self.instead = [], list(instead or ())
         loc, conf, points = self.net(x)
-        return loc, conf[..., 1].clamp(1e-5, 1 - 1e-5), points, self.maps
+        return Answer(loc, conf[..., 1].clamp(1e-5, 1 - 1e-5), points, self.maps)
+
+    def _note(self, _module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> object:
+        """Remember a block's output; hand on what shall stand in its place."""
+        maps = [output] if isinstance(output, Tensor) else list(output)
+        self.maps += maps
+        if not self.instead:
+            return None
+        others, self.instead = self.instead[: len(maps)], self.instead[len(maps) :]
+        return others[0] if isinstance(output, Tensor) else tuple(others)
 
 
-def distance(
-    answer: tuple[Tensor, Tensor, Tensor, list[Tensor]], wanted: tuple[Tensor, Tensor, Tensor, list[Tensor]]
-) -> Tensor:
+def distance(answer: Answer, wanted: Answer) -> Tensor:
     """How far the student's answer is from the teacher's."""
-    (loc, score, points, maps), (loc_t, score_t, points_t, maps_t) = answer, wanted
-    entropy = functional.binary_cross_entropy(score, score_t, reduction="none")
-    sure = score_t > SURE
+    entropy = functional.binary_cross_entropy(answer.score, wanted.score, reduction="none")
+    sure = wanted.score > SURE
     found = max(int(sure.sum()), 1)
     # Of the places without a face only the hardest count, else there are thousands of them to one face.
     hardest = entropy[~sure].topk(min(7 * found + 200, int((~sure).sum()))).values
     where = sure.nonzero(as_tuple=True)
-    weight = score_t[where][:, None]
-    boxes = (functional.smooth_l1_loss(loc[where], loc_t[where], reduction="none", beta=0.1) * weight).sum() / found
-    marks = (
-        functional.smooth_l1_loss(points[where], points_t[where], reduction="none", beta=0.1) * weight
-    ).sum() / found
-    hints = sum(functional.mse_loss(a, b) / b.pow(2).mean() for a, b in zip(maps, maps_t, strict=True))
-    return (entropy[sure].sum() + hardest.sum()) / found + 2 * boxes + 2 * marks + hints
+    weight = wanted.score[where][:, None]
+
+    def apart(mine: Tensor, theirs: Tensor) -> Tensor:
+        return (functional.smooth_l1_loss(mine[where], theirs[where], reduction="none", beta=0.1) * weight).sum()
+
+    values = apart(answer.loc, wanted.loc) + 2 * apart(answer.points, wanted.points)
+    hints = sum(functional.mse_loss(a, b) / b.var() for a, b in zip(answer.maps, wanted.maps, strict=True))
+    return (entropy[sure].sum() + hardest.sum() + 2 * values) / found + hints
 
 
 def main() -> None:
     """Read the command line and train."""
     parser = loop.command(__doc__)
     parser.add_argument("--teacher", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=7000)
     args = loop.begin(parser)
     teacher_net = weights.load("retinaface-mobile0.25", args.teacher)
     portraits = data.portraits(args.data / "portraits/train", teacher_net, args.out / "alignments.npz")[
@@ -183,20 +211,28 @@ def main() -> None:
     net = retinaface.RetinaFace("mobile0.25").to(args.device, memory_format=torch.channels_last)
     mean = loop.averaged(net)
     student, teacher = Answers(net), Answers(teacher_net.to(args.device, memory_format=torch.channels_last)).eval()
-    optimizer = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-4)
     parts: dict[str, loop.Stateful] = {"net": net, "mean": mean, "optimizer": optimizer}
     checkpoint = args.out / "detector.pt"
     start = loop.resume(checkpoint, parts)
     progress = loop.batches(composites, None, start, args.steps, "detector", workers=1)
     for step, items in progress:
         clean, given = (part.to(args.device) for part in items)
-        rate = loop.learning_rate(step, args.steps, 2e-3)
+        rate = loop.learning_rate(step, args.steps, RATE)
+        alone = step < ALONE * args.steps
+        if step >= FROZEN * args.steps and net.training:
+            net.load_state_dict(mean.state_dict())
+            net.eval()  # of all its parts, batch norm alone knows the difference
         for flip in (False, True):  # composites take long to make, so each is used twice
             if flip:
                 clean, given = clean.flip(-1), given.flip(-1)
             with torch.no_grad():
                 wanted = teacher(clean.contiguous(memory_format=torch.channels_last))
-            loss = distance(student(given.contiguous(memory_format=torch.channels_last)), wanted)
+            if alone:
+                answer = student(clean.contiguous(memory_format=torch.channels_last), wanted.maps)
+            else:
+                answer = student(given.contiguous(memory_format=torch.channels_last))
+            loss = distance(answer, wanted)
             loop.descend(loss, optimizer, rate, largest=5.0)
             loop.average(mean, net, step)
         progress.show(loss=loss)
