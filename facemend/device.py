@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,8 @@ class Device:
     @property
     def compiles(self) -> bool:
         """Whether networks are better compiled here than run by PyTorch: see `Compiled`."""
-        return self.place.type == "cpu" and self.dtype == torch.bfloat16 and bf16_in_hardware()
+        fast = self.place.type == "cpu" and self.dtype == torch.bfloat16 and bf16_in_hardware()
+        return fast and importlib.util.find_spec("openvino") is not None
 
     def put(self, net: nn.Module) -> nn.Module:
         """The network, moved here and laid out for fast convolutions; what it calls `exact` stays in float32."""

@@ -1,3 +1,5 @@
+import importlib.util
+
 import psutil
 import pytest
 import torch
@@ -23,6 +25,12 @@ def test_auto_on_a_cpu_is_bfloat16_where_it_is_fast_and_safe(monkeypatch, in_har
     assert chosen.place.type == "cpu"
     assert chosen.dtype == dtype
     assert chosen.compiles == (dtype == torch.bfloat16)
+
+
+def test_without_openvino_pytorch_runs_everything(monkeypatch):
+    monkeypatch.setattr(device, "bf16_in_hardware", lambda: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not choose("cpu", "auto", "fp16").compiles
 
 
 def test_hardware_is_asked_and_not_guessed(monkeypatch):
