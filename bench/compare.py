@@ -74,7 +74,7 @@ WORKS = (
     Work("two", "700x464 photo, 2 faces, GFPGAN, x2plus, scale 2", 4.0, 3),
 )
 LARGE = Work("large", "24 MP picture, x2plus, scale 2", None, 1)
-ONNX = ("gfpgan", "codeformer", "x4plus", "general")
+ONNX = ("gfpgan", "x4plus", "general")
 
 
 class Side:

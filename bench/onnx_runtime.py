@@ -1,4 +1,7 @@
-"""The networks of `bench.originals` as ONNX Runtime runs them in float32, which is what facefusion and others use."""
+"""Networks of `bench.originals` as ONNX Runtime runs them in float32, which is what facefusion and others use.
+
+CodeFormer is not among them: its code asks for sizes in a way the exporter cannot follow.
+"""
 
 import warnings
 from collections.abc import Callable
@@ -13,20 +16,30 @@ from bench.originals import NETS, loaded
 OPSET = 17
 
 
+class Called(torch.nn.Module):
+    """A network with its further arguments."""
+
+    def __init__(self, net: torch.nn.Module, arguments: dict[str, object]) -> None:
+        super().__init__()
+        self.net, self.arguments = net, arguments
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the picture alone; some networks return more."""
+        out = self.net(x, **self.arguments)
+        return out[0] if isinstance(out, tuple) else out
+
+
 def network(folder: Path, work: str) -> Callable[[], object]:
     """One network, once."""
     file = folder / f"{work}.onnx"
     net, x = loaded(folder, work)
-    arguments = NETS[work][3]
     if not file.exists():
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            given = (x, *arguments.values()) if work == "codeformer" else (x,)
-            net.forward = partial(net.forward, **arguments) if work == "gfpgan" else net.forward
-            torch.onnx.export(net, given, str(file), opset_version=OPSET, dynamo=False)
+            torch.onnx.export(Called(net, NETS[work][3]), x, str(file), opset_version=OPSET, dynamo=False)
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     values = {session.get_inputs()[0].name: x.numpy()}
     return lambda: session.run(None, values)
 
 
-WORKS = {work: partial(network, work=work) for work in ("gfpgan", "codeformer", "x4plus", "general")}
+WORKS = {work: partial(network, work=work) for work in ("gfpgan", "x4plus", "general")}
