@@ -69,7 +69,7 @@ def test_metrics_and_progress(server, face):
     stages = {"decode", "detect", "align", "restore", "upscale", "paste", "total", "encode"}
     assert metrics["seconds"].keys() == stages
     assert answer["logs"].endswith("\n")
-    assert re.fullmatch(r"\s*100%\|.+?\| 1/1 restore\n", answer["logs"])
+    assert re.fullmatch(r"\s*100%\|.+?\| 1/1 restore\n\s*100%\|.+?\| 1/1 paste\n", answer["logs"])
 
 
 @pytest.mark.parametrize(
