@@ -49,7 +49,7 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 all done, 2 the caller's mistake, 1 anything else."""
     options = _parser().parse_args(arguments)
-    logging.getLogger("facemend").addHandler(_Notes(logging.INFO))
+    logging.getLogger("facemend").handlers = [_Notes()]
     logging.getLogger("facemend").setLevel(logging.INFO)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

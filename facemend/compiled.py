@@ -50,7 +50,7 @@ def compiled(net: nn.Module, kept: Path) -> nn.Module:
                 try:
                     return Compiled(net, file)
                 except RuntimeError as error:  # OpenVINO's
-                    log.warning("%s is damaged: %s", kept, " ".join(str(error).split()))
+                    log.warning("%s is damaged: %s", kept, _line(error))
             return _made(net, file)
     except OSError as error:
         log.warning("PyTorch runs the network, which is slower: %s cannot be written (%s)", kept.parent, error.strerror)
@@ -131,15 +131,24 @@ def _made(net: nn.Module, file: Path) -> nn.Module:
             old.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix="part-") as folder:
         part = Path(folder) / file.name
-        openvino.save_model(_converted(net), part, compress_to_fp16=True)
-        error = _deviation(net, Compiled(net, part))
-        if error > DEVIATION:
-            log.warning("PyTorch runs %s, which is slower: OpenVINO is %.0f %% off", name, 100 * error)
+        try:
+            openvino.save_model(_converted(net), part, compress_to_fp16=True)
+        except (ImportError, AttributeError, RuntimeError, TypeError) as error:  # of versions that do not fit together
+            log.warning("PyTorch runs %s, which is slower: OpenVINO cannot take it (%s)", name, _line(error))
+            return net
+        deviation = _deviation(net, Compiled(net, part))
+        if deviation > DEVIATION:
+            log.warning("PyTorch runs %s, which is slower: OpenVINO is %.0f %% off", name, 100 * deviation)
             return net
         part.with_suffix(".bin").replace(file.with_suffix(".bin"))
         part.replace(file)
     log.info("prepared %s in %.0f s", name, time.perf_counter() - start)
     return Compiled(net, file)
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, on one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _converted(net: nn.Module) -> "openvino.Model":
@@ -162,7 +171,7 @@ def _converted(net: nn.Module) -> "openvino.Model":
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the warnings of PyTorch and OpenVINO about each other's versions and their own insides."""
-    before = logging.root.manager.disable
+    before, handlers = logging.root.manager.disable, list(logging.root.handlers)
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -170,6 +179,7 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+        logging.root.handlers[:] = handlers  # logging.warning(), which OpenVINO calls, puts one there
 
 
 def _deviation(net: nn.Module, fast: nn.Module) -> float:

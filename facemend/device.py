@@ -17,6 +17,7 @@ from facemend.errors import NonFiniteError, OptionError
 from facemend.records import Floats, Pixels, peak
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+ALLOCATION = ("allocate memory", "Failed to allocate")  # PyTorch's words, and OpenVINO's
 WORKING_MEMORY = 2 * 2**30  # bytes a network may use for one call; more is not faster
 
 
@@ -135,5 +136,5 @@ def _torch_device(name: str) -> torch.device:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the device's memory was too small."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in ALLOCATION)
     )

@@ -94,6 +94,17 @@ def test_what_openvino_gets_wrong_pytorch_runs(tmp_path, monkeypatch, caplog):
     assert not list(tmp_path.glob("*.xml"))
 
 
+def test_what_openvino_cannot_take_pytorch_runs(tmp_path, monkeypatch, caplog):
+    def converted(net):
+        raise RuntimeError("no such\noperation")
+
+    monkeypatch.setattr(module, "_converted", converted)
+    net = network()
+    assert compiled(net, tmp_path / "net-0123456789abcdef") is net
+    assert "OpenVINO cannot take it (RuntimeError: no such operation)" in caplog.text
+    assert not list(tmp_path.glob("*.xml"))
+
+
 def test_only_a_few_sizes_stay_compiled(tmp_path):
     fast = compiled(network(), tmp_path / "net-0123456789abcdef")
     for side in (16, 24, 32, 40):

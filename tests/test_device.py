@@ -83,6 +83,7 @@ def test_memory_is_bounded_even_where_much_is_free(monkeypatch):
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (MemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("Check 'ptr' failed at cpu_memory.cpp:257:\nFailed to allocate 9 bytes of memory"), True),
         (RuntimeError("size mismatch"), False),
         (ValueError("allocate memory"), False),
     ],

@@ -11,6 +11,7 @@ Attribute names are the official checkpoint's. What differs from the source:
 - Inference only, one configuration; the colours always follow the input (`adain=True` there).
 - The most likely code is taken from the logits and looked up; the source goes through softmax, top-k and a one-hot
   matrix.
+- Features for the fusion are kept only when it runs (`w` > 0).
 - Attention is PyTorch's fused one; enlarging and the convolution that follows are one operation (`upconv`).
 """
 
@@ -129,7 +130,7 @@ class Fusion(nn.Module):
         """`made` moved by `w` towards `seen`; both (N, C, H, W)."""
         both = self.encode_enc(torch.cat((seen, made), dim=1))
         move: Tensor = self.scale(both)
-        return move.mul_(made).add_(self.shift(both)).mul_(w).add_(made)
+        return torch.add(made, move.mul_(made).add_(self.shift(both)), alpha=w)
 
 
 class CodeFormer(nn.Module):
@@ -159,38 +160,30 @@ class CodeFormer(nn.Module):
         Returns:
             (N, 3, 512, 512) RGB, about [-1, 1].
         """
-        return self.generate(*self.encode(x), w=w)
-
-    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Choose the codes: what they stand for (N, 256, 16, 16), and what the encoder saw, as `FUSIONS` lists it."""
-        features, seen = self._encode(x)
+        features, seen = self._encode(x, keep=w > 0)
         codes = self._logits(features).argmax(2)  # (N, 256)
-        return _match_statistics(self.quantize.look_up(codes, height=16), features), *seen
-
-    def generate(self, made: Tensor, *seen: Tensor, w: float) -> Tensor:
-        """Make the face out of what `encode` returns."""
         dtype = next(self.generator.parameters()).dtype
-        made = made.to(dtype)
-        entries = {enter: index for index, (_, enter, _) in enumerate(FUSIONS.values())}
+        made = _match_statistics(self.quantize.look_up(codes, height=16), features).to(dtype)  # (N, 256, 16, 16)
+        entries = {enter: size for size, (_, enter, _) in FUSIONS.items()}
         for index, block in enumerate(self.generator.blocks):
             made = block(made)
             if index in entries and w > 0:
-                fusion = self.fuse_convs_dict[str(made.shape[2])]
-                made = fusion(seen[entries[index]].to(dtype), made, w)
+                size = entries[index]
+                made = self.fuse_convs_dict[str(size)](seen.pop(size).to(dtype), made, w)
         return made  # (N, 3, 512, 512)
 
     def logits(self, x: Tensor) -> Tensor:
         """How likely each code is at each place: (N, 3, 512, 512) -> (N, 256 places, 1024 codes), before softmax."""
-        return self._logits(self._encode(x)[0])
+        return self._logits(self._encode(x, keep=False)[0])
 
-    def _encode(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The 16 px features, and those for the fusion."""
-        exits = [leave for leave, _, _ in FUSIONS.values()]
-        seen = []
+    def _encode(self, x: Tensor, keep: bool) -> tuple[Tensor, dict[int, Tensor]]:
+        """The 16 px features, and if `keep` those for the fusion by size."""
+        exits = {leave: size for size, (leave, _, _) in FUSIONS.items()} if keep else {}
+        seen = {}
         for index, block in enumerate(self.encoder.blocks):
             x = block(x)
             if index in exits:
-                seen.append(x)
+                seen[exits[index]] = x
         return x, seen
 
     def _logits(self, features: Tensor) -> Tensor:

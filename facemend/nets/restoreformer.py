@@ -168,16 +168,9 @@ class RestoreFormer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore faces: (N, 3, 512, 512) RGB in [-1, 1] -> the same, not clamped."""
-        return self.generate(*self.encode(x))
-
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Choose the codes: what they stand for (N, 256, 16, 16), and the two maps the decoder's attention asks for."""
         features, first, second = self.encoder(x)
         codes = self.quantize.nearest(self.quant_conv(features))  # (N, 256)
-        return self.quantize.look_up(codes, height=features.shape[2]), first, second
-
-    def generate(self, made: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        """Make the face out of what `encode` returns."""
+        made = self.quantize.look_up(codes, height=features.shape[2])  # (N, 256, 16, 16)
         made, first, second = (x.to(self.post_quant_conv.weight.dtype) for x in (made, first, second))
         out: Tensor = self.decoder(self.post_quant_conv(made), first, second)
         return out
