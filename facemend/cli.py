@@ -1,6 +1,7 @@
 """The command line. Everything that is printed is printed here."""
 
 import argparse
+import gc
 import io
 import json
 import logging
@@ -249,15 +250,16 @@ def _restore(options: argparse.Namespace) -> int:
     if not jobs:
         return _worst(codes)
 
-    from facemend.pipeline import Pipeline  # imports torch, which --help and mistakes need not wait for
+    with _here_to_stay():
+        from facemend.pipeline import Pipeline  # imports torch, which --help and mistakes need not wait for
 
-    pipeline = Pipeline.load(
-        restorer=options.model,
-        upscaler=options.upscaler,
-        device=options.device,
-        precision=options.precision,
-        weights=dict(options.weights),
-    )
+        pipeline = Pipeline.load(
+            restorer=options.model,
+            upscaler=options.upscaler,
+            device=options.device,
+            precision=options.precision,
+            weights=dict(options.weights),
+        )
     print(f"facemend: {_described(pipeline)}", file=sys.stderr)
     used = {stage.name for stage in (pipeline.restorer, pipeline.upscaler) if stage}
     if LITE in used - {options.model, options.upscaler}:
@@ -277,6 +279,17 @@ def _restore(options: argparse.Namespace) -> int:
             if options.json:
                 tqdm.write(json.dumps({"input": str(job.source), "error": _told(error, job.source)}))
     return _worst(codes)
+
+
+@contextmanager
+def _here_to_stay() -> Iterator[None]:
+    """Do not look for garbage among what is imported and loaded: PyTorch starts and ends in half the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 def _worst(codes: set[int]) -> int:

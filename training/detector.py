@@ -68,7 +68,7 @@ class Composites(Dataset[tuple[Tensor, Tensor]]):
     def _compose(self, side: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], float]:
         """A background with none to six faces, and the width of the smallest face in px."""
         canvas = self._background(side, rng)
-        count = int(rng.choice([0, 1, 2, 3, 4, 6], p=[0.18, 0.42, 0.15, 0.1, 0.08, 0.07]))
+        count = int(rng.choice([0, 1, 2, 3, 4, 6], p=[0.3, 0.4, 0.1, 0.07, 0.07, 0.06]))
         largest = 0.85 * side if count == 1 else 0.6 * side / np.sqrt(max(count, 1))
         smallest = float(side)
         for width in sorted(np.exp(rng.uniform(np.log(15), np.log(largest), count)), reverse=True):
