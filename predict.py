@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 
 import numpy as np
+import torch
 from cog import BaseRunner, Input, Path
 
 from facemend import encode
@@ -23,6 +24,7 @@ from facemend.installed import download_folder, find
 from facemend.models import lookup, named, names
 from facemend.pipeline import NO_MODEL, PREFERRED, Loader, Pipeline
 from facemend.records import Settings
+from facemend.restore import BATCH
 
 LANCZOS = "lanczos"  # needs no weights
 ROOM = 2**30  # bytes of the temp folder that must be free for the server to count as healthy
@@ -45,6 +47,8 @@ class Predictor(BaseRunner):
         self.uploads = Path(tempfile.mkdtemp(dir=self.folder.name))
         tempfile.tempdir = str(self.uploads)  # Cog saves there what comes with a call; nothing else is ever in it
         self.doubted: Pipeline | None = None  # that of the last call, if it failed in a way nobody foresaw
+        if torch.cuda.is_available():
+            self._warm_up()
 
     def run(
         self,
@@ -171,6 +175,19 @@ class Predictor(BaseRunner):
             self.doubted.run(np.zeros((8, 8, 3), np.uint8), Settings(aligned=True, strength=0.5))
             self.doubted = None
         return shutil.disk_usage(self.uploads).free >= ROOM
+
+    def _warm_up(self) -> None:
+        """Use every network once: on a GPU the first use of each takes seconds."""
+        blank = np.zeros((512, 512, 3), np.uint8)
+        for restorer in self.restorers.values():
+            if restorer:
+                restorer([blank] * (2 * BATCH - 1))  # in batches of every size
+        for upscaler in self.upscalers.values():
+            upscaler(blank, (1024, 1024))
+        if self.parser:
+            self.parser(blank)
+        if self.detector:
+            self.detector(blank)
 
     def _tidy(self, image: Path) -> None:
         """Remove what calls before this one have left: an output, a piece of a download, the folders Cog made."""

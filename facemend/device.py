@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 import torch
 from torch import Tensor, nn
 
+from facemend.captured import Captured
 from facemend.compiled import Compiled
 from facemend.errors import NonFiniteError, OptionError
 from facemend.records import Floats, Pixels, peak
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ALLOCATION = ("allocate memory", "Failed to allocate")  # PyTorch's words, and OpenVINO's
-WORKING_MEMORY = 2 * 2**30  # bytes a network may use for one call; more is not faster
+WORKING_MEMORY = 2 * 2**30  # bytes a network may use for one call on a CPU; more is not faster
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,27 @@ class Device:
         fast = self.place.type == "cpu" and self.dtype == torch.bfloat16 and bf16_in_hardware()
         return fast and importlib.util.find_spec("openvino") is not None
 
-    def put(self, net: nn.Module) -> nn.Module:
-        """The network, moved here and laid out for fast convolutions; what it calls `exact` stays in float32."""
+    def put(self, net: nn.Module, *, fixed_size: bool = False) -> nn.Module:
+        """The network, moved here and laid out for fast convolutions; what it calls `exact` stays in float32.
+
+        Args:
+            net: the network.
+            fixed_size: whether its inputs are always of one height and width, which a GPU can make use of.
+        """
         if isinstance(net, Compiled):
             return net
+        self._move(net)
+        return Captured(net) if fixed_size and self.place.type == "cuda" else net
+
+    def _move(self, net: nn.Module) -> None:
         memory: Any = {"memory_format": torch.channels_last}  # missing from the type stubs
         exact: Sequence[str] = getattr(net, "exact", ())
         if not exact:
-            return net.to(self.place, self.dtype, **memory)
+            net.to(self.place, self.dtype, **memory)
+            return
         for name, part in net.named_children():
             part.to(self.place, None if name in exact else self.dtype, **memory)
-        return net.to(self.place)
+        net.to(self.place)
 
     def tensor(self, images: Floats) -> Tensor:
         """(N, H, W, 3) float32 -> (N, 3, H, W) on this device, float32, channels last in memory."""
@@ -53,6 +65,15 @@ class Device:
     def faces(self, crops: Sequence[Pixels]) -> Tensor:
         """N crops (S, S, 3) uint8 or uint16 -> (N, 3, S, S) float32 in [-1, 1], the range of every face network."""
         return self.tensor(np.stack([crop.astype(np.float32) * np.float32(2 / peak(crop)) - 1 for crop in crops]))
+
+    def pixels(self, images: Tensor, dtype: npt.DTypeLike) -> Pixels:
+        """(N, 3, H, W), black 0 and white 1 -> (N, H, W, 3) in the host's memory, clamped and rounded."""
+        white = np.iinfo(np.dtype(dtype)).max
+        rounded = images.mul(white).round_().clamp_(0, white).permute(0, 2, 3, 1)
+        if white == 255:
+            rounded = rounded.to(torch.uint8)  # a quarter to copy
+        pixels: Pixels = rounded.contiguous().cpu().numpy().astype(dtype, copy=False)
+        return pixels
 
     def compute(self, name: str, net: nn.Module, x: Tensor, **arguments: Any) -> Tensor:
         """Run a network on (N, 3, H, W) float32; once more in float32 if half precision overflowed.
@@ -68,8 +89,8 @@ class Device:
         with torch.inference_mode():
             out: Tensor = net(x.to(dtype), **arguments).float()
             if self.dtype != torch.float32 and not out.isfinite().all():
-                full = net.net if isinstance(net, Compiled) else copy.deepcopy(net).float()
-                out = full(x, **arguments)
+                plain = net.net if isinstance(net, (Captured, Compiled)) else net
+                out = copy.deepcopy(plain).float()(x, **arguments)
             if not out.isfinite().all():
                 raise NonFiniteError(name)
             return out
@@ -77,10 +98,9 @@ class Device:
     def fits(self, bytes_needed: float) -> bool:
         """Whether a call that needs this much memory at its peak is a good idea."""
         if self.place.type == "cuda":
-            free = torch.cuda.mem_get_info(self.place)[0]
-        else:
-            free = psutil.virtual_memory().available
-        return bytes_needed <= min(WORKING_MEMORY, free / 2)
+            kept = torch.cuda.memory_reserved(self.place) - torch.cuda.memory_allocated(self.place)  # free, but ours
+            return bytes_needed <= (torch.cuda.mem_get_info(self.place)[0] + kept) / 2
+        return bytes_needed <= min(WORKING_MEMORY, psutil.virtual_memory().available / 2)
 
 
 def choose(device: str, precision: str, half: str) -> Device:

@@ -23,7 +23,7 @@ class Parser:
 
     def __init__(self, name: str, net: nn.Module, device: Device) -> None:
         self.name = name
-        self._net = device.put(net)
+        self._net = device.put(net, fixed_size=True)
         self._device = device
 
     def __call__(self, face: Pixels) -> Floats:

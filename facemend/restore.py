@@ -14,7 +14,7 @@ from facemend.device import Device, out_of_memory
 from facemend.errors import FacemendError, MemoryLimitError
 from facemend.records import Pixels, Progress, converted, peak, to_dtype
 
-BATCH = 4  # faces at once on a GPU
+BATCH = 8  # faces at once on a GPU, at most; fewer go in batches of 4, 2 and 1: see `Captured`
 BATCHES = {"cpu": 1}  # elsewhere: one by one is as fast there, and a face comes out the same alone and among others
 SAMPLE = 1_000_000  # px looked at, evenly spread, to tell whether a picture is grey
 GREY_VARIANCE = 10.0  # of the difference between two channels, 8-bit levels squared: at most, in a grey picture
@@ -74,8 +74,9 @@ class NetRestorer:
     def __init__(self, name: str, net: nn.Module, device: Device, face_size: int = 512) -> None:
         self.name = name
         self.face_size = face_size
-        self._net = device.put(net)
+        self._net = device.put(net, fixed_size=True)
         self._options = inspect.signature(net.forward).parameters
+        self._draw_noise: Any = getattr(net, "draw_noise", None)
         self._device = device
 
     def __call__(
@@ -104,36 +105,39 @@ class NetRestorer:
         restored: list[Pixels] = []
         batch = BATCHES.get(self._device.place.type, BATCH)
         while len(restored) < len(crops):
+            batch = _power_of_two(min(batch, len(crops) - len(restored)))
             part = crops[len(restored) : len(restored) + batch]
             try:
                 restored += self._batch(part, fidelity, seed)
             except Exception as error:
                 if not out_of_memory(error):
                     raise
-                if len(part) == 1:
+                if batch == 1:
                     raise MemoryLimitError(
                         f"{self.name} does not fit into the memory of {self._device.place}: "
                         "close other programs, or use --device cpu"
                     ) from error
-                batch = len(part) // 2
+                batch //= 2
                 continue
             if progress:
                 progress(len(restored), len(crops))
         return restored
 
     def _batch(self, crops: Sequence[Pixels], fidelity: float, seed: int | None) -> list[Pixels]:
-        white = peak(crops[0])
         x = self._device.faces(crops)
         arguments: dict[str, Any] = {}
         if "w" in self._options:
             arguments["w"] = fidelity
         if "noise" in self._options and seed is not None:
-            draw_noise: Any = self._net.draw_noise
             # One set of maps for all faces: a face comes out the same alone and among others.
-            arguments["noise"] = draw_noise(torch.Generator().manual_seed(seed))
+            arguments["noise"] = self._draw_noise(torch.Generator().manual_seed(seed))
         out = self._device.compute(self.name, self._net, x, **arguments)
-        faces = ((out.clamp(-1, 1) + 1) * (white / 2)).permute(0, 2, 3, 1).cpu().numpy()
-        return [to_dtype(face, crops[0].dtype) for face in faces]
+        return list(self._device.pixels((out + 1) / 2, crops[0].dtype))
+
+
+def _power_of_two(count: int) -> int:
+    """The largest power of two up to `count`."""
+    return 1 << (count.bit_length() - 1)
 
 
 def colourless(pixels: Pixels) -> bool:

@@ -17,7 +17,7 @@ from facemend.compiled import Compiled
 from facemend.device import Device, out_of_memory
 from facemend.errors import FacemendError, MemoryLimitError, NotInstalledError
 from facemend.installed import folders
-from facemend.records import Floats, Pixels, Progress, converted, peak, to_dtype
+from facemend.records import Floats, Pixels, Progress, converted, peak
 from facemend.weights import blend
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 # the system for fresh, empty pages each time: measured, that takes half as long again per px.
 LARGEST_TILE = 360
 LARGEST_COMPILED_TILE = 720  # OpenVINO has its own allocator; fewer seams are less work, up to what memory allows
+LARGEST_GPU_TILE = 1088  # so too has a GPU, and mostly much memory: 1024 px and their surroundings are one tile
 SMALLEST_TILE = 96
 TILE_STEP = 4  # px; tile sides are whole multiples, as the networks that fold pixels need
 OVERLAP = 28  # px of the input a tile sees beyond a seam; with 24, one of the networks differs by two levels
@@ -145,7 +146,7 @@ class NetUpscaler:
         """
         net = self._mixed(denoise)
         canvas = np.empty((*size, 3), pixels.dtype)
-        tile = LARGEST_COMPILED_TILE if isinstance(net, Compiled) else LARGEST_TILE
+        tile = self._largest_tile(net)
         while tile > SMALLEST_TILE and not self._device.fits(self._bytes_per_pixel * tile**2):
             tile = max(tile // 2, SMALLEST_TILE)
         while True:
@@ -163,6 +164,11 @@ class NetUpscaler:
             tile = max(tile // 2, SMALLEST_TILE)
             log.warning("%s ran out of memory: going on in tiles of %d px", self.name, tile)
 
+    def _largest_tile(self, net: nn.Module) -> int:
+        if self._device.place.type != "cpu":
+            return LARGEST_GPU_TILE
+        return LARGEST_COMPILED_TILE if isinstance(net, Compiled) else LARGEST_TILE
+
     def _mixed(self, denoise: float) -> nn.Module:
         if self._grain_model is None or denoise == 1:
             return self._net
@@ -175,27 +181,28 @@ class NetUpscaler:
         height, width = canvas.shape[:2]
         rows = spans(pixels.shape[0], height, tile)
         columns = spans(pixels.shape[1], width, tile)
-        waiting = np.zeros((0, width, 3), np.float32)  # rows that the next row of tiles adds to
+        place = self._device.place
+        waiting = torch.zeros((3, 0, width), device=place)  # rows that the next row of tiles adds to
         for row_index, row in enumerate(rows):
-            band = np.zeros((row.stop - row.start, width, 3), np.float32)
+            band = torch.zeros((3, row.stop - row.start, width), device=place)
             for column_index, column in enumerate(columns):
-                enlarged = self._enlarge(net, pixels, row, column)
-                band[:, column.start : column.stop] += enlarged * row.weight[:, None, None] * column.weight[:, None]
+                down, across = (torch.from_numpy(span.weight).to(place) for span in (row, column))
+                enlarged = self._enlarge(net, pixels, row, column).mul_(down[:, None]).mul_(across)
+                band[:, :, column.start : column.stop] += enlarged
                 if progress:
                     progress(row_index * len(columns) + column_index + 1, len(rows) * len(columns))
-            band[: len(waiting)] += waiting
+            band[:, : waiting.shape[1]] += waiting
             done = (rows[row_index + 1].start if row_index + 1 < len(rows) else height) - row.start
-            canvas[row.start : row.start + done] = to_dtype(band[:done] * peak(pixels), pixels.dtype)
-            waiting = band[done:]
+            canvas[row.start : row.start + done] = self._device.pixels(band[None, :, :done], pixels.dtype)[0]
+            waiting = band[:, done:]
 
-    def _enlarge(self, net: nn.Module, pixels: Pixels, row: "Span", column: "Span") -> Floats:
-        """One tile's part of the result: (h, w, 3) float32, white = 1."""
+    def _enlarge(self, net: nn.Module, pixels: Pixels, row: "Span", column: "Span") -> Tensor:
+        """One tile's part of the result: (3, h, w) float32 on the device, white = 1; new memory."""
         tile = _cut(pixels, row, column).astype(np.float32) / np.float32(peak(pixels))
         out = self._device.compute(self.name, net, self._device.tensor(tile[None]))[0]  # (3, h * scale, w * scale)
         out = _resampled(out.contiguous(), row, self._scale)
         out = _resampled(out.mT.contiguous(), column, self._scale).mT
-        enlarged: Floats = out.clamp(0, 1).permute(1, 2, 0).cpu().numpy()
-        return enlarged
+        return out.clamp(0, 1)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import tempfile
 import weakref
 from collections import Counter
 
+import numpy as np
 import pytest
 from cog import Path
 from PIL import Image
@@ -57,6 +58,16 @@ def predictor(monkeypatch):
     made.setup()
     yield made
     made.folder.cleanup()
+
+
+def test_on_a_gpu_every_network_is_used_before_the_first_call(predictor):
+    used = []
+    stages = {name: lambda *given, name=name: used.append((name, *map(np.shape, given))) for name in "rudp"}
+    predictor.restorers, predictor.upscalers = {"r": stages["r"]}, {"u": stages["u"]}
+    predictor.detector, predictor.parser = stages["d"], stages["p"]
+    predictor._warm_up()
+    face = (512, 512, 3)
+    assert sorted(used) == [("d", face), ("p", face), ("r", (15, *face)), ("u", face, (2,))]
 
 
 @pytest.mark.parametrize("stage", ["restore", "enlarge"])

@@ -1,0 +1,93 @@
+import pytest
+import torch
+from torch import nn
+
+from facemend import captured
+from facemend.captured import KEPT, Captured
+from facemend.pipeline import Loader
+from tests.pictures import smooth
+
+
+class Scaled(nn.Module):
+    """Multiplies by `w`; counts how often it is run."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+        self.runs = 0
+
+    def forward(self, x, w=1.0):
+        self.runs += 1
+        return x * w * self.gain
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """What is recorded, in order; played by running the network into one and the same memory, as a GPU does."""
+    made = []
+
+    def record(net, x, arguments):
+        made.append((tuple(x.shape), arguments))
+        return lambda x: net(x, **arguments)
+
+    monkeypatch.setattr(captured, "record", record)
+    return made
+
+
+def test_one_recording_for_each_shape_and_value(recordings):
+    net = Captured(Scaled())
+    one, two = torch.ones(1, 3, 4, 4), torch.ones(2, 3, 4, 4)
+    for x, w in ((one, 0.5), (one, 0.5), (two, 0.5), (one, 2), (one, 0.5)):
+        assert torch.equal(net(x, w=w), x * w)
+    assert recordings == [((1, 3, 4, 4), {"w": 0.5}), ((2, 3, 4, 4), {"w": 0.5}), ((1, 3, 4, 4), {"w": 2})]
+
+
+def test_the_oldest_recordings_go(recordings):
+    net, x = Captured(Scaled()), torch.ones(1, 3, 4, 4)
+    for w in range(KEPT + 1):
+        net(x, w=w)
+        net(x, w=0)  # used all the time
+    assert len(recordings) == KEPT + 1
+    net(x, w=0)
+    assert len(recordings) == KEPT + 1
+    net(x, w=1)
+    assert len(recordings) == KEPT + 2
+
+
+def test_what_is_no_number_is_run_as_it_is(recordings):
+    net, x = Captured(Scaled()), torch.ones(1, 3, 4, 4)
+    assert torch.equal(net(x, w=torch.tensor(3.0)), 3 * x)
+    assert not recordings
+
+
+def test_what_cannot_be_recorded_is_run_and_said_once(monkeypatch, caplog):
+    def record(net, x, arguments):
+        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    monkeypatch.setattr(captured, "record", record)
+    net, x = Captured(Scaled()), torch.ones(1, 3, 4, 4)
+    for _ in range(2):
+        assert torch.equal(net(x, w=0.5), 0.5 * x)
+    assert [record.getMessage() for record in caplog.records] == [
+        "a network is run step by step, which is slower: it cannot be recorded "
+        "(operation not permitted when stream is capturing)"
+    ]
+
+
+def test_too_little_memory_is_no_reason_to_go_on(monkeypatch):
+    def record(net, x, arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(captured, "record", record)
+    with pytest.raises(torch.OutOfMemoryError):
+        Captured(Scaled())(torch.ones(1, 3, 4, 4))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_recorded_faces_are_the_same(count):
+    faces = [smooth(512, 512, seed=seed) for seed in range(count)]
+    gpu, cpu = (Loader(device=name, precision="fp32").restorer("lite")(faces) for name in ("cuda", "cpu"))
+    for one, other in zip(gpu, cpu, strict=True):
+        assert abs(one.astype(int) - other).max() <= 2
