@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import torch
 
-from bench import limits, ours
+from bench import limits, ours, spent
 from bench.precision import deviations
 from bench.worker import SIGN
 from facemend.device import choose
@@ -238,6 +238,10 @@ def main() -> None:
             *limits.achieved(seconds),
             "",
             *limits.rates(),
+            "",
+            *spent.kinds(folder),
+            "",
+            *spent.stages(folder),
             "",
             *deviations(folder),
         ]

@@ -9,6 +9,7 @@ import numpy as np
 from facemend.models import MODELS
 from facemend.pipeline import Loader, Pipeline
 from facemend.records import Settings
+from facemend.result import Result
 
 LOADED = ("gfpgan-v1.4", "retinaface-r50", "realesrgan-x4plus")
 SEEN = 240  # px; with the 8 mirrored ones on each side, a tile of the 256 px the originals are given
@@ -34,7 +35,7 @@ def tile(folder: Path, name: str) -> Callable[[], object]:
     return lambda: upscaler(pixels, size, denoise=1)
 
 
-def picture(folder: Path, file: str, upscaler: str, restorer: str = "gfpgan-v1.4") -> Callable[[], object]:
+def picture(folder: Path, file: str, upscaler: str, restorer: str = "gfpgan-v1.4") -> Callable[[], Result]:
     """Restore a whole picture, twice as large, from file to file."""
     used = {"retinaface-mobile0.25", "parsenet", restorer, upscaler} - {"lanczos", "none"}
     pipeline = Pipeline.load(
@@ -44,7 +45,13 @@ def picture(folder: Path, file: str, upscaler: str, restorer: str = "gfpgan-v1.4
         parser="parsenet",
         weights=weights(folder, *used),
     )
-    return lambda: pipeline.run(folder / file, Settings(scale=2)).save(folder / "ours.png")
+
+    def run() -> Result:
+        result = pipeline.run(folder / file, Settings(scale=2))
+        result.save(folder / "ours.png")
+        return result
+
+    return run
 
 
 def load(folder: Path) -> Callable[[], object]:
