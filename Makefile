@@ -19,12 +19,13 @@ lint: $(READY)
 	$(RUN)ruff format --check .
 	$(RUN)mypy
 
-# Beside the packages it replaces, in an environment of their own; SHARED is the folder with test pictures.
+# Beside the packages it replaces, in an environment of their own; SHARED is the folder with test pictures, and
+# LARGE=--large adds a picture of 24 MP, which takes half an hour.
 SHARED ?= ../shared
 ORIGINALS := .venv-originals/bin/
 bench: $(READY) .venv-originals/ready
 	$(RUN)python -m bench.parity
-	$(RUN)python -m bench.compare --shared $(SHARED)
+	$(RUN)python -m bench.compare --shared $(SHARED) $(LARGE)
 
 .venv-originals/ready: bench/originals.txt
 	$(PYTHON) -m venv .venv-originals

@@ -4,6 +4,7 @@ A face network is hundreds of short operations; started one by one from Python t
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -18,6 +19,7 @@ KEPT = 8  # recordings: of four batch sizes, with two values of an argument
 WARM_UP = 2  # plain runs before one is recorded, in which libraries choose their algorithms and make room
 
 Play = Callable[[Tensor], Tensor]
+LOCK = threading.Lock()  # CUDA records one thing at a time
 
 
 class Captured(nn.Module):
@@ -31,14 +33,13 @@ class Captured(nn.Module):
         super().__init__()
         self.net = net
         self._played: dict[object, Play] = {}
-        self._lock = threading.Lock()
 
     def forward(self, x: Tensor, **arguments: Any) -> Tensor:
         """As the network's."""
         if not all(isinstance(value, (int, float)) for value in arguments.values()):
             return self._run(x, **arguments)
         key = (x.shape, *sorted(arguments.items()))
-        with self._lock:
+        with LOCK:
             play = self._played.pop(key, None) or self._recorded(x, arguments)
             self._played[key] = play  # the latest is the last
             while len(self._played) > KEPT:
@@ -63,15 +64,17 @@ class Captured(nn.Module):
 def record(net: nn.Module, x: Tensor, arguments: dict[str, float]) -> Play:
     """A function that does to a tensor of the shape of `x` what the network does; on CUDA only."""
     with torch.cuda.device(x.device):
+        now = torch.cuda.current_stream()
+        aside, room = _aside(x.device)
         given = x.clone()
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
+        aside.wait_stream(now)
         with torch.cuda.stream(aside):
             for _ in range(WARM_UP):
                 net(given, **arguments)
-        torch.cuda.current_stream().wait_stream(aside)
+        now.wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # Around it, as a failed recording would leave its own stream behind.
+        with torch.cuda.stream(now), torch.cuda.graph(graph, room, aside, capture_error_mode="thread_local"):
             made: Tensor = net(given, **arguments)
 
     def play(x: Tensor) -> Tensor:
@@ -80,3 +83,9 @@ def record(net: nn.Module, x: Tensor, arguments: dict[str, float]) -> Play:
         return made.clone()  # the next call writes there
 
     return play
+
+
+@functools.cache
+def _aside(device: torch.device) -> tuple[torch.cuda.Stream, Any]:
+    """Where everything is recorded, and the memory all recordings share, as only one is played at a time."""
+    return torch.cuda.Stream(device), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
