@@ -88,12 +88,14 @@ class Device:
         dtype = next((parameter.dtype for parameter in net.parameters()), self.dtype)  # of the first layer
         with torch.inference_mode():
             out: Tensor = net(x.to(dtype), **arguments).float()
-            if self.dtype != torch.float32 and not out.isfinite().all():
+            if _finite(out):
+                return out
+            if self.dtype != torch.float32:
                 plain = net.net if isinstance(net, (Captured, Compiled)) else net
                 out = copy.deepcopy(plain).float()(x, **arguments)
-            if not out.isfinite().all():
-                raise NonFiniteError(name)
-            return out
+                if _finite(out):
+                    return out
+            raise NonFiniteError(name)
 
     def fits(self, bytes_needed: float) -> bool:
         """Whether a call that needs this much memory at its peak is a good idea."""
@@ -101,6 +103,11 @@ class Device:
             kept = torch.cuda.memory_reserved(self.place) - torch.cuda.memory_allocated(self.place)  # free, but ours
             return bytes_needed <= (torch.cuda.mem_get_info(self.place)[0] + kept) / 2
         return bytes_needed <= min(WORKING_MEMORY, psutil.virtual_memory().available / 2)
+
+
+def _finite(x: Tensor) -> bool:
+    """Whether all values are numbers: one that is not makes the sum none."""
+    return bool(x.sum().isfinite())
 
 
 def choose(device: str, precision: str, half: str) -> Device:
