@@ -177,17 +177,18 @@ class Predictor(BaseRunner):
         return shutil.disk_usage(self.uploads).free >= ROOM
 
     def _warm_up(self) -> None:
-        """Use every network once: on a GPU the first use of each takes seconds."""
+        """Use every network twice: on a GPU the first use of each takes seconds, and the second records it."""
         blank = np.zeros((512, 512, 3), np.uint8)
-        for restorer in self.restorers.values():
-            if restorer:
-                restorer([blank] * (2 * BATCH - 1))  # in batches of every size
-        for upscaler in self.upscalers.values():
-            upscaler(blank, (1024, 1024))
-        if self.parser:
-            self.parser(blank)
-        if self.detector:
-            self.detector(blank)
+        for _ in range(2):
+            for restorer in self.restorers.values():
+                if restorer:
+                    restorer([blank] * (2 * BATCH - 1))  # in batches of every size
+            for upscaler in self.upscalers.values():
+                upscaler(blank, (1024, 1024))
+            if self.parser:
+                self.parser(blank)
+            if self.detector:
+                self.detector(blank)
 
     def _tidy(self, image: Path) -> None:
         """Remove what calls before this one have left: an output, a piece of a download, the folders Cog made."""

@@ -7,6 +7,7 @@ https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 import functools
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 log = logging.getLogger(__name__)
 
 KEPT = 8  # recordings: of four batch sizes, with two values of an argument
+SEEN = 32  # shapes and values remembered, as only what comes again is recorded: that costs as much as three runs
 WARM_UP = 2  # plain runs before one is recorded, in which libraries choose their algorithms and make room
 
 Play = Callable[[Tensor], Tensor]
@@ -33,32 +35,35 @@ class Captured(nn.Module):
         super().__init__()
         self.net = net
         self._played: dict[object, Play] = {}
+        self._seen: deque[object] = deque(maxlen=SEEN)
+        self._works = True
 
     def forward(self, x: Tensor, **arguments: Any) -> Tensor:
         """As the network's."""
-        if not all(isinstance(value, (int, float)) for value in arguments.values()):
-            return self._run(x, **arguments)
-        key = (x.shape, *sorted(arguments.items()))
-        with LOCK:
-            play = self._played.pop(key, None) or self._recorded(x, arguments)
-            self._played[key] = play  # the latest is the last
-            while len(self._played) > KEPT:
-                del self._played[next(iter(self._played))]
-            return play(x)
-
-    def _run(self, x: Tensor, **arguments: Any) -> Tensor:
+        if all(isinstance(value, (int, float)) for value in arguments.values()):
+            key = (x.shape, *sorted(arguments.items()))
+            with LOCK:
+                if key not in self._played and key in self._seen and self._works:
+                    self._record(key, x, arguments)
+                if key in self._played:
+                    self._played[key] = play = self._played.pop(key)  # the latest is the last
+                    return play(x)
+                self._seen.append(key)
         out: Tensor = self.net(x, **arguments)
         return out
 
-    def _recorded(self, x: Tensor, arguments: dict[str, float]) -> Play:
+    def _record(self, key: object, x: Tensor, arguments: dict[str, float]) -> None:
         try:
-            return record(self.net, x, arguments)
+            self._played[key] = record(self.net, x, arguments)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:  # PyTorch's
+            self._works = False
+            _aside.cache_clear()  # its memory stays marked as being recorded into
             reason = " ".join(str(error).split())
             log.warning("a network is run step by step, which is slower: it cannot be recorded (%s)", reason)
-            return lambda x: self._run(x, **arguments)
+        while len(self._played) > KEPT:
+            del self._played[next(iter(self._played))]
 
 
 def record(net: nn.Module, x: Tensor, arguments: dict[str, float]) -> Play:
@@ -78,9 +83,15 @@ def record(net: nn.Module, x: Tensor, arguments: dict[str, float]) -> Play:
             made: Tensor = net(given, **arguments)
 
     def play(x: Tensor) -> Tensor:
-        given.copy_(x)
-        graph.replay()
-        return made.clone()  # the next call writes there
+        now = torch.cuda.current_stream(x.device)  # of this thread; what all share is in turn on the other
+        aside.wait_stream(now)
+        with torch.cuda.stream(aside):
+            given.copy_(x)
+            graph.replay()
+            out = made.clone()  # the next call writes there
+        now.wait_stream(aside)
+        out.record_stream(now)
+        return out
 
     return play
 

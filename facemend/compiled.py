@@ -54,7 +54,9 @@ def compiled(net: nn.Module, kept: Path) -> nn.Module:
             return _made(net, file)
     except OSError as error:
         log.warning("PyTorch runs the network, which is slower: %s cannot be written (%s)", kept.parent, error.strerror)
-        return net
+    except ImportError as error:
+        log.warning("PyTorch runs the network, which is slower: OpenVINO does not load (%s)", _line(error))
+    return net
 
 
 def kept_path(name: str, weights: str) -> Path:
@@ -133,10 +135,10 @@ def _made(net: nn.Module, file: Path) -> nn.Module:
         part = Path(folder) / file.name
         try:
             openvino.save_model(_converted(net), part, compress_to_fp16=True)
+            deviation = _deviation(net, Compiled(net, part))
         except (ImportError, AttributeError, RuntimeError, TypeError) as error:  # of versions that do not fit together
             log.warning("PyTorch runs %s, which is slower: OpenVINO cannot take it (%s)", name, _line(error))
             return net
-        deviation = _deviation(net, Compiled(net, part))
         if deviation > DEVIATION:
             log.warning("PyTorch runs %s, which is slower: OpenVINO is %.0f %% off", name, 100 * deviation)
             return net

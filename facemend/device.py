@@ -133,11 +133,16 @@ def choose(device: str, precision: str, half: str) -> Device:
 
 def _lowest(place: torch.device, half: str) -> str:
     """The lowest precision that the network is safe in and the hardware is fast in."""
-    if place.type == "cuda" and (half != "bf16" or torch.cuda.is_bf16_supported()):
+    if place.type == "cuda" and (half != "bf16" or _gpu_has_bf16(place)):
         return half
     if place.type == "cpu" and half != "fp32" and bf16_in_hardware():
         return "bf16"
     return "fp32"
+
+
+def _gpu_has_bf16(place: torch.device) -> bool:
+    """Whether this GPU has instructions for bfloat16; PyTorch says yes of older ones too, where it emulates them."""
+    return torch.version.hip is not None or torch.cuda.get_device_capability(place) >= (8, 0)
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 import importlib.metadata
 import logging
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -94,15 +95,23 @@ def test_what_openvino_gets_wrong_pytorch_runs(tmp_path, monkeypatch, caplog):
     assert not list(tmp_path.glob("*.xml"))
 
 
-def test_what_openvino_cannot_take_pytorch_runs(tmp_path, monkeypatch, caplog):
-    def converted(net):
+@pytest.mark.parametrize("step", ["_converted", "_deviation", "Compiled"])
+def test_what_openvino_cannot_take_pytorch_runs(tmp_path, monkeypatch, caplog, step):
+    def fail(*given):
         raise RuntimeError("no such\noperation")
 
-    monkeypatch.setattr(module, "_converted", converted)
+    monkeypatch.setattr(module, step, fail)
     net = network()
     assert compiled(net, tmp_path / "net-0123456789abcdef") is net
     assert "OpenVINO cannot take it (RuntimeError: no such operation)" in caplog.text
     assert not list(tmp_path.glob("*.xml"))
+
+
+def test_a_broken_openvino_is_done_without(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    net = network()
+    assert compiled(net, tmp_path / "net-0123456789abcdef") is net
+    assert "OpenVINO does not load (ModuleNotFoundError" in caplog.text
 
 
 def test_only_a_few_sizes_stay_compiled(tmp_path):

@@ -27,6 +27,15 @@ def test_auto_on_a_cpu_is_bfloat16_where_it_is_fast_and_safe(monkeypatch, in_har
     assert chosen.compiles == (dtype == torch.bfloat16)
 
 
+@pytest.mark.parametrize(("generation", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
+def test_older_gpus_only_emulate_bfloat16(monkeypatch, generation, dtype):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", {torch.device("cuda:1"): generation}.get)
+    assert choose("cuda:1", "auto", "bf16").dtype == dtype
+    assert choose("cuda:1", "auto", "fp16").dtype == torch.float16
+
+
 def test_without_openvino_pytorch_runs_everything(monkeypatch):
     monkeypatch.setattr(device, "bf16_in_hardware", lambda: True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
