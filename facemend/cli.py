@@ -20,7 +20,7 @@ from facemend import __version__
 from facemend.download import fetch, progress_bar
 from facemend.errors import DecodeError, FacemendError, InputError, OptionError
 from facemend.installed import download_folder, find, verify
-from facemend.models import LITE, MODELS, Model, lookup, names
+from facemend.models import LITE, MODELS, Model, names
 from facemend.records import FACE_CHOICES, Face, Picture, Settings
 
 if TYPE_CHECKING:
@@ -240,13 +240,24 @@ def _restore(options: argparse.Namespace) -> int:
     if not 1 <= options.quality <= 100:
         raise OptionError("quality", options.quality, "a whole number from 1 to 100")
     codes = {DONE}
+
+    def failed(error: Exception, source: Path) -> None:
+        codes.add(_complain(error, source))
+        if options.json:
+            tqdm.write(json.dumps({"input": str(source), "error": _told(error, source)}))
+
+    def unreadable(error: OSError) -> None:
+        failed(DecodeError(f"cannot open {error.filename}: {error.strerror}"), Path(error.filename))
+
     jobs: list[Job] = []
     to_file = _names_a_file(options.output, options.inputs)
     for path in options.inputs:
         try:
-            jobs += _jobs(path, options.output, to_file)
-        except (FacemendError, OSError) as error:
-            codes.add(_complain(error, path))
+            jobs += _jobs(path, options.output, to_file, unreadable)
+        except FacemendError as error:
+            failed(error, path)
+        except OSError as error:
+            unreadable(error)
     if not jobs:
         return _worst(codes)
 
@@ -275,9 +286,7 @@ def _restore(options: argparse.Namespace) -> int:
         except Exception as error:
             if options.debug:
                 raise
-            codes.add(_complain(error, job.source))
-            if options.json:
-                tqdm.write(json.dumps({"input": str(job.source), "error": _told(error, job.source)}))
+            failed(error, job.source)
     return _worst(codes)
 
 
@@ -314,10 +323,9 @@ def _names_a_file(output: str | None, inputs: Sequence[Path]) -> bool:
     return True
 
 
-def _jobs(path: Path, output: str | None, to_file: bool) -> list[Job]:
-    """What is to be done for one argument."""
-    if not path.exists():
-        raise DecodeError(f"cannot open {path}: there is no such file or folder")
+def _jobs(path: Path, output: str | None, to_file: bool, unreadable: Callable[[OSError], None]) -> list[Job]:
+    """What is to be done for one argument; `unreadable` is told of folders in it that cannot be looked into."""
+    path.stat()
     if not path.is_dir():
         if output is None:
             return [Job(path, path.with_name(f"{path.stem}_restored"), named=False)]
@@ -325,7 +333,8 @@ def _jobs(path: Path, output: str | None, to_file: bool) -> list[Job]:
     target = Path(output) if output else path
     found = sorted(
         source
-        for source in path.rglob("*")
+        for folder, _, names in os.walk(path, onerror=unreadable)
+        for source in map(Path(folder).joinpath, names)
         if source.suffix.lower() in PICTURES
         and source.is_file()
         and not source.name.startswith(".")  # a Mac's ._NAME.jpg is no picture
@@ -375,7 +384,7 @@ def _restore_one(
         raise OptionError("compare", f"{2 * width + SEAM} x {height} px", f"at most {LONGEST_SIDE['jpeg']} px a side")
     for path in filter(None, (target, compare, boxes)):
         if _identity(path) in taken:
-            raise OptionError("the output", str(path), "another file than the inputs and the other outputs")
+            raise OptionError("the output", str(path), "another file than the inputs and the other outputs; rename one")
         if path.exists() and not (options.force or options.skip_existing):
             raise OptionError("the output", str(path), "a new file; --force overwrites, --skip-existing leaves it")
     if options.skip_existing and target.exists():
@@ -387,6 +396,8 @@ def _restore_one(
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OptionError("the output", str(target), f"in a folder that can be made ({error.strerror})") from error
+    if not os.access(target.parent, os.W_OK):
+        raise OptionError("the output", str(target), "in a folder that may be written to; -o names another")
     if picture.several:
         tqdm.write(f"facemend: {job.source} holds several pictures; the first is restored", file=sys.stderr)
 
@@ -494,7 +505,13 @@ def _models(options: argparse.Namespace) -> int:
 
 def _download(options: argparse.Namespace) -> int:
     remote = [model for model in MODELS.values() if not model.bundled]
-    models = [lookup(name) for name in options.names]
+    choices = {model.name: model for model in remote}
+    models = []
+    for name in options.names:
+        if name not in choices:
+            allowed = ", ".join(choices)
+            raise OptionError("the model name", name, f"one of {allowed}; {LITE} comes with the program")
+        models.append(choices[name])
     if options.all:
         models += remote
     if options.commercial:

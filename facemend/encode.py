@@ -3,6 +3,7 @@
 import io
 import os
 import secrets
+from numbers import Integral
 from pathlib import Path
 
 import cv2
@@ -81,7 +82,7 @@ def encode(picture: Picture, format: str, quality: int = 95) -> bytes:  # noqa: 
         OptionError: an unknown format, one that cannot hold this picture, or a bad quality.
     """
     kind = output_format(picture, format)
-    if not 1 <= quality <= 100:
+    if not isinstance(quality, Integral) or not 1 <= quality <= 100:
         raise OptionError("quality", quality, "a whole number from 1 to 100")
     samples = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)[..., None] if picture.grey else picture.pixels
     if picture.alpha is not None:

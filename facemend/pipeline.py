@@ -123,7 +123,9 @@ class Pipeline:
             InputError: the picture cannot be read, is too large, or an option does not fit it.
             FacemendError: a network failed; nothing half-done is returned.
         """
-        settings = settings or Settings()
+        settings = Settings() if settings is None else settings
+        if not isinstance(settings, Settings):
+            raise OptionError("settings", settings, "of type Settings")
         seconds: dict[str, float] = {}
         with _timed(seconds, "total"):
             with _timed(seconds, "decode"):

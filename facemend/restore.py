@@ -49,8 +49,9 @@ class FunctionRestorer:
             FacemendError: the function returned something else than as many faces of the same size.
         """
         restored = self._function([converted(crop, np.uint8) for crop in crops], fidelity=fidelity)
-        if len(restored) != len(crops):
-            raise FacemendError(f"the restorer {self.name} returned {len(restored)} faces for {len(crops)}")
+        count = len(restored) if isinstance(restored, (Sequence, np.ndarray)) else type(restored).__name__
+        if count != len(crops):
+            raise FacemendError(f"the restorer {self.name} returned {count} faces for {len(crops)}")
         for face, crop in zip(restored, crops, strict=True):
             if not isinstance(face, np.ndarray) or face.shape != crop.shape or face.dtype != np.uint8:
                 got = f"{face.shape} {face.dtype}" if isinstance(face, np.ndarray) else type(face).__name__

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -417,3 +418,47 @@ def test_metadata_is_kept_unless_it_is_to_be_stripped(run, drawn, photo, suffix)
             assert ExifTags.Base.Orientation not in image.getexif() or image.getexif()[ExifTags.Base.Orientation] == 1
             seen = np.asarray(image.convert("RGB"), dtype=int)
         assert abs(seen - np.rot90(pixels, -1)).mean() < 3, "upright, in the same colours"
+
+
+def test_json_tells_of_inputs_that_cannot_be_opened(run, drawn, photo, tmp_path):
+    (tmp_path / "empty").mkdir()
+    code, out, _ = run("restore", tmp_path / "none.jpg", tmp_path / "empty", photo, "--json", "-o", tmp_path / "out")
+    assert code == 2
+    first, second, third = map(json.loads, out.splitlines())
+    assert first["input"].endswith("none.jpg")
+    assert "No such file" in first["error"]
+    assert "holds no pictures" in second["error"]
+    assert "error" not in third
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told_and_the_others_are_done(run, drawn, photo, tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    scandir = os.scandir
+
+    def guarded(path):
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)  # for root, no folder is closed
+    code, out, err = run("restore", tmp_path)
+    assert code == 2
+    assert "old_restored.jpg" in out
+    assert f"cannot open {closed}: Permission denied" in err
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(run, drawn, photo, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(Pipeline, "run", lambda *given: pytest.fail("worked"))
+    code, _, err = run("restore", photo)
+    assert code == 2
+    assert "in a folder that may be written to" in err
+
+
+@pytest.mark.parametrize("name", ["lite", "lite-restorer", "gfpgan"])
+def test_only_what_is_published_can_be_downloaded(run, name):
+    code, _, err = run("download", name)
+    assert code == 2
+    assert "lite comes with the program" in err
+    assert "lite-restorer, " not in err

@@ -320,3 +320,8 @@ def test_a_real_photo_with_real_networks(shared):
     assert [face.restored for face in result.faces] == [True, True]
     plain = lanczos(machine.run(photo, Settings(scale=1, faces="none", denoise=0)).before.pixels, (696, 1050))
     assert abs(result.pixels.astype(int) - plain).mean() < 12, "the same picture, only cleaner"
+
+
+def test_settings_are_settings():
+    with pytest.raises(OptionError, match="of type Settings"):
+        pipeline().run(smooth(30, 40), {"scale": 2})

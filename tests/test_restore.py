@@ -142,7 +142,7 @@ def test_any_function_restores():
     assert (out == 0).all()
 
 
-@pytest.mark.parametrize("answer", [[], [None], [np.zeros((512, 512, 3))], [np.zeros((256, 256, 3), np.uint8)]])
+@pytest.mark.parametrize("answer", [None, [], [None], [np.zeros((512, 512, 3))], [np.zeros((256, 256, 3), np.uint8)]])
 def test_a_function_that_returns_something_else_is_an_error(answer):
     with pytest.raises(FacemendError, match="the restorer .* returned"):
         FunctionRestorer(lambda crops, fidelity: answer)([grey(1)])

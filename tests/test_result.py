@@ -29,6 +29,12 @@ def test_other_suffixes_are_refused(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("quality", [0, 101, 90.5, "high"])
+def test_quality_is_a_whole_number(tmp_path, quality):
+    with pytest.raises(OptionError, match="1 to 100"):
+        result(Picture(smooth(30, 40))).save(tmp_path / "new.jpg", quality=quality)
+
+
 def test_what_the_format_cannot_hold_is_refused(tmp_path):
     picture = Picture(smooth(30, 40), alpha=np.full((30, 40), 9, np.uint8))
     with pytest.raises(OptionError, match="png"):
