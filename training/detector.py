@@ -23,6 +23,7 @@ from training import data, degradations, loop
 SHAPES = ((256, 12), (384, 8), (512, 4), (640, 3))  # side in px and batch, drawn evenly
 ALONE = 0.2  # of the steps: the blocks learn one by one, each from the teacher's maps
 FROZEN = 0.5  # of the steps, from which batch norm uses its running figures, as it will in use
+FINE = 0.85  # of the steps, from which landmarks count four times as much
 RATE = 3e-3  # learning rate at its peak
 TEMPLATE_FACE = 250.0  # px, about the width of a face on the template
 SURE = 0.5  # teacher's score from which a prior's box and points are learned
@@ -177,8 +178,8 @@ class Answers(nn.Module):
         return others[0] if isinstance(output, Tensor) else tuple(others)
 
 
-def distance(answer: Answer, wanted: Answer) -> Tensor:
-    """How far the student's answer is from the teacher's."""
+def distance(answer: Answer, wanted: Answer, fine: bool) -> Tensor:
+    """How far the student's answer is from the teacher's; landmarks count more when `fine`."""
     entropy = functional.binary_cross_entropy(answer.score, wanted.score, reduction="none")
     sure = wanted.score > SURE
     found = max(int(sure.sum()), 1)
@@ -190,7 +191,7 @@ def distance(answer: Answer, wanted: Answer) -> Tensor:
     def apart(mine: Tensor, theirs: Tensor) -> Tensor:
         return (functional.smooth_l1_loss(mine[where], theirs[where], reduction="none", beta=0.1) * weight).sum()
 
-    values = apart(answer.loc, wanted.loc) + 2 * apart(answer.points, wanted.points)
+    values = apart(answer.loc, wanted.loc) + (8 if fine else 2) * apart(answer.points, wanted.points)
     hints = sum(functional.mse_loss(a, b) / b.var() for a, b in zip(answer.maps, wanted.maps, strict=True))
     return (entropy[sure].sum() + hardest.sum() + 2 * values) / found + hints
 
@@ -199,7 +200,7 @@ def main() -> None:
     """Read the command line and train."""
     parser = loop.command(__doc__)
     parser.add_argument("--teacher", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
-    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--steps", type=int, default=14000)
     args = loop.begin(parser)
     teacher_net = weights.load("retinaface-mobile0.25", args.teacher)
     portraits = data.portraits(args.data / "portraits/train", teacher_net, args.out / "alignments.npz")[
@@ -232,7 +233,7 @@ def main() -> None:
                 answer = student(clean.contiguous(memory_format=torch.channels_last), wanted.maps)
             else:
                 answer = student(given.contiguous(memory_format=torch.channels_last))
-            loss = distance(answer, wanted)
+            loss = distance(answer, wanted, step >= FINE * args.steps)
             loop.descend(loss, optimizer, rate, largest=5.0)
             loop.average(mean, net, step)
         progress.show(loss=loss)
