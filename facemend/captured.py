@@ -25,7 +25,7 @@ LOCK = threading.Lock()  # CUDA records one thing at a time
 
 
 class Captured(nn.Module):
-    """A network on a GPU, recorded for each shape of its input; it is called as the network itself is.
+    """A network on a GPU, recorded when a shape of its input comes again; it is called as the network itself is.
 
     Args:
         net: what to record: (N, C, H, W) and numbers by name -> a tensor. Given anything else, it runs as it is.
