@@ -1,7 +1,7 @@
 """Time facemend on a GPU: `python -m bench.gpu --shared FOLDER`, from the repository's root.
 
-Each work is done once to warm up, then as often as it takes; from pixels to pixels in the host's memory, so with the
-copies there and back. The median counts.
+Each work is done twice to warm up, as what comes again is recorded, then as often as it takes; from pixels to pixels in
+the host's memory, so with the copies there and back. The median counts.
 """
 
 import argparse
@@ -21,17 +21,18 @@ from facemend.pipeline import Loader, Pipeline
 from facemend.records import Settings
 
 RUNS = 20
+WARM_UP = 2
 SIDE = 1024  # px of the picture and of the portrait
 
 
 def milliseconds(call: Callable[[], object]) -> float:
     """Median of a call's wall-clock times; its results lie in the host's memory, so nothing is left to wait for."""
     times = []
-    for _ in range(RUNS + 1):
+    for _ in range(RUNS + WARM_UP):
         start = time.perf_counter()
         call()
         times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times[1:])
+    return statistics.median(times[WARM_UP:])
 
 
 def main() -> None:

@@ -325,7 +325,7 @@ def _names_a_file(output: str | None, inputs: Sequence[Path]) -> bool:
 
 def _jobs(path: Path, output: str | None, to_file: bool, unreadable: Callable[[OSError], None]) -> list[Job]:
     """What is to be done for one argument; `unreadable` is told of folders in it that cannot be looked into."""
-    path.stat()
+    path.stat()  # raises what is wrong with it, before anything else
     if not path.is_dir():
         if output is None:
             return [Job(path, path.with_name(f"{path.stem}_restored"), named=False)]
