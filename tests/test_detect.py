@@ -94,9 +94,10 @@ def test_sensitivity_sets_the_threshold(detector):
 class Boxes(nn.Module):
     """Sees the faces it is told, as (x0, y0, x1, y1, score) in px of a 640 px picture."""
 
-    def __init__(self, *boxes):
+    def __init__(self, *boxes, upright=True):
         super().__init__()
         self.boxes = boxes
+        self.down = 1 if upright else -1
 
     def forward(self, x):
         priors = retinaface.priors(*x.shape[2:])
@@ -109,7 +110,7 @@ class Boxes(nn.Module):
             loc[0, index, :2] = (centre - prior[:2]) / prior[2] / 0.1
             loc[0, index, 2:] = torch.log(size / prior[2]) / 0.2
             conf[0, index, 1] = score
-            spread = torch.tensor([(-0.3, -0.2), (0.3, -0.2), (0, 0), (-0.2, 0.3), (0.2, 0.3)]) * size
+            spread = torch.tensor([(-0.3, -0.2), (0.3, -0.2), (0, 0), (-0.2, 0.3), (0.2, 0.3)]) * size * self.down
             landmarks[0, index] = ((centre + spread - prior[:2]) / prior[2] / 0.1).flatten()
         return loc, conf, landmarks
 
@@ -129,6 +130,35 @@ def test_an_eye_taken_for_a_face_is_left_out():
 
 def test_faces_side_by_side_both_stay_from_left_to_right():
     assert found((300, 10, 400, 110, 0.99), (20, 200, 120, 300, 0.9)) == [(20, 200, 120, 300), (300, 10, 400, 110)]
+
+
+NOTHING = Boxes()
+
+
+class Looks(nn.Module):
+    """Sees something else in each look: upright, then turned by one, two and three quarters."""
+
+    def __init__(self, *looks):
+        super().__init__()
+        self.looks = iter(looks)
+
+    def forward(self, x):
+        return next(self.looks)(x)
+
+
+@pytest.mark.parametrize(
+    ("scores", "upright", "count"),
+    [
+        ((0.95, 0.85), True, 2),  # one sure face, and the view is believed
+        ((0.85, 0.88), True, 0),
+        ((0.95, 0.85), False, 0),  # of a face upside down here, the upright look would have told
+    ],
+)
+def test_a_turned_view_needs_a_surer_face_that_is_upright_in_it(scores, upright, count):
+    first, second = scores
+    turned = Boxes((100, 100, 200, 200, first), (300, 300, 400, 400, second), upright=upright)
+    detector = Detector("looks", Looks(NOTHING, NOTHING, turned, NOTHING), CPU)
+    assert len(detector(np.zeros((640, 640, 3), np.uint8))) == count
 
 
 @pytest.fixture(scope="module")
