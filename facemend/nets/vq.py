@@ -31,11 +31,11 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))  # (N, C, H/2, W/2)
-        return out
+        out: Tensor = self.conv(x)  # padded all around, which needs no copy of x
+        return out[:, :, 1:, 1:]  # (N, C, H/2, W/2)
 
 
 class Upsample(nn.Module):
