@@ -13,6 +13,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from facemend import heap
 from facemend.captured import Captured
 from facemend.compiled import Compiled
 from facemend.errors import NonFiniteError, OptionError
@@ -97,12 +98,20 @@ class Device:
                     return out
             raise NonFiniteError(name)
 
-    def fits(self, bytes_needed: float) -> bool:
-        """Whether a call that needs this much memory at its peak is a good idea."""
+    def working_memory(self) -> int:
+        """Bytes a call should need at its peak: half of what is free, on a CPU at most `WORKING_MEMORY`.
+
+        A power of two: the same picture is cut into the same tiles although a little more or less is free.
+        """
         if self.place.type == "cuda":
             kept = torch.cuda.memory_reserved(self.place) - torch.cuda.memory_allocated(self.place)  # free, but ours
-            return bytes_needed <= (torch.cuda.mem_get_info(self.place)[0] + kept) / 2
-        return bytes_needed <= min(WORKING_MEMORY, psutil.virtual_memory().available / 2)
+            return power_of_two((torch.cuda.mem_get_info(self.place)[0] + kept) // 2)
+        return min(WORKING_MEMORY, power_of_two(psutil.virtual_memory().available // 2))
+
+
+def power_of_two(count: int) -> int:
+    """The largest power of two up to `count`."""
+    return 1 << (count.bit_length() - 1)
 
 
 def _finite(x: Tensor) -> bool:
@@ -121,6 +130,7 @@ def choose(device: str, precision: str, half: str) -> Device:
     Raises:
         OptionError: there is no such device, or it cannot compute in that precision.
     """
+    heap.keep()
     place = _torch_device(device)
     if precision not in ("auto", *PRECISIONS):
         raise OptionError("precision", precision, ("auto", *PRECISIONS))

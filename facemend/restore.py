@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from facemend.device import Device, out_of_memory
+from facemend.device import Device, out_of_memory, power_of_two
 from facemend.errors import FacemendError, MemoryLimitError
 from facemend.records import Pixels, Progress, converted, peak, to_dtype
 
@@ -106,7 +106,7 @@ class NetRestorer:
         restored: list[Pixels] = []
         batch = BATCHES.get(self._device.place.type, BATCH)
         while len(restored) < len(crops):
-            batch = _power_of_two(min(batch, len(crops) - len(restored)))
+            batch = power_of_two(min(batch, len(crops) - len(restored)))
             part = crops[len(restored) : len(restored) + batch]
             try:
                 restored += self._batch(part, fidelity, seed)
@@ -134,11 +134,6 @@ class NetRestorer:
             arguments["noise"] = self._draw_noise(torch.Generator().manual_seed(seed))
         out = self._device.compute(self.name, self._net, x, **arguments)
         return list(self._device.pixels((out + 1) / 2, crops[0].dtype))
-
-
-def _power_of_two(count: int) -> int:
-    """The largest power of two up to `count`."""
-    return 1 << (count.bit_length() - 1)
 
 
 def colourless(pixels: Pixels) -> bool:

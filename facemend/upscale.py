@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from facemend.compiled import Compiled
 from facemend.device import Device, out_of_memory
 from facemend.errors import FacemendError, MemoryLimitError, NotInstalledError
 from facemend.installed import folders
@@ -22,11 +21,7 @@ from facemend.weights import blend
 
 log = logging.getLogger(__name__)
 
-# px of the input. A layer of 64 channels in float32 then stays under 32 MiB, from which on the C library's malloc asks
-# the system for fresh, empty pages each time: measured, that takes half as long again per px.
-LARGEST_TILE = 360
-LARGEST_COMPILED_TILE = 720  # OpenVINO has its own allocator; fewer seams are less work, up to what memory allows
-LARGEST_GPU_TILE = 1088  # so too has a GPU, and mostly much memory: 1024 px and their surroundings are one tile
+LARGEST_TILE = 1088  # px of the input; 1024 px and their surroundings are one tile where there is memory for it
 SMALLEST_TILE = 96
 TILE_STEP = 4  # px; tile sides are whole multiples, as the networks that fold pixels need
 OVERLAP = 28  # px of the input a tile sees beyond a seam; with 24, one of the networks differs by two levels
@@ -146,9 +141,8 @@ class NetUpscaler:
         """
         net = self._mixed(denoise)
         canvas = np.empty((*size, 3), pixels.dtype)
-        tile = self._largest_tile(net)
-        while tile > SMALLEST_TILE and not self._device.fits(self._bytes_per_pixel * tile**2):
-            tile = max(tile // 2, SMALLEST_TILE)
+        fitting = math.isqrt(self._device.working_memory() // self._bytes_per_pixel)
+        tile = min(max(fitting, SMALLEST_TILE), LARGEST_TILE)
         while True:
             try:
                 self._fill(canvas, net, pixels, tile, progress)
@@ -163,11 +157,6 @@ class NetUpscaler:
                     ) from error
             tile = max(tile // 2, SMALLEST_TILE)
             log.warning("%s ran out of memory: going on in tiles of %d px", self.name, tile)
-
-    def _largest_tile(self, net: nn.Module) -> int:
-        if self._device.place.type != "cpu":
-            return LARGEST_GPU_TILE
-        return LARGEST_COMPILED_TILE if isinstance(net, Compiled) else LARGEST_TILE
 
     def _mixed(self, denoise: float) -> nn.Module:
         if self._grain_model is None or denoise == 1:

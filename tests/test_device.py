@@ -78,12 +78,12 @@ def test_networks_and_pictures_lie_channels_last():
     assert net.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_memory_is_bounded_even_where_much_is_free(monkeypatch):
-    chosen = choose("cpu", "fp32", "fp32")
-    assert not chosen.fits(WORKING_MEMORY + 1)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 1000}))
-    assert chosen.fits(500)
-    assert not chosen.fits(501)
+@pytest.mark.parametrize(
+    ("available", "expected"), [(2**40, WORKING_MEMORY), (2000, 512), (2048, 1024), (2049, 1024), (2, 1)]
+)
+def test_working_memory_is_half_of_what_is_free_and_bounded(monkeypatch, available, expected):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": available}))
+    assert choose("cpu", "fp32", "fp32").working_memory() == expected
 
 
 @pytest.mark.parametrize(

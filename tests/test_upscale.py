@@ -77,7 +77,7 @@ def test_tiled_equals_whole_with_real_weights(shared, tile, monkeypatch, model, 
     picture = smooth(100, 150, cell=9)
     upscaler = NetUpscaler(model, load(model, shared / "weights" / file), 4, CPU)
     tiled = upscaler(picture, (400, 600))
-    monkeypatch.setattr(upscale, "LARGEST_TILE", 360)
+    monkeypatch.undo()
     whole = upscaler(picture, (400, 600))
     assert abs(whole.astype(int) - tiled).max() <= 1
 
