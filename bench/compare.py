@@ -175,7 +175,7 @@ def machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "openvino", "numpy"))
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "numpy"))
     return (
         f"{cpu}, {os.cpu_count()} processors, precision {choose('cpu', 'auto', 'bf16').dtype}, "
         f"Python {platform.python_version()}, {versions}"

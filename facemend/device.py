@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +14,10 @@ from torch import Tensor, nn
 
 from facemend import heap
 from facemend.captured import Captured
-from facemend.compiled import Compiled
 from facemend.errors import NonFiniteError, OptionError
 from facemend.records import Floats, Pixels, peak
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-ALLOCATION = ("allocate memory", "Failed to allocate")  # PyTorch's words, and OpenVINO's
 WORKING_MEMORY = 2 * 2**30  # bytes a network may use for one call on a CPU; more is not faster
 
 
@@ -31,12 +28,6 @@ class Device:
     place: torch.device
     dtype: torch.dtype
 
-    @property
-    def compiles(self) -> bool:
-        """Whether networks are better compiled here than run by PyTorch: see `Compiled`."""
-        fast = self.place.type == "cpu" and self.dtype == torch.bfloat16 and bf16_in_hardware()
-        return fast and importlib.util.find_spec("openvino") is not None
-
     def put(self, net: nn.Module, *, fixed_size: bool = False) -> nn.Module:
         """The network, moved here and laid out for fast convolutions; what it calls `exact` stays in float32.
 
@@ -44,8 +35,6 @@ class Device:
             net: the network.
             fixed_size: whether its inputs are always of one height and width, which a GPU can make use of.
         """
-        if isinstance(net, Compiled):
-            return net
         self._move(net)
         return Captured(net) if fixed_size and self.place.type == "cuda" else net
 
@@ -92,7 +81,7 @@ class Device:
             if _finite(out):
                 return out
             if self.dtype != torch.float32:
-                plain = net.net if isinstance(net, (Captured, Compiled)) else net
+                plain = net.net if isinstance(net, Captured) else net
                 out = copy.deepcopy(plain).float()(x, **arguments)
                 if _finite(out):
                     return out
@@ -178,5 +167,5 @@ def _torch_device(name: str) -> torch.device:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that the device's memory was too small."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in ALLOCATION)
+        isinstance(error, RuntimeError) and "allocate memory" in str(error)
     )

@@ -39,7 +39,6 @@ class Model:
         architecture: the network's class, as "module:name".
         arguments: the keyword arguments of that class.
         half: the lowest precision the network is thought safe in; "fp16" includes "bf16".
-        compiled: whether OpenVINO is clearly faster than PyTorch in bfloat16 on a CPU, as measured.
         scale: output size / input size.
         face_size: side of the aligned face the network takes, in px; of restorers.
         also: names of the companions it needs, downloaded with it.
@@ -58,7 +57,6 @@ class Model:
     architecture: str
     arguments: Mapping[str, object] = field(default_factory=dict, hash=False)
     half: Precision
-    compiled: bool = False
     scale: int = 1
     face_size: int = 512
     also: tuple[str, ...] = ()
@@ -130,7 +128,7 @@ _realesrgan = partial(
     half="fp16",
     scale=4,
 )
-_rrdbnet = partial(_realesrgan, architecture="facemend.nets.realesrgan:RRDBNet", compiled=True)
+_rrdbnet = partial(_realesrgan, architecture="facemend.nets.realesrgan:RRDBNet")
 _compact = partial(_realesrgan, architecture="facemend.nets.realesrgan:SRVGGNetCompact")
 _retinaface = partial(
     Model,

@@ -13,12 +13,11 @@ import numpy as np
 from torch import nn
 
 from facemend.align import TEMPLATE, TEMPLATE_SIZE, align, whole
-from facemend.compiled import compiled, kept_path
 from facemend.detect import Detector
 from facemend.device import Device, choose
 from facemend.errors import InputError, NotInstalledError, OptionError
 from facemend.images import Source, decode
-from facemend.installed import digest, find, folders
+from facemend.installed import find, folders
 from facemend.models import Model, Task, lookup, named, names
 from facemend.parse import Parser
 from facemend.paste import canvas_size, enlarged, paste, square_mask
@@ -354,8 +353,4 @@ class Loader:
     def _net(self, model: Model) -> tuple[nn.Module, Device]:
         self._used.add(model.name)
         device = choose(self._device, self._precision, model.half)  # first: a mistake costs no time then
-        file = self._files.get(model.name)
-        net = load_net(model.name, file)
-        if model.compiled and device.compiles:
-            net = compiled(net, kept_path(model.name, digest(file)[0] if file else model.sha256))
-        return net, device
+        return load_net(model.name, self._files.get(model.name)), device

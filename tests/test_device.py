@@ -1,5 +1,3 @@
-import importlib.util
-
 import psutil
 import pytest
 import torch
@@ -24,7 +22,6 @@ def test_auto_on_a_cpu_is_bfloat16_where_it_is_fast_and_safe(monkeypatch, in_har
     chosen = choose("cpu", "auto", half)
     assert chosen.place.type == "cpu"
     assert chosen.dtype == dtype
-    assert chosen.compiles == (dtype == torch.bfloat16)
 
 
 @pytest.mark.parametrize(("generation", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
@@ -34,12 +31,6 @@ def test_older_gpus_only_emulate_bfloat16(monkeypatch, generation, dtype):
     monkeypatch.setattr(torch.cuda, "get_device_capability", {torch.device("cuda:1"): generation}.get)
     assert choose("cuda:1", "auto", "bf16").dtype == dtype
     assert choose("cuda:1", "auto", "fp16").dtype == torch.float16
-
-
-def test_without_openvino_pytorch_runs_everything(monkeypatch):
-    monkeypatch.setattr(device, "bf16_in_hardware", lambda: True)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert not choose("cpu", "auto", "fp16").compiles
 
 
 def test_hardware_is_asked_and_not_guessed(monkeypatch):
@@ -92,7 +83,6 @@ def test_working_memory_is_half_of_what_is_free_and_bounded(monkeypatch, availab
         (torch.OutOfMemoryError("CUDA out of memory"), True),
         (MemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
-        (RuntimeError("Check 'ptr' failed at cpu_memory.cpp:257:\nFailed to allocate 9 bytes of memory"), True),
         (RuntimeError("size mismatch"), False),
         (ValueError("allocate memory"), False),
     ],

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facemend.nets.upconv import nearest_conv
+
 FEATURES = 64  # channels between blocks, every registered model
 GROWTH = 32  # channels each convolution of a dense block adds
 SLOPE = 0.2  # of every leaky ReLU
@@ -55,16 +57,21 @@ class RRDB(nn.Module):
         self.rdb3 = ResidualDenseBlock()
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.add(x, self.rdb3(self.rdb2(self.rdb1(x))), alpha=RESIDUAL)
+        inside = x.to(self.rdb1.conv1.weight.dtype)
+        return torch.add(x, self.rdb3(self.rdb2(self.rdb1(inside))), alpha=RESIDUAL)
 
 
 class RRDBNet(nn.Module):
     """ESRGAN's generator: `num_block` RRDBs at the input's resolution, then two doublings.
 
+    What the RRDBs add to is kept in float32, and the convolutions at its ends: in bfloat16 this halves the error.
+
     Args:
         num_block: 23 (x4plus, x2plus), 6 (anime).
         scale: 4, or 2 (the input is folded 2x2 into channels first, then enlarged by 4 all the same).
     """
+
+    exact = ("conv_first", "conv_body")
 
     def __init__(self, num_block: int = 23, scale: int = 4) -> None:
         super().__init__()
@@ -81,8 +88,9 @@ class RRDBNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_first(F.pixel_unshuffle(x, self.fold))  # (N, 64, H / fold, W / fold)
         x = x + self.conv_body(self.body(x))
+        x = x.to(self.conv_up1.weight.dtype)
         for conv in (self.conv_up1, self.conv_up2):
-            x = F.leaky_relu(conv(F.interpolate(x, scale_factor=2.0, mode="nearest")), SLOPE, inplace=True)
+            x = F.leaky_relu(nearest_conv(x, conv.weight, conv.bias), SLOPE, inplace=True)
         x = F.leaky_relu(self.conv_hr(x), SLOPE, inplace=True)  # (N, 64, H * scale, W * scale)
         out: Tensor = self.conv_last(x)
         return out
