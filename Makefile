@@ -41,7 +41,7 @@ fuzz: $(READY)
 # The container's server without Docker; PORT and FACEMEND_MODELS are its settings.
 serve: $(READY)
 	mkdir -p .cog && cp openapi.json .cog/openapi_schema.json
-	PATH="$(CURDIR)/.venv/bin:$$PATH" COG_PREDICT_TYPE_STUB=predict.py:Predictor \
+	PATH="$(CURDIR)/.venv/bin:$$PATH" MALLOC_ARENA_MAX=1 COG_PREDICT_TYPE_STUB=predict.py:Predictor \
 		exec $(RUN)python -m cog.server.http --host 127.0.0.1
 
 # A thousand calls of that server, watched for wrong answers and for memory, files and handles it does not give back.

@@ -17,7 +17,7 @@ from facemend.records import Face, Landmarks, Matrix, Pixels, peak
 SHORT_SIDE = 640  # px the short side is brought to: small faces are found, a huge picture costs no more
 LONG_SIDE = 4096  # px, for panoramas
 SECOND_LONG_SIDE = 1920  # px at most when a picture in which nothing was found is looked at in full
-TURNED_DOUBT = 2  # times surer than others the surest face of a turned view must be, as faces seldom lie on their side
+TURNED_DOUBT = 2  # times surer than others a face must be that only a turned view shows, as few lie on their side
 OVERLAP = 0.4  # intersection over union from which two boxes are one face
 CONTAINED = 0.8  # share of a box inside a larger one from which it is taken for a part of that face
 EYES = 5.0  # px between the eyes; below, there is nothing to restore from
@@ -50,6 +50,7 @@ class Detector:
             The faces from left to right (then top to bottom), boxes and landmarks in px of `pixels`.
         """
         threshold = float(np.clip(1 - 0.4 * sensitivity, 0.5, 0.99))
+        certain = 1 - (1 - threshold) / TURNED_DOUBT
         best: list[Face] = []
         for turns, scale in self._views(*pixels.shape[:2]):
             if best and not turns:
@@ -59,8 +60,8 @@ class Detector:
             pairs = [(face, _mapped(face, to_picture)) for face in seen]
             pairs = [(in_view, face) for in_view, face in pairs if _large_enough(face, min_face)]
             upright = sum(_is_upright(in_view) for in_view, _ in pairs) > len(pairs) / 2
-            surest = max((face.score for _, face in pairs), default=0.0)
-            if (upright and surest > 1 - (1 - threshold) / TURNED_DOUBT) if turns else not best:
+            sure = max((face.score for in_view, face in pairs if _is_upright(in_view)), default=0.0) > certain
+            if upright and (best or sure) if turns else not best:
                 best = sorted((face for _, face in pairs), key=lambda face: face.box[:2])
                 if upright:
                     break

@@ -99,8 +99,8 @@ class Device:
 
 
 def power_of_two(count: int) -> int:
-    """The largest power of two up to `count`."""
-    return 1 << (count.bit_length() - 1)
+    """The largest power of two up to `count`, at least 1."""
+    return 1 << max(count.bit_length() - 1, 0)
 
 
 def _finite(x: Tensor) -> bool:

@@ -35,7 +35,7 @@ def _chosen() -> list[Path]:
 
 
 def cache() -> Path:
-    """Return the user's folder for what can be fetched or made again."""
+    """Return the user's folder for what can be fetched again."""
     return platformdirs.user_cache_path("facemend")
 
 

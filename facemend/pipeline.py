@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from torch import nn
 
+from facemend import heap
 from facemend.align import TEMPLATE, TEMPLATE_SIZE, align, whole
 from facemend.detect import Detector
 from facemend.device import Device, choose
@@ -30,6 +31,7 @@ from facemend.weights import load as load_net
 ENLARGE_FACES_FROM = 1.5  # canvas px per crop px from which a face goes through the upscaler before it is pasted
 NEARLY_SQUARE = 0.02  # relative difference of width and height an aligned face may have
 NO_MODEL = "none"
+LARGE = 64 * 2**20  # bytes of a result from which the memory it took is given back: by then that costs little
 
 # What is used where nothing is asked for: the first that is installed. CodeFormer is not among them, for its licence
 # forbids what some users do; whoever may use it asks for it by name.
@@ -81,6 +83,9 @@ class Pipeline:
         weights: Weights | None = None,
     ) -> "Pipeline":
         """Load networks by name; None takes the one of `weights` that fits, else the best one that is installed.
+
+        On Linux the process keeps a few hundred MB of freed memory from then on, for the networks' next layers: see
+        `facemend.heap`.
 
         Args:
             restorer: a name ("gfpgan-v1.4", ..., "none"), or a function: called with a list of (512, 512, 3) uint8
@@ -146,6 +151,8 @@ class Pipeline:
                 alpha = None if before.alpha is None else linear(before.alpha, size)
             with _timed(seconds, "paste"):
                 self._paste(canvas, before, restored, settings, progress)
+        if canvas.nbytes > LARGE:
+            heap.give_back()
         return Result(
             picture=replace(before, pixels=canvas, alpha=alpha, several=False),
             before=before,

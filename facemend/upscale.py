@@ -141,7 +141,7 @@ class NetUpscaler:
         """
         net = self._mixed(denoise)
         canvas = np.empty((*size, 3), pixels.dtype)
-        fitting = math.isqrt(self._device.working_memory() // self._bytes_per_pixel)
+        fitting = math.isqrt(self._device.working_memory() // self._bytes_per_pixel) // TILE_STEP * TILE_STEP
         tile = min(max(fitting, SMALLEST_TILE), LARGEST_TILE)
         while True:
             try:

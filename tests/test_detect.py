@@ -146,6 +146,13 @@ class Looks(nn.Module):
         return next(self.looks)(x)
 
 
+def test_a_turned_view_shows_better_what_the_upright_look_found_upside_down():
+    box = (100, 100, 200, 200)
+    looks = Looks(Boxes((*box, 0.85), upright=False), NOTHING, Boxes((*box, 0.88)))
+    (face,) = Detector("looks", looks, CPU)(np.zeros((640, 640, 3), np.uint8))
+    assert face.score == pytest.approx(0.88)
+
+
 @pytest.mark.parametrize(
     ("scores", "upright", "count"),
     [

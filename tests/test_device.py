@@ -70,7 +70,7 @@ def test_networks_and_pictures_lie_channels_last():
 
 
 @pytest.mark.parametrize(
-    ("available", "expected"), [(2**40, WORKING_MEMORY), (2000, 512), (2048, 1024), (2049, 1024), (2, 1)]
+    ("available", "expected"), [(2**40, WORKING_MEMORY), (2000, 512), (2048, 1024), (2049, 1024), (2, 1), (0, 1)]
 )
 def test_working_memory_is_half_of_what_is_free_and_bounded(monkeypatch, available, expected):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": available}))

@@ -7,26 +7,54 @@ from facemend import heap
 
 # Page faults while a block beyond glibc's limit for the heap is taken, written and given back, again
 COUNT = """
-import resource, sys, torch
+import resource, sys, threading, torch
 from facemend import heap
 if sys.argv[1] == "keep":
     assert heap.keep()
 def fill(): torch.ones(16 * 2**20)
-for _ in range(30):  # at first, what else is allocated meanwhile gets in the way
+def count():
+    for _ in range(30):  # at first, what else is allocated meanwhile gets in the way
+        fill()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     fill()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-fill()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+if sys.argv[2] == "thread":
+    thread = threading.Thread(target=count)
+    thread.start()
+    thread.join()
+else:
+    count()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap is Linux's")
-def test_a_large_block_is_used_again():
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap is Linux's")
+
+
+@on_linux
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_a_large_block_is_used_again(where):
     def faults(way):
-        out = subprocess.run([sys.executable, "-c", COUNT, way], capture_output=True, text=True, check=True)
-        return int(out.stdout)
+        command = [sys.executable, "-c", COUNT, way, where]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     assert faults("keep") < faults("leave") / 10
+
+
+@on_linux
+def test_large_holes_are_given_back():
+    """A block that another one after it keeps from the heap's end."""
+    code = """
+import numpy as np, psutil
+from facemend import heap
+heap.keep()
+large, small = np.ones(2**28, np.uint8), np.ones(2**18, np.uint8)
+del large
+held = psutil.Process().memory_info().rss
+heap.give_back()
+print(held - psutil.Process().memory_info().rss)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(out.stdout) > 2**27
 
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])

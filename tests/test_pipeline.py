@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from facemend import heap
 from facemend.encode import encode
 from facemend.errors import FacemendError, InputError, NotInstalledError, OptionError, TooLargeError
 from facemend.models import MODELS
@@ -51,6 +52,17 @@ def test_a_restorer_that_changes_nothing_gives_the_plain_enlargement(scale, dtyp
     assert abs(result.pixels.astype(int) - plain).max() <= 0.01 * np.iinfo(dtype).max
     np.testing.assert_array_equal(result.pixels[:20], plain[:20])
     np.testing.assert_array_equal(result.pixels[-20:], plain[-20:])
+
+
+def test_memory_is_given_back_after_large_pictures_only(monkeypatch):
+    given = []
+    monkeypatch.setattr(heap, "give_back", lambda: given.append(True))
+    small, large = smooth(100, 100), np.zeros((3000, 3800, 3), np.uint8)
+    run = pipeline(restorer=None, faces=()).run
+    run(small)
+    assert not given
+    run(large, Settings(scale=2))
+    assert given
 
 
 def test_strength_zero_is_the_plain_enlargement_to_the_bit():

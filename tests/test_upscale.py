@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from facemend import upscale
+from facemend.device import WORKING_MEMORY
 from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError, NotInstalledError
 from facemend.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos, spans
 from facemend.weights import load
@@ -18,6 +19,23 @@ from tests.pictures import CPU, Repeat, smooth
 def tile(monkeypatch):
     """Small tiles, so that small test pictures have several."""
     monkeypatch.setattr(upscale, "LARGEST_TILE", 96)
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_pixel", "largest"), [(1, upscale.LARGEST_TILE), (WORKING_MEMORY // 203**2, 200), (2**40, 96)]
+)
+def test_tiles_are_as_large_as_memory_allows(bytes_per_pixel, largest):
+    sides = set()
+
+    class Recording(Repeat):
+        def forward(self, x):
+            sides.update(x.shape[2:])
+            return super().forward(x)
+
+    net = Recording(1)
+    net.bytes_per_pixel = bytes_per_pixel
+    NetUpscaler("net", net, 1, CPU)(smooth(130, 3000), (130, 3000))
+    assert largest * 0.8 < max(sides) <= largest
 
 
 def repeat(scale=4):

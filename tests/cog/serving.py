@@ -20,6 +20,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 STAND_IN = ROOT / "tests" / "cog" / "stand_in.py"
+ARENAS = "1"  # of memory, as in cog.yaml
 PATIENCE = 90  # seconds; this machine may be busy
 TERMINAL = {"succeeded", "failed", "canceled"}
 
@@ -60,6 +61,7 @@ class Server:
                     "PORT": str(self.port),
                     "COG_PREDICT_TYPE_STUB": f"{predictor.name}:Predictor",
                     "TMPDIR": str(self.temp),
+                    "MALLOC_ARENA_MAX": ARENAS,
                     "COG_LOG_LEVEL": "warn",
                     **environment,
                 },

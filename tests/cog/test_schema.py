@@ -11,6 +11,7 @@ import yaml
 
 from facemend.models import names
 from script.openapi import ROOT, TARGET, document
+from tests.cog.serving import ARENAS
 
 SOURCE = (ROOT / "predict.py").read_text(encoding="utf-8")
 DOCUMENT = json.loads(TARGET.read_text(encoding="utf-8"))
@@ -128,6 +129,7 @@ def test_the_image_gets_the_weights():
 def test_the_image_is_what_the_tests_run():
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert not {"healthy.py", "predict.py", "*.py"} & set(ignored)
+    assert f"MALLOC_ARENA_MAX={ARENAS}" in CONFIG["environment"]
 
 
 def test_answers_keep_to_the_document(server, face):
