@@ -25,8 +25,8 @@ LITE = {"model": "lite", "upscaler": "lite"}
 CALLS = 1000
 EVERY = 100  # calls between two looks at the server
 # Of resident memory at the end to that after the second look, when what the first calls load is there. The heap that
-# networks use again grows and shrinks in steps of 60 MiB; what kept a face of each call would add a GiB.
-GROWTH = 1.15
+# networks use again grows in steps of some ten MiB; what kept a face of each call would add a GiB.
+GROWTH = 1.1
 CELLS = 8  # px of the thumbnail that tells pictures apart
 CLOSE = 24  # levels that thumbnail may differ from the input's; two of the pictures here differ by over 100
 
