@@ -73,9 +73,9 @@ WORKS = (
     Work("group", "783x1146 photo, 4 faces, GFPGAN, scale 2, no upscaler", 5.0, 3),
     Work("two", "700x464 photo, 2 faces, GFPGAN, x2plus, scale 2", 4.0, 3),
 )
-PAUSE = 0.5  # seconds before each run, as the other side's threads first wait busily for more, ONNX Runtime's most
 LARGE = Work("large", "24 MP picture, x2plus, scale 2", None, 1)
 ONNX = ("gfpgan", "x4plus", "general")
+PAUSE = 0.5  # seconds before each run, as the other side's threads first wait busily for more, ONNX Runtime's most
 
 
 class Side:

@@ -60,8 +60,8 @@ class Detector:
             pairs = [(face, _mapped(face, to_picture)) for face in seen]
             pairs = [(in_view, face) for in_view, face in pairs if _large_enough(face, min_face)]
             upright = sum(_is_upright(in_view) for in_view, _ in pairs) > len(pairs) / 2
-            sure = max((face.score for in_view, face in pairs if _is_upright(in_view)), default=0.0) > certain
-            if upright and (best or sure) if turns else not best:
+            sure = any(_is_upright(in_view) and in_view.score > certain for in_view, _ in pairs)
+            if not turns or (upright and (best or sure)):
                 best = sorted((face for _, face in pairs), key=lambda face: face.box[:2])
                 if upright:
                     break

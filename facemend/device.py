@@ -109,7 +109,7 @@ def _finite(x: Tensor) -> bool:
 
 
 def choose(device: str, precision: str, half: str) -> Device:
-    """The device and precision for one network.
+    """The device and precision for one network; the process's heap is made ready for networks, too: see `heap.keep`.
 
     Args:
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" or "mps".

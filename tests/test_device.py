@@ -77,6 +77,13 @@ def test_working_memory_is_half_of_what_is_free_and_bounded(monkeypatch, availab
     assert choose("cpu", "fp32", "fp32").working_memory() == expected
 
 
+def test_working_memory_of_a_gpu_counts_what_pytorch_holds_unused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: (1000, 9999))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda place: 1500)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda place: 400)
+    assert device.Device(torch.device("cuda"), torch.float16).working_memory() == 1024  # half of 1000 + 1500 - 400
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [

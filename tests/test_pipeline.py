@@ -57,11 +57,11 @@ def test_a_restorer_that_changes_nothing_gives_the_plain_enlargement(scale, dtyp
 def test_memory_is_given_back_after_large_pictures_only(monkeypatch):
     given = []
     monkeypatch.setattr(heap, "give_back", lambda: given.append(True))
-    small, large = smooth(100, 100), np.zeros((3000, 3800, 3), np.uint8)
+    monkeypatch.setattr("facemend.pipeline.LARGE", 150 * 150 * 3)
     run = pipeline(restorer=None, faces=()).run
-    run(small)
+    run(smooth(100, 100), Settings(scale=1))
     assert not given
-    run(large, Settings(scale=2))
+    run(smooth(100, 100), Settings(scale=2))
     assert given
 
 

@@ -134,4 +134,9 @@ def test_the_image_is_what_the_tests_run():
 
 def test_answers_keep_to_the_document(server, face):
     answer = server.predict(image=face, aligned=True)
-    jsonschema.validate({"answer": answer}, {**DOCUMENT, "properties": {"answer": SCHEMAS["PredictionResponse"]}})
+    # The document requires no key, and allows others.
+    assert answer.keys() == {"id", "status", "output", "logs", "metrics"}
+    document = {**DOCUMENT, "properties": {"answer": SCHEMAS["PredictionResponse"]}}
+    jsonschema.validate({"answer": answer}, document)
+    with pytest.raises(jsonschema.ValidationError, match="3 is not of type 'string'"):
+        jsonschema.validate({"answer": {**answer, "output": 3}}, document)
