@@ -1,5 +1,6 @@
 """Every network: the official checkpoint's names and shapes, and the original implementation's numbers."""
 
+import copy
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from facemend.device import choose
 from facemend.nets.gfpgan import GFPGAN, ModulatedConv2d
 from tests.nets import deterministic, reference
 from tests.nets.reference import CASES, Outputs
@@ -95,6 +97,17 @@ def test_half_precision_stays_half(name: str) -> None:
         result = CASES[name].build().eval().bfloat16()(torch.empty(2, 3, 512, 512, dtype=torch.bfloat16))
     assert result.dtype == torch.bfloat16
     assert result.shape == (2, 19 if name == "parsenet" else 3, 512, 512)
+
+
+def test_exact_sums_make_bfloat16_more_exact() -> None:
+    net = reference.load("realesrgan_x2plus")
+    x = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    whole = copy.deepcopy(net).bfloat16()
+    with torch.inference_mode():
+        wanted, rough = net(x), whole(x.bfloat16()).float()
+        half = choose("cpu", "bf16", "bf16")
+        fine = half.compute("x2plus", half.put(net), x)
+    assert torch.linalg.norm(fine - wanted) < 0.7 * torch.linalg.norm(rough - wanted)
 
 
 def test_modulated_weights_can_be_channels_last() -> None:
