@@ -71,7 +71,9 @@ WORKS = (
     Work("x2plus", "realesrgan-x2plus, 256x256 px"),
     Work("general", "realesr-general-x4v3, 256x256 px", 2.4),
     Work("group", "783x1146 photo, 4 faces, GFPGAN, scale 2, no upscaler", 5.0, 3),
+    Work("group-square", "the same, ours without ParseNet", 5.0, 3),
     Work("two", "700x464 photo, 2 faces, GFPGAN, x2plus, scale 2", 4.0, 3),
+    Work("two-square", "the same, ours without ParseNet", 4.0, 3),
 )
 LARGE = Work("large", "24 MP picture, x2plus, scale 2", None, 1)
 ONNX = ("gfpgan", "x4plus", "general")

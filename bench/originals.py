@@ -133,6 +133,8 @@ def enlarged(folder: Path, file: str) -> Callable[[], object]:
 
 WORKS = {work: partial(network, work=work) for work in NETS} | {
     "group": partial(picture, file="group.png", enlarges=False),
+    "group-square": partial(picture, file="group.png", enlarges=False),
     "two": partial(picture, file="two.jpg", enlarges=True),
+    "two-square": partial(picture, file="two.jpg", enlarges=True),
     "large": partial(enlarged, file="large.png"),
 }

@@ -35,14 +35,16 @@ def tile(folder: Path, name: str) -> Callable[[], object]:
     return lambda: upscaler(pixels, size, denoise=1)
 
 
-def picture(folder: Path, file: str, upscaler: str, restorer: str = "gfpgan-v1.4") -> Callable[[], Result]:
+def picture(
+    folder: Path, file: str, upscaler: str, restorer: str = "gfpgan-v1.4", parser: str = "parsenet"
+) -> Callable[[], Result]:
     """Restore a whole picture, twice as large, from file to file."""
-    used = {"retinaface-mobile0.25", "parsenet", restorer, upscaler} - {"lanczos", "none"}
+    used = {"retinaface-mobile0.25", parser, restorer, upscaler} - {"lanczos", "none"}
     pipeline = Pipeline.load(
         restorer=restorer,
         upscaler=upscaler,
         detector="retinaface-mobile0.25",
-        parser="parsenet",
+        parser=parser,
         weights=weights(folder, *used),
     )
 
@@ -69,6 +71,8 @@ WORKS = {
     "x2plus": partial(tile, name="realesrgan-x2plus"),
     "general": partial(tile, name="realesr-general-x4v3"),
     "group": partial(picture, file="group.png", upscaler="lanczos"),
+    "group-square": partial(picture, file="group.png", upscaler="lanczos", parser="none"),
     "two": partial(picture, file="two.jpg", upscaler="realesrgan-x2plus"),
+    "two-square": partial(picture, file="two.jpg", upscaler="realesrgan-x2plus", parser="none"),
     "large": partial(picture, file="large.png", upscaler="realesrgan-x2plus", restorer="none"),
 }

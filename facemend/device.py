@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from facemend import heap
+from facemend import cgroup, heap
 from facemend.captured import Captured
 from facemend.errors import NonFiniteError, OptionError
 from facemend.records import Floats, Pixels, peak
@@ -95,7 +96,8 @@ class Device:
         if self.place.type == "cuda":
             kept = torch.cuda.memory_reserved(self.place) - torch.cuda.memory_allocated(self.place)  # free, but ours
             return power_of_two((torch.cuda.mem_get_info(self.place)[0] + kept) // 2)
-        return min(WORKING_MEMORY, power_of_two(psutil.virtual_memory().available // 2))
+        free = min(psutil.virtual_memory().available, cgroup.free_memory())
+        return min(WORKING_MEMORY, power_of_two(free // 2))
 
 
 def power_of_two(count: int) -> int:
@@ -109,7 +111,7 @@ def _finite(x: Tensor) -> bool:
 
 
 def choose(device: str, precision: str, half: str) -> Device:
-    """The device and precision for one network; the process's heap is made ready for networks, too: see `heap.keep`.
+    """The device and precision for one network; heap and threads of the process are made ready for networks, too.
 
     Args:
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" or "mps".
@@ -120,6 +122,8 @@ def choose(device: str, precision: str, half: str) -> Device:
         OptionError: there is no such device, or it cannot compute in that precision.
     """
     heap.keep()
+    if torch.get_num_threads() > cgroup.processors():
+        torch.set_num_threads(math.ceil(cgroup.processors()))
     place = _torch_device(device)
     if precision not in ("auto", *PRECISIONS):
         raise OptionError("precision", precision, ("auto", *PRECISIONS))

@@ -14,7 +14,7 @@ LAYERS = [  # a module may import from the lines above its own
     {"nets"},
     {"models"},
     {"installed"},
-    {"geometry", "captured", "weights", "download", "colour", "deep", "jpeg", "heap"},
+    {"geometry", "captured", "weights", "download", "colour", "deep", "jpeg", "heap", "cgroup"},
     {"device"},
     {"images", "encode"},
     {"detect", "align", "restore", "upscale", "paste", "parse", "draw"},
