@@ -1,6 +1,6 @@
 """Restore faces in old, blurry or AI-made photos and enlarge pictures.
 
-Importing this package does no work: torch is imported when `Pipeline` is first asked for.
+Importing this package does no work: torch is imported when `Pipeline` or `weights` is first asked for.
 """
 
 from importlib import import_module
@@ -32,4 +32,6 @@ def __getattr__(name: str) -> object:
         return import_module("facemend.pipeline").Pipeline
     if name == "Result":
         return import_module("facemend.result").Result
+    if name == "weights":
+        return import_module("facemend.weights")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, MISTAKE = 0, 1, 2  # exit codes
 PICTURES = {
-    ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif",
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif",
 }  # fmt: skip  # what is looked for in folders; a file that is named may be called anything
 RESULTS = ("_restored", "_restored_compare", "_restored_boxes")  # ends of the names this program gives
 DEFAULTS = Settings()
@@ -49,6 +49,9 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 all done, 2 the caller's mistake, 1 anything else."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller; the next file opened would take its place
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
     options = _parser().parse_args(arguments)
     logging.getLogger("facemend").handlers = [_Notes()]
     logging.getLogger("facemend").setLevel(logging.INFO)
@@ -93,8 +96,15 @@ def _told(problem: object, source: Path | None = None) -> str:
     return " ".join(message.split())
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong on one line; the class of `argparse` puts the whole usage before it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(MISTAKE, f"{self.prog}: {message}; '{self.prog} --help' lists all options\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="facemend",
         description="Restore faces in old, blurry or AI-made photos and enlarge pictures.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -131,7 +141,10 @@ def _command(commands: Any, name: str, run: Callable[[argparse.Namespace], int],
 
 
 def _add_restore_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="a picture, or a folder of pictures")
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT",
+        help="a picture, or a folder of pictures; write ./-old.jpg where a name begins with a dash",
+    )  # fmt: skip
     parser.add_argument(
         "-o", "--output", metavar="OUT",
         help="a file (.png, .jpg, .webp, .tiff) or a folder (default: NAME_restored.EXT beside the input)",
@@ -231,7 +244,7 @@ def _faces(text: str) -> str | tuple[int, ...]:
 def _weights(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals or not path or name not in MODELS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH with the name of a model")
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH with a NAME of {', '.join(MODELS)}")
     return name, Path(path)
 
 
@@ -280,13 +293,13 @@ def _restore(options: argparse.Namespace) -> int:
     taken = {_identity(job.source) for job in jobs}
     for job in tqdm(jobs, unit="picture", disable=None if len(jobs) > 1 else True):
         try:
-            _restore_one(pipeline, job, settings, options, taken, bar=len(jobs) == 1)
-        except BrokenPipeError:
-            raise
+            said = _restore_one(pipeline, job, settings, options, taken, bar=len(jobs) == 1)
         except Exception as error:
             if options.debug:
                 raise
             failed(error, job.source)
+        else:
+            tqdm.write(said)
     return _worst(codes)
 
 
@@ -331,15 +344,16 @@ def _jobs(path: Path, output: str | None, to_file: bool, unreadable: Callable[[O
             return [Job(path, path.with_name(f"{path.stem}_restored"), named=False)]
         return [Job(path, Path(output), named=True) if to_file else Job(path, Path(output) / path.stem, named=False)]
     target = Path(output) if output else path
+    results = target.resolve()
+    apart = results != path.resolve() and results.is_relative_to(path.resolve())  # results lie in a folder of it
     found = sorted(
         source
         for folder, _, names in os.walk(path, onerror=unreadable)
         for source in map(Path(folder).joinpath, names)
         if source.suffix.lower() in PICTURES
-        and source.is_file()
-        and not source.name.startswith(".")  # a Mac's ._NAME.jpg is no picture
+        and not any(part.startswith(".") for part in source.relative_to(path).parts)  # a Mac's ._NAME.jpg, a .trash
         and not source.stem.endswith(RESULTS)
-        and (target == path or target not in source.parents)
+        and not (apart and source.parent.resolve().is_relative_to(results))
     )
     if not found:
         raise DecodeError(
@@ -354,18 +368,22 @@ def _jobs(path: Path, output: str | None, to_file: bool, unreadable: Callable[[O
 
 
 def _identity(path: Path) -> object:
-    """What two names of one file have in common; the path itself if there is no file yet."""
+    """What two names of one file have in common; where it would be if there is no file yet."""
+    path = path.resolve()  # no/../old.jpg is old.jpg, although there is no folder "no" before the result is written
     try:
         status = path.stat()
     except OSError:
-        return path.absolute()
+        return path
     return status.st_dev, status.st_ino
 
 
 def _restore_one(
     pipeline: "Pipeline", job: Job, settings: Settings, options: argparse.Namespace, taken: set[object], bar: bool
-) -> None:
-    """Restore one picture; `taken` holds the files that must not be written: inputs, and outputs of this run."""
+) -> str:
+    """Restore one picture; what to say of it.
+
+    `taken` holds the files that must not be written: inputs, and outputs of this run.
+    """
     from facemend.draw import SEAM, before_after, numbered
     from facemend.encode import LONGEST_SIDE, SUFFIXES, encode, output_format, suffix_format, write
     from facemend.images import decode
@@ -382,16 +400,20 @@ def _restore_one(
     boxes = target.with_name(f"{target.stem}_boxes.jpg") if options.boxes else None
     if compare and max(height, 2 * width + SEAM) > LONGEST_SIDE["jpeg"]:
         raise OptionError("compare", f"{2 * width + SEAM} x {height} px", f"at most {LONGEST_SIDE['jpeg']} px a side")
-    for path in filter(None, (target, compare, boxes)):
+    outputs = [path for path in (target, compare, boxes) if path]
+    try:
+        there = {path for path in outputs if path.resolve().exists()}
+    except OSError as error:
+        raise OptionError("the output", str(target), f"a name a file can have ({error.strerror})") from error
+    for path in outputs:
         if _identity(path) in taken:
             raise OptionError("the output", str(path), "another file than the inputs and the other outputs; rename one")
-        if path.exists() and not (options.force or options.skip_existing):
+        if path in there and not (options.force or options.skip_existing):
             raise OptionError("the output", str(path), "a new file; --force overwrites, --skip-existing leaves it")
-    if options.skip_existing and target.exists():
+    if options.skip_existing and target in there:
         taken.add(_identity(target))
         skipped = json.dumps({"input": str(job.source), "output": str(target), "skipped": True})
-        tqdm.write(skipped if options.json else f"{target}  is there already")
-        return
+        return skipped if options.json else f"{target}  is there already"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -410,12 +432,12 @@ def _restore_one(
     start = time.perf_counter()
     result.save(target, quality=options.quality, strip_metadata=options.strip_metadata)  # last: where it is, all are
     encoding = time.perf_counter() - start
-    taken.update(_identity(path) for path in (target, compare, boxes) if path)
+    taken.update(map(_identity, outputs))
     total = result.seconds["total"] + decoding + encoding
     seconds = {**result.seconds, "decode": decoding, "encode": encoding, "total": total}
     result = replace(result, seconds=seconds)
     looked = settings.faces != "none"
-    tqdm.write(json.dumps(_record(job.source, target, result)) if options.json else _line(target, result, looked))
+    return json.dumps(_record(job.source, target, result)) if options.json else _line(target, result, looked)
 
 
 @contextmanager

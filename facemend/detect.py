@@ -49,7 +49,9 @@ class Detector:
         Returns:
             The faces from left to right (then top to bottom), boxes and landmarks in px of `pixels`.
         """
-        threshold = float(np.clip(1 - 0.4 * sensitivity, 0.5, 0.99))
+        if min(pixels.shape[:2]) < min_face:
+            return []
+        threshold = min(1 - 0.4 * sensitivity, 0.99)
         certain = 1 - (1 - threshold) / TURNED_DOUBT
         best: list[Face] = []
         for turns, scale in self._views(*pixels.shape[:2]):

@@ -185,7 +185,8 @@ class Pipeline:
         if not isinstance(settings.faces, str):
             if max(settings.faces) >= len(faces):
                 numbers = ",".join(map(str, settings.faces))
-                raise OptionError("faces", numbers, f"below {len(faces)}: so many faces were found")
+                found = f"below {len(faces)}: so many faces were found" if faces else "left out: no faces were found"
+                raise OptionError("faces", numbers, found)
             wanted = sorted(set(settings.faces))
         elif settings.faces == "largest":
             wanted = sorted(range(len(faces)), key=lambda index: -_area(faces[index]))[:1]

@@ -166,6 +166,8 @@ def test_json_is_one_line_a_picture_and_nothing_else(run, drawn, photo, tmp_path
         (["--faces", "7"], "faces is '7', but must be below 1: so many faces were found"),
         (["--model", "gfpgan"], "invalid choice"),
         (["--weights", "nonsense"], "NAME=PATH"),
+        (["--weights", "lite=my.pth"], "lite-detector"),
+        (["--format", "gif"], "'facemend restore --help'"),
         (["--quality", "0"], "quality"),
         (["--max-input-mp", "0.01"], "--max-input-mp"),
         (["--max-output-mp", "0.01"], "--max-output-mp"),
@@ -177,9 +179,17 @@ def test_mistakes_exit_with_2_and_leave_nothing(run, drawn, photo, arguments, me
     code, out, err = run("restore", photo, *arguments)
     assert code == 2
     assert message in err
+    assert err.count("\n") <= 2, "what is loaded, and the mistake"
     assert "Traceback" not in err
     assert out == ""
     assert [path.name for path in photo.parent.iterdir()] == ["old.jpg"]
+
+
+def test_a_name_that_gets_too_long_is_a_mistake(run, drawn, photo):
+    photo = photo.rename(photo.with_name("x" * 248 + ".jpg"))
+    code, _, err = run("restore", photo)
+    assert code == 2
+    assert "a name a file can have (File name too long)" in err
 
 
 def test_a_format_that_cannot_hold_the_result_is_found_before_the_work(run, photo, tmp_path, monkeypatch):
@@ -221,6 +231,18 @@ def test_a_disk_that_is_full_exits_with_1_and_leaves_nothing(run, drawn, photo, 
     assert [path.name for path in photo.parent.iterdir()] == ["old.jpg"]
 
 
+@pytest.mark.parametrize("output", ["no/../old.jpg", "no/../other.jpg", "no/../"])
+def test_no_detour_in_the_output_leads_to_a_file_that_is_there(run, drawn, photo, output, monkeypatch):
+    monkeypatch.chdir(photo.parent)
+    Path("other.jpg").write_bytes(photo.read_bytes())
+    before = photo.read_bytes()
+    code, _, err = run("restore", "old.jpg", "-o", output)
+    assert code == 2
+    assert "the output is" in err
+    assert photo.read_bytes() == before
+    assert sorted(path.name for path in photo.parent.iterdir()) == ["old.jpg", "other.jpg"]
+
+
 def test_another_input_is_never_overwritten(run, drawn, tmp_path):
     Image.fromarray(smooth(40, 50)).save(tmp_path / "a.bmp")
     Image.fromarray(smooth(30, 30)).save(tmp_path / "a.png")
@@ -244,6 +266,34 @@ def test_results_inside_the_input_folder_are_not_restored_again(run, drawn, phot
     for _ in range(2):
         assert run("restore", tmp_path, "-o", tmp_path / "out", "--force")[0] == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["old.jpg"]
+
+
+@pytest.mark.parametrize("output", ["{}/out", "{}/../{name}/out", "{}/link"])
+def test_however_the_folder_of_results_is_spelled(run, drawn, photo, tmp_path, output, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to("out")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert run("restore", ".", "-o", output.format(tmp_path, name=tmp_path.name), "--skip-existing")[0] == 0
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["old.jpg"]
+
+
+def test_results_may_go_above_the_folder_of_pictures(run, drawn, photo, tmp_path):
+    (tmp_path / "scans").mkdir()
+    photo.rename(tmp_path / "scans" / "one.jpg")
+    assert run("restore", tmp_path / "scans", "-o", tmp_path)[0] == 0
+    assert size(tmp_path / "one.jpg") == (440, 400)
+
+
+def test_hidden_folders_are_left_alone_and_links_to_nothing_told(run, drawn, photo, tmp_path):
+    (tmp_path / ".trash").mkdir()
+    (tmp_path / ".trash" / "old.jpg").write_bytes(photo.read_bytes())
+    (tmp_path / "lost.jpg").symlink_to("gone.jpg")
+    photo.rename(photo.with_suffix(".jfif"))
+    code, _, err = run("restore", tmp_path, "-o", tmp_path / "out")
+    assert code == 2
+    assert "lost.jpg: No such file" in err
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["old.jpg"]
 
 
 def test_several_pictures_need_a_folder(run, photo):
@@ -333,6 +383,16 @@ def test_the_real_program_with_nothing_downloaded_restores_and_says_what_there_i
     assert size(tmp_path / "old.jpg") == (640, 640)
     assert size(tmp_path / "old_compare.jpg") == (1284, 640)
     assert "facemend download gfpgan-v1.4" in process.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [(">&-", 0, ""), ("2>&- >/dev/null", 0, ""), (">/dev/full", 1, "facemend: [Errno 28] No space left on device\n")],
+)
+def test_nobody_may_be_listening(redirection, code, said):
+    command = f'exec "{sys.executable}" -m facemend models {redirection}'
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", said)
 
 
 def test_debug_shows_the_traceback(photo):

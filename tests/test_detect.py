@@ -49,6 +49,14 @@ def test_values_that_are_no_numbers_are_an_error_with_the_name_of_the_network(ou
         Detector("lost", Lost(), CPU)(np.zeros((64, 64, 3), np.uint8))
 
 
+def test_a_picture_smaller_than_the_smallest_face_is_not_looked_at():
+    class Unused(nn.Module):
+        def forward(self, x):
+            pytest.fail("looked")
+
+    assert Detector("unused", Unused(), CPU)(np.zeros((15, 900, 3), np.uint8), min_face=16) == []
+
+
 def patch(height, width, x, y, side):
     picture = np.full((height, width, 3), 128, np.uint8)
     picture[y : y + side, x : x + side] = (250, 10, 10)

@@ -1,4 +1,5 @@
 import io
+import os
 import struct
 import tracemalloc
 import warnings
@@ -502,7 +503,9 @@ def test_files_that_are_no_pictures(tmp_path):
     text, empty = tmp_path / "text.png", tmp_path / "empty.jpg"
     text.write_text("this is text")
     empty.touch()
+    os.mkfifo(tmp_path / "pipe.jpg")
     for path, words in (
+        (tmp_path / "pipe.jpg", "a pipe"),
         (text, "no picture"),
         (empty, "empty"),
         (tmp_path, "directory"),

@@ -65,6 +65,12 @@ def test_nets_import_only_torch_and_each_other(path):
     assert roots <= {"torch", "facemend", *sys.stdlib_module_names}
 
 
+def test_networks_are_reached_with_one_import():
+    command = "import facemend; print(type(facemend.weights.MODELS['lite-upscaler'].net()).__name__)"
+    run = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout == "SRVGGNetCompact\n"
+
+
 @pytest.mark.parametrize("arguments", [["-c", "import facemend"], ["-m", "facemend", "--help"]])
 def test_starting_does_not_import_torch(arguments):
     run = subprocess.run(

@@ -176,7 +176,7 @@ def test_which_faces(choice, restored):
         assert face.reason == ("" if face.restored else "not chosen")
 
 
-@pytest.mark.parametrize(("choice", "faces", "message"), [((0, 3), THREE, "'0,3'.*below 3"), ((0,), (), "below 0")])
+@pytest.mark.parametrize(("choice", "faces", "message"), [((0, 3), THREE, "'0,3'.*below 3"), ((0,), (), "no faces")])
 def test_an_index_beyond_the_faces_says_how_many_there_are(choice, faces, message):
     with pytest.raises(OptionError, match=message):
         pipeline(faces=faces).run(smooth(400, 420), Settings(faces=choice))
