@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
+from training import loop
+
 WIDTHS = (32, 64, 128, 128)
 
 
@@ -31,12 +33,28 @@ class Discriminator(nn.Module):
         return self.score(x), features
 
 
-def hinge(real: Tensor, fake: Tensor) -> Tensor:
-    """The discriminator's loss."""
-    return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
+def opinion(judge: Discriminator, result: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """What the discriminator has against each result: how unlike the truth it looks, how sure it is that it is none.
+
+    Returns:
+        Two (N,), both to be made small by the network that made the results; the first is the mean difference of the
+        features, each layer in units of its truth's strength.
+    """
+    judge.requires_grad_(False)
+    with torch.autocast(result.device.type, torch.bfloat16):
+        score, seen = judge(result)
+        with torch.no_grad():
+            _, wanted = judge(truth)
+    pairs = [(a.float(), b.float()) for a, b in zip(seen, wanted, strict=True)]
+    unlike = [(a - b).abs().flatten(1).mean(1) / (b.abs().mean() + 1e-3) for a, b in pairs]
+    return torch.stack(unlike).mean(0), -score.float().flatten(1).mean(1)
 
 
-def alike(result: list[Tensor], truth: list[Tensor]) -> Tensor:
-    """(N,) mean difference of features, each layer in units of its truth's strength."""
-    terms = [(a - b).abs().flatten(1).mean(1) / (b.abs().mean() + 1e-3) for a, b in zip(result, truth, strict=True)]
-    return torch.stack(terms).mean(0)
+def learn(judge: Discriminator, optimizer: torch.optim.Optimizer, rate: float, result: Tensor, truth: Tensor) -> Tensor:
+    """One step of the discriminator itself; its (hinge) loss."""
+    judge.requires_grad_(True)
+    with torch.autocast(result.device.type, torch.bfloat16):
+        real, fake = judge(truth)[0].float(), judge(result.detach())[0].float()
+    loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
+    loop.descend(loss, optimizer, rate, largest=5.0)
+    return loss

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from facemend import weights
 from facemend.nets.lite import DEEPEST, LiteRestorer
 from training import data, loop, losses
-from training.discriminator import Discriminator, alike, hinge
+from training.discriminator import Discriminator, learn, opinion
 
 DETAIL, LOOK, FOOL = 1.0, 0.05, 0.01  # weights of the second phase's terms, pixels being 1
 DETAILED = 0.55  # share of the second phase's weights in the result; with more, bad faces show a faint grid
@@ -108,26 +108,16 @@ def train_details(
         size = given.shape[-1]
         with torch.autocast(given.device.type, torch.bfloat16):
             result = net(given, cut(net.place, corners, size, DEEPEST))
-            judge.requires_grad_(False)
-            opinion, features = judge(result)
-            with torch.no_grad():
-                _, wanted = judge(truth)
         result, weight = result.float(), cut(important, corners, size)
         near = pixels(result, truth, weight)
         amount = losses.energy(result, truth)
-        look = alike([f.float() for f in features], [f.float() for f in wanted])
+        look, fooled = opinion(judge, result, truth)
         # A face that came in good has nothing to gain from the discriminator, only an identity to lose.
         bad = (losses.pixel(given, truth) / 0.05).clamp(max=1.0)
-        fooled = -opinion.float().flatten(1).mean(1)
         loss = near * relative(given, truth, 1.0) + DETAIL * amount + LOOK * bad * look + FOOL * bad * fooled
         loop.descend(loss.mean(), optimizer, rate, largest=0.5)
         loop.average(mean, net, step, decay=0.995)
-
-        judge.requires_grad_(True)
-        with torch.autocast(given.device.type, torch.bfloat16):
-            real, fake = judge(truth)[0].float(), judge(result.detach())[0].float()
-        judge_loss = hinge(real, fake)
-        loop.descend(judge_loss, judge_optimizer, 2 * rate, largest=5.0)
+        judge_loss = learn(judge, judge_optimizer, 2 * rate, result, truth)
         progress.show(pixels=near, amount=amount, look=look, fooled=fooled, judge=judge_loss)
         if (step + 1) % 100 == 0 or step + 1 == steps:
             loop.save(checkpoint, step + 1, parts)

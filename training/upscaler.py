@@ -12,12 +12,16 @@ from torch.utils.data import Dataset
 
 from facemend.nets.realesrgan import SRVGGNetCompact
 from training import data, degradations, loop, losses
+from training.discriminator import Discriminator, learn, opinion
 
 SIZE = 48  # px, side of an input
-FACTORS = (2, 2, 2, 4, 4, 8)  # shrink factors, as often as they are drawn
+FACTORS = (2, 2, 4, 4, 4, 8, 8)  # shrink factors, as often as they are drawn
 HELD_OUT = 3  # photographs kept for tuning
-SHARPEN = {2: 0.2, 4: 0.9, 8: 0.6}  # how much the truth is sharpened, against the blur of doubt
+SHARPEN = {2: 0.35, 4: 0.9, 8: 0.2}  # how much the truth is sharpened, against the blur of doubt
 DETAIL = 1.5  # weight of the amount of detail, at factor 2; at the others it is supplied as a regular grid
+LOOK, FOOL = 0.02, 0.006  # weights of what the discriminator sees and says, at factor 4, where detail is in doubt
+JUDGED_FROM = 0.5  # share of the steps before these two count
+JUDGE_RATE = 2e-4  # the discriminator's learning rate
 
 
 class Crops(Dataset[tuple[Tensor, Tensor]]):
@@ -91,8 +95,16 @@ def main() -> None:
 
     net = SRVGGNetCompact(num_conv=9).to(args.device, memory_format=torch.channels_last)
     mean = loop.averaged(net)
+    judge = Discriminator().to(args.device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-4)
-    parts: dict[str, loop.Stateful] = {"net": net, "mean": mean, "optimizer": optimizer}
+    judge_optimizer = torch.optim.AdamW(judge.parameters(), JUDGE_RATE, betas=(0.5, 0.99), weight_decay=1e-4)
+    parts: dict[str, loop.Stateful] = {
+        "net": net,
+        "mean": mean,
+        "judge": judge,
+        "optimizer": optimizer,
+        "judge_optimizer": judge_optimizer,
+    }
     checkpoint = args.out / "upscaler.pt"
     start = loop.resume(checkpoint, parts)
     progress = loop.batches(crops, args.batch, start, args.steps, "upscaler")
@@ -105,7 +117,14 @@ def main() -> None:
         loss = losses.pixel(result, truth) + 0.3 * losses.gradient(result, truth, scales=1)
         if factor == 2:
             loss = loss + DETAIL * losses.energy(result, truth)
+        judged = factor == 4 and step >= JUDGED_FROM * args.steps
+        pair = result * 2 - 1, truth * 2 - 1  # the discriminator's range
+        if judged:
+            look, fooled = opinion(judge, *pair)
+            loss = loss + LOOK * look + FOOL * fooled
         loop.descend(loss.mean(), optimizer, loop.learning_rate(step, args.steps, 1e-3), largest=0.5)
+        if judged:
+            learn(judge, judge_optimizer, JUDGE_RATE, *pair)
         loop.average(mean, net, step)
         progress.show(loss=loss)
         if (step + 1) % 250 == 0 or step + 1 == args.steps:
