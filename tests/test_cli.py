@@ -202,6 +202,9 @@ def test_a_format_that_cannot_hold_the_result_is_found_before_the_work(run, phot
     code, _, err = run("restore", tmp_path / "wide.webp", "--format", "webp")
     assert code == 2
     assert "a side over 16383" in err
+    code, _, err = run("restore", tmp_path / "wide.webp", "--scale", 4, "--compare", "-o", tmp_path / "new.png")
+    assert code == 2
+    assert "compare is '72004 x 16 px'" in err
 
 
 def test_failures_exit_with_1(run, photo):

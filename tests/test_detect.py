@@ -94,11 +94,6 @@ def test_small_faces_are_left_out(detector):
     assert detector(patch(640, 640, 100, 60, 7), min_face=1) == [], "eyes less than 5 px apart"
 
 
-def test_sensitivity_sets_the_threshold(detector):
-    assert len(detector(patch(640, 640, 9, 9, 80), sensitivity=0.5)) == 1
-    assert detector(patch(640, 640, 9, 9, 80), sensitivity=0) == []
-
-
 class Boxes(nn.Module):
     """Sees the faces it is told, as (x0, y0, x1, y1, score) in px of a 640 px picture."""
 
@@ -128,12 +123,24 @@ def found(*boxes):
     return [tuple(round(value) for value in face.box) for face in faces]
 
 
+@pytest.mark.parametrize(
+    ("score", "sensitivity", "count"), [(0.9, 0.5, 1), (0.9, 0, 0), (0.995, 0, 1), (0.65, 0.5, 0), (0.65, 1, 1)]
+)
+def test_sensitivity_sets_the_threshold(score, sensitivity, count):
+    detector = Detector("boxes", Boxes((100, 100, 200, 200, score)), CPU)
+    assert len(detector(np.zeros((640, 640, 3), np.uint8), sensitivity=sensitivity)) == count
+
+
 def test_of_overlapping_boxes_the_surest_stays():
     assert found((100, 100, 200, 200, 0.9), (110, 105, 205, 205, 0.99)) == [(110, 105, 205, 205)]
 
 
 def test_an_eye_taken_for_a_face_is_left_out():
     assert found((100, 100, 300, 300, 0.9), (120, 120, 160, 160, 0.99)) == [(100, 100, 300, 300)]
+
+
+def test_a_face_half_in_front_of_a_larger_one_stays():
+    assert found((100, 100, 300, 300, 0.9), (250, 150, 350, 250, 0.99)) == [(100, 100, 300, 300), (250, 150, 350, 250)]
 
 
 def test_faces_side_by_side_both_stay_from_left_to_right():
@@ -174,6 +181,14 @@ def test_a_turned_view_needs_a_surer_face_that_is_upright_in_it(scores, upright,
     turned = Boxes((100, 100, 200, 200, first), (300, 300, 400, 400, second), upright=upright)
     detector = Detector("looks", Looks(NOTHING, NOTHING, turned, NOTHING), CPU)
     assert len(detector(np.zeros((640, 640, 3), np.uint8))) == count
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_face_that_only_a_turned_view_shows_is_where_it_is_in_the_picture(turns):
+    looks = Looks(*[NOTHING] * turns, Marks())
+    (face,) = Detector("looks", looks, CPU)(patch(640, 700, 100, 60, 80), sensitivity=0.6)
+    np.testing.assert_allclose(face.box, (99.5, 59.5, 179.5, 139.5), atol=0.1)
+    np.testing.assert_allclose(face.landmarks.nose, (139.5, 99.5), atol=0.1)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -59,6 +60,14 @@ def test_bounds_lie_inside_the_canvas_even_for_a_far_away_picture():
     assert 0 <= columns.start <= 60
 
 
+def test_bounds_hold_the_outermost_pixels_whole():
+    rows, columns = bounds(compose(shift(10, 20), scaling(8, 4)), (1, 1), (50, 60))
+    assert columns.start <= 10
+    assert columns.stop >= 18
+    assert rows.start <= 20
+    assert rows.stop >= 24
+
+
 def test_warp_averages_what_it_shrinks():
     """A one-pixel checkerboard becomes even grey, not a pattern of its own."""
     board = np.indices((400, 400)).sum(axis=0) % 2 * np.uint8(200)
@@ -68,6 +77,14 @@ def test_warp_averages_what_it_shrinks():
     )
     inner = small[10:-10, 25:-10].astype(int)
     assert abs(inner - 100).max() <= 8
+
+
+@pytest.mark.parametrize("scale", [2, 0.1])
+def test_no_border_is_seen_where_the_picture_goes_on(scale):
+    picture = np.full((600, 700, 3), 200, np.uint8)
+    matrix = similarity(scale, 7, -300 * scale, -200 * scale)
+    seen = warp(picture, matrix, (20, 24), interpolation=cv2.INTER_LANCZOS4, border=cv2.BORDER_CONSTANT)
+    assert (seen == 200).all()
 
 
 def test_warp_of_a_region_equals_warp_of_the_whole():

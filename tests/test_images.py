@@ -73,6 +73,13 @@ def test_orientation_is_applied_once(kind, orientation):
     assert picture.exif is None or ORIENTATION not in read_exif(picture.exif)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_alpha_is_turned_with_the_picture(dtype):
+    alpha = scene()[..., 0].astype(dtype) // 2 + 1
+    data = encode(Picture(scene().astype(dtype), alpha, exif=orientation_block(6)[6:]), "png")
+    assert np.array_equal(decode(data).alpha, np.rot90(alpha, -1))
+
+
 def read_exif(block):
     exif = Image.Exif()
     exif.load(block)
@@ -115,11 +122,12 @@ def test_damaged_exif_is_ignored(block):
     assert picture.exif is None
 
 
-def test_exif_too_long_for_jpeg_is_left_out():
+@pytest.mark.parametrize(("length", "kept"), [(65533, True), (65534, False), (70000, False)])
+def test_exif_too_long_for_jpeg_is_left_out(length, kept):
     exif = Image.Exif()
-    exif.get_ifd(EXIF_IFD)[0x927C] = bytes(70000)
-    picture = Picture(scene(), exif=exif.tobytes()[6:])
-    assert decode(encode(picture, "jpeg")).exif is None
+    exif[MAKE] = "Camera"
+    picture = Picture(scene(), exif=exif.tobytes().ljust(length, b"\0")[6:])
+    assert (decode(encode(picture, "jpeg")).exif is not None) == kept
     assert decode(encode(picture, "png")).exif is not None
 
 

@@ -15,6 +15,12 @@ def test_the_limit_on_scans_is_exact():
         check(scans(8, SCANS - PROGRESSIVE + 2))
 
 
+def test_as_many_scans_as_encoders_write_pass_and_a_hundred_do_not():
+    check(scans(8, 24 - PROGRESSIVE + 1))
+    with pytest.raises(DecodeError, match="scans"):
+        check(scans(8, 100))
+
+
 def test_scans_are_told_from_what_looks_like_them():
     """In a comment, in another picture that follows, and in the pixels, where libjpeg writes FF as FF 00."""
     looks = b"\xff\xda\0\x02" * 2 * SCANS
@@ -33,6 +39,12 @@ def test_whole_pictures_pass_and_cut_ones_that_were_ended_do_not(progressive, su
     for tenth in (5, 7, 9):
         with pytest.raises(DecodeError, match="Corrupt JPEG data|cut short"):
             decode(data[: len(data) * tenth // 10] + b"\xff\xd9")
+
+
+def test_pixels_that_are_no_code_are_damage():
+    data = saved(Image.fromarray(noise(64, 64, 3)), "jpeg")
+    with pytest.raises(DecodeError, match="bad Huffman code"):
+        check(data[:-10] + b"\xff\0\xff\0" + data[-6:])  # 16 ones in a row
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])

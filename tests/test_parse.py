@@ -34,6 +34,7 @@ def test_face_classes_are_in_with_soft_edges_and_a_frame_is_out(dtype):
     assert mask[256, 128] == pytest.approx(1, abs=1e-3)
     assert mask[256, 400] == pytest.approx(0, abs=1e-3)
     assert 0.3 < mask[256, 256] < 0.7
+    assert 0.08 < mask[256, 276] < 0.11  # blurred twice; once would leave 0.03
     assert not mask[:10].any()
     assert not mask[:, :10].any()
 
@@ -59,3 +60,4 @@ def test_only_the_parsed_part_of_a_face_is_pasted():
     out = pipeline.run(picture, Settings(scale=1)).pixels
     assert (out[208, 145] == 255).all()
     np.testing.assert_array_equal(out[208, 280], picture[208, 280])
+    assert abs(out[208, 86].astype(int) - picture[208, 86]).max() < 15, "no edge where the crop ends"

@@ -128,6 +128,22 @@ def test_an_enlarged_crop_lands_in_the_same_place():
     assert abs(canvas.astype(int) - picture).max() <= 0.01 * 65535
 
 
+@pytest.mark.parametrize("side", [64, 1024])
+def test_the_mask_lies_in_the_same_place_on_a_crop_of_any_size(side):
+    canvas, expected = np.zeros((2, 400, 420, 3), np.uint8)
+    crop = Crop(np.full((512, 512, 3), 255, np.uint8), similarity(2, 10, -160, -100))
+    paste(expected, crop, square_mask(512), (1, 1))
+    paste(canvas, enlarged(crop, np.full((side, side, 3), 255, np.uint8)), square_mask(512), (1, 1))
+    assert abs(canvas.astype(int) - expected).max() <= 1
+
+
+def test_a_face_smaller_than_its_crop_is_averaged_not_sampled():
+    board = np.indices((512, 512)).sum(axis=0) % 2 * 200
+    canvas = np.full((120, 120, 3), 100, np.uint8)
+    paste(canvas, Crop(np.dstack([board] * 3).astype(np.uint8), similarity(5, 7, 0, -60)), square_mask(512), (1, 1))
+    assert abs(canvas.astype(int) - 100).max() <= 8
+
+
 def test_canvas_size_is_canvas_px_per_crop_px():
     crop = Crop(smooth(512, 512), similarity(0.5, 40, 0, 0))
     assert canvas_size(crop, (3, 3)) == pytest.approx(6)

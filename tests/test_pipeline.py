@@ -13,7 +13,7 @@ from facemend.errors import FacemendError, InputError, NotInstalledError, Option
 from facemend.models import MODELS
 from facemend.pipeline import Pipeline
 from facemend.records import Picture, Settings
-from facemend.restore import FunctionRestorer
+from facemend.restore import FunctionRestorer, colourless
 from facemend.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos
 from tests.pictures import CPU, Repeat, detector, face_at, identity, similarity, smooth
 
@@ -85,11 +85,17 @@ def colourful(crops, fidelity):
     return [np.full_like(crop, (250, 120, 10)) for crop in crops]
 
 
-def test_grey_stays_grey():
-    grey = smooth(400, 420)[..., 0]
-    result = pipeline(colourful).run(encode(Picture(np.dstack([grey] * 3), grey=True, format="png"), "png"))
-    assert result.picture.grey
-    assert result.image.mode == "L"
+def tinted(pixels):
+    return cv2.resize(pixels, None, fx=2, fy=2) // np.array((1, 2, 3), np.uint8)
+
+
+@pytest.mark.parametrize(("grey", "mode"), [(True, "L"), (False, "RGB")])
+def test_grey_stays_grey(grey, mode):
+    """In a file with one channel and in one with three equal ones, whatever the stages make of it."""
+    picture = Picture(np.dstack([smooth(400, 420)[..., 0]] * 3), grey=grey)
+    result = pipeline(colourful, FunctionUpscaler(tinted)).run(encode(picture, "png"))
+    assert result.picture.grey == grey
+    assert result.image.mode == mode
     assert (result.pixels == result.pixels[..., :1]).all()
 
 
@@ -105,12 +111,13 @@ def test_a_colour_file_without_colour_gets_grey_faces():
 
 def test_a_colour_photo_on_a_white_page_keeps_its_colour():
     page = np.full((1600, 1700, 3), 255, np.uint8)
-    page[600:1000, 600:1020] = smooth(400, 420)
-    matrix = similarity(1.5, 8, 0, 0)
-    matrix[:, 2] = 256 - matrix[:, :2] @ (810, 800)
+    page[768:832, 768:832] = smooth(64, 64)
+    assert colourless(page)
+    matrix = similarity(9, 8, 0, 0)
+    matrix[:, 2] = 256 - matrix[:, :2] @ (800, 800)
     result = pipeline(faces=[matrix]).run(page, Settings(scale=1))
     assert result.faces[0].restored
-    inside = slice(740, 860)
+    inside = slice(790, 810)
     assert abs(result.pixels[inside, inside].astype(int) - page[inside, inside]).mean() < 2
 
 
@@ -158,8 +165,8 @@ def test_no_faces_is_a_result():
     np.testing.assert_array_equal(result.pixels, lanczos(smooth(40, 50), (80, 100)))
 
 
-THREE = [similarity(4, 0, 256 - 4 * x, 256 - 4 * y) for x, y in ((70, 200), (210, 190), (350, 120))]
-THREE[2] = similarity(3, 0, 256 - 3 * 350, 256 - 3 * 120)
+PLACES = (150, 330), (210, 190), (350, 120)
+THREE = [similarity(size, 0, 256 - size * x, 256 - size * y) for size, (x, y) in zip((4, 4, 3), PLACES, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +176,7 @@ THREE[2] = similarity(3, 0, 256 - 3 * 350, 256 - 3 * 120)
 def test_which_faces(choice, restored):
     result = pipeline(grey_face, faces=THREE).run(smooth(400, 420), Settings(faces=choice, scale=1))
     assert [index for index, face in enumerate(result.faces) if face.restored] == restored
-    changed = [bool((result.pixels[y, x] == 128).all()) for x, y in ((70, 200), (210, 190), (350, 120))]
+    changed = [bool((result.pixels[y, x] == 128).all()) for x, y in PLACES]
     assert changed == [index in restored for index in range(3)]
     for face in result.faces:
         assert face.net == ("grey_face" if face.restored else "")

@@ -79,3 +79,12 @@ def test_boxes_are_drawn_on_a_copy():
     x0, y0, _, _ = (round(value) for value in face.box)
     assert (drawn[y0 + 20, x0] != 90).any()
     assert (drawn[150, 150] == 90).all()
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_boxes_are_green_where_a_face_was_restored_and_orange_where_not(restored):
+    face = face_at(similarity(4, 0, -150, -150))
+    drawn = numbered(Picture(smooth(200, 200)), [face.done("net") if restored else face])
+    x0, y0, _, _ = (round(value) for value in face.box)
+    red, green, _ = drawn[y0 + 20, x0]
+    assert (green > red) == restored

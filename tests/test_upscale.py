@@ -128,6 +128,20 @@ def test_lanczos_at_scale_one_is_the_picture_itself():
     assert out is not picture
 
 
+def checkerboard(height, width):
+    return np.indices((height, width)).sum(axis=0) % 2
+
+
+def test_what_the_network_enlarged_too_much_is_averaged_not_sampled():
+    class Checkerboard(Repeat):
+        def forward(self, x):
+            board = checkerboard(x.shape[2] * 4, x.shape[3] * 4) * np.float32(200 / 255)
+            return torch.from_numpy(board).expand(1, 3, -1, -1)
+
+    out = NetUpscaler("board", Checkerboard(), 4, CPU)(smooth(50, 50), (75, 75))
+    assert abs(out.astype(int) - 100).max() <= 30
+
+
 def test_progress_ends_at_the_total(tile):
     seen = []
     repeat()(smooth(200, 70), (400, 140), progress=lambda done, total: seen.append((done, total)))
@@ -155,6 +169,7 @@ def test_out_of_memory_halves_the_tile(limit, caplog):
     net = Hungry(limit)
     out = NetUpscaler("hungry", net, 4, CPU)(picture, (800, 800))
     assert max(net.sides) > 200
+    assert limit / 2 < net.sides[-1] <= limit
     assert abs(out.astype(int) - repeat()(picture, (800, 800))).max() <= 1
     assert "hungry ran out of memory: going on in tiles of" in caplog.text
 
@@ -199,6 +214,17 @@ class Level(nn.Module):
         return self.level.expand(len(x), 3, x.shape[2] * 4, x.shape[3] * 4)
 
 
+def test_tiles_are_blended_over_their_seam(tile):
+    class Flickering(Level):
+        def forward(self, x):
+            self.level.data = 1 - self.level
+            return super().forward(x)
+
+    row = NetUpscaler("flickering", Flickering(0.0), 4, CPU)(smooth(60, 130), (240, 520))[100].astype(int)
+    assert np.ptp(row) == 255
+    assert abs(np.diff(row, axis=0)).max() < 20
+
+
 @pytest.mark.parametrize(("denoise", "expected"), [(0, 0), (0.25, 50), (1, 200)])
 def test_denoise_mixes_the_two_networks(denoise, expected):
     clean, grainy = Level(200 / 255), Level(0.0)
@@ -219,18 +245,18 @@ def test_any_function_enlarges(dtype):
         assert pixels.dtype == np.uint8
         return pixels.repeat(3, axis=0).repeat(3, axis=1)
 
-    out = FunctionUpscaler(triple)(np.full((10, 12, 3), np.iinfo(dtype).max, dtype), (25, 30))
+    colour = np.array((255, 100, 0)) * (np.iinfo(dtype).max // 255)
+    out = FunctionUpscaler(triple)(np.full((10, 12, 3), colour, dtype), (25, 30))
     assert out.shape == (25, 30, 3)
     assert out.dtype == dtype
-    assert (out == np.iinfo(dtype).max).all()
+    assert (out == colour).all()
 
 
 def test_what_a_function_enlarged_too_much_is_averaged_not_sampled():
-    def checkerboard(pixels):
-        board = np.indices((pixels.shape[0] * 4, pixels.shape[1] * 4)).sum(axis=0) % 2 * 200
-        return np.dstack([board] * 3).astype(np.uint8)
+    def board(pixels):
+        return np.dstack([checkerboard(pixels.shape[0] * 4, pixels.shape[1] * 4) * 200] * 3).astype(np.uint8)
 
-    out = FunctionUpscaler(checkerboard)(smooth(50, 50), (75, 75))
+    out = FunctionUpscaler(board)(smooth(50, 50), (75, 75))
     assert abs(out.astype(int) - 100).max() <= 30
 
 
