@@ -7,6 +7,7 @@ import argparse
 import importlib.util
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -25,11 +26,13 @@ from facemend.nets.lite import LiteRestorer
 from facemend.nets.realesrgan import SRVGGNetCompact
 from facemend.nets.retinaface import RetinaFace
 from facemend.records import Face
-from training import data
+from training import data, degradations
 
 Image = NDArray[np.uint8]
+Damage = Callable[[Image, int], tuple[Image, Image]]  # a picture and a seed; as found, and enlarged again
 CPU = Device(torch.device("cpu"), torch.float32)
 RULE = "| --- "  # of a table's second line, per column
+GRAIN = 12  # of old prints, see `degradations.Recipe`
 PART_OF_KODAK = 8  # pictures on which the big upscaler is measured beside the lite one; it is slow
 
 
@@ -90,10 +93,17 @@ def rounded(image: NDArray[np.float32]) -> Image:
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def degraded(yardstick: ModuleType, image: Image, level: str, seed: int) -> tuple[Image, Image]:
+def degraded(yardstick: ModuleType, level: str, image: Image, seed: int) -> tuple[Image, Image]:
     """The yardstick's small and enlarged pictures; it takes BGR, as its JPEG does."""
     small, enlarged = yardstick.degrade(np.ascontiguousarray(image[..., ::-1]), level, seed)
     return np.ascontiguousarray(small[..., ::-1]), np.ascontiguousarray(enlarged[..., ::-1])
+
+
+def old_print(factor: int, image: Image, seed: int) -> tuple[Image, Image]:
+    """A shrunk picture as a small old photograph is scanned, with the grain of its paper; and enlarged again."""
+    recipe = degradations.Recipe(blur=0.3 * factor, shrink=factor, grain=GRAIN, noise=2, grey_noise=True, quality=88)
+    small, enlarged = degradations.apply(image.astype(np.float32), recipe, np.random.default_rng(seed))
+    return rounded(small), rounded(enlarged)
 
 
 def largest(faces: list[Face]) -> Face | None:
@@ -122,7 +132,7 @@ def restorer(net: nn.Module, official: nn.Module, folder: Path, yardstick: Modul
     for level in yardstick.LEVELS:
         rows = []
         for index, (truth, true) in enumerate(tqdm(list(zip(faces, found, strict=True)), desc=level)):
-            given = degraded(yardstick, truth, level, index)[1]
+            given = degraded(yardstick, level, truth, index)[1]
             result = rounded(run(net, given, -1.0))
             images = given, result, shrunk(truth, yardstick.LEVELS[level][1])
             errors = [landmark_error(largest(detect(image)), true) for image in images]
@@ -151,17 +161,22 @@ def quality(yardstick: ModuleType, image: Image, truth: Image) -> tuple[float, f
 def upscaler(net: nn.Module, big: nn.Module, folder: Path, yardstick: ModuleType) -> list[str]:
     """The upscaler on Kodak, against bicubic and the big compact network."""
     images = [data.read(path) for path in sorted(folder.glob("*.png"))]
+    both, part = {"lite": net, "general-x4v3": big}, images[:PART_OF_KODAK]
+    grey = [np.dstack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)] * 3) for image in part]
+    levels: dict[str, Damage] = {level: partial(degraded, yardstick, level) for level in yardstick.LEVELS}
+    prints: dict[str, Damage] = {f"shrunk {factor} times": partial(old_print, factor) for factor in (2, 4)}
     lines = []
-    for title, nets, part in (
-        (f"Kodak, {len(images)} pictures", {"lite": net}, images),
-        (f"of these the first {PART_OF_KODAK}", {"lite": net, "general-x4v3": big}, images[:PART_OF_KODAK]),
+    for title, nets, truths, damages in (
+        (f"Kodak, {len(images)} pictures", {"lite": net}, images, levels),
+        (f"of these the first {PART_OF_KODAK}", both, part, levels),
+        (f"the first {PART_OF_KODAK} as old prints: grey, with paper grain", both, grey, prints),
     ):
         names = "".join(f" {name} PSNR | sharpness | gain |" for name in nets)
         lines += [f"| {title} | bicubic PSNR | sharpness |{names}", RULE * (3 + 3 * len(nets)) + "|"]
-        for level in yardstick.LEVELS:
+        for level, damage in damages.items():
             rows = []
-            for index, truth in enumerate(tqdm(part, desc=f"{title}, {level}")):
-                small, enlarged = degraded(yardstick, truth, level, index)
+            for index, truth in enumerate(tqdm(truths, desc=f"{title}, {level}")):
+                small, enlarged = damage(truth, index)
                 results = [quality(yardstick, resized(run(n, small, 0.0), truth.shape), truth) for n in nets.values()]
                 rows.append((*quality(yardstick, enlarged, truth), *(value for pair in results for value in pair)))
             a, b, *rest = np.mean(rows, axis=0)

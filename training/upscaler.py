@@ -15,9 +15,9 @@ from training import data, degradations, loop, losses
 from training.discriminator import Discriminator, learn, opinion
 
 SIZE = 48  # px, side of an input
-FACTORS = (2, 2, 4, 4, 4, 8, 8)  # shrink factors, as often as they are drawn
+FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors, as often as they are drawn
 HELD_OUT = 3  # photographs kept for tuning
-SHARPEN = {2: 0.35, 4: 0.9, 8: 0.2}  # how much the truth is sharpened, against the blur of doubt
+SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}  # how much the truth is sharpened, against the blur of doubt
 DETAIL = 1.5  # weight of the amount of detail, at factor 2; at the others it is supplied as a regular grid
 LOOK, FOOL = 0.02, 0.006  # weights of what the discriminator sees and says, at factor 4, where detail is in doubt
 JUDGED_FROM = 0.5  # share of the steps before these two count
@@ -58,11 +58,21 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
 
 
 def recipe(factor: int, rng: np.random.Generator) -> degradations.Recipe:
-    """Draw what happens to a picture that is shrunk by `factor`: nothing else, about the quoted level, or anything."""
+    """Draw what happens to a picture shrunk by `factor`: nothing else, about the quoted level, paper, or anything."""
     kind = rng.random()
     if kind < 0.1:
         return degradations.Recipe(shrink=factor, shrink_filter=int(rng.choice([cv2.INTER_AREA, cv2.INTER_CUBIC])))
-    if kind < 0.7:
+    if kind < 0.22:  # an old print: unless it is learned, grain is drawn out into worms
+        return degradations.Recipe(
+            blur=rng.uniform(0, 0.4) * factor,
+            shrink=factor,
+            noise=rng.uniform(0, 4),
+            grey_noise=True,
+            quality=int(rng.integers(60, 99)) if rng.random() < 0.8 else None,
+            grain=rng.uniform(3, 20),
+            halftone=rng.uniform(0.05, 0.35) if rng.random() < 0.3 else 0.0,
+        )
+    if kind < 0.75:
         sigma, _, noise, quality = next(level for level in degradations.LEVELS if level[1] == factor)
         return degradations.Recipe(
             blur=sigma * rng.uniform(0.7, 1.2),
