@@ -111,10 +111,11 @@ def decode(source: Source, settings: Settings = DEFAULTS) -> Picture:
             return _from_stream(io.BytesIO(source), settings)
     if not isinstance(source, (str, Path)):
         raise DecodeError(f"cannot read a {type(source).__name__}: give a path, bytes, a PIL image or an array")
-    if Path(source).is_fifo():  # may never end, and cannot be read twice
-        raise DecodeError(f"cannot read {source}: it is a pipe; save what comes out of it as a file first")
-    with _refused(str(source), settings), Path(source).open("rb") as stream:
-        return _from_stream(stream, settings)
+    with _refused(str(source), settings):
+        if Path(source).is_fifo():  # may never end, and cannot be read twice
+            raise DecodeError("it is a pipe; save what comes out of it as a file first")
+        with Path(source).open("rb") as stream:
+            return _from_stream(stream, settings)
 
 
 @contextlib.contextmanager
