@@ -1,6 +1,7 @@
 """A patch discriminator: tells restored from real, patch by patch, and lends its features to compare the two."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,28 +34,43 @@ class Discriminator(nn.Module):
         return self.score(x), features
 
 
-def opinion(judge: Discriminator, result: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """What the discriminator has against each result: how unlike the truth it looks, how sure it is that it is none.
+class Judge:
+    """The discriminator with the optimizer that trains it beside the network it judges."""
 
-    Returns:
-        Two (N,), both to be made small by the network that made the results; the first is the mean difference of the
-        features, each layer in units of its truth's strength.
-    """
-    judge.requires_grad_(False)
-    with torch.autocast(result.device.type, torch.bfloat16):
-        score, seen = judge(result)
-        with torch.no_grad():
-            _, wanted = judge(truth)
-    pairs = [(a.float(), b.float()) for a, b in zip(seen, wanted, strict=True)]
-    unlike = [(a - b).abs().flatten(1).mean(1) / (b.abs().mean() + 1e-3) for a, b in pairs]
-    return torch.stack(unlike).mean(0), -score.float().flatten(1).mean(1)
+    def __init__(self, device: str | torch.device) -> None:
+        self.net = Discriminator().to(device, memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(self.net.parameters(), betas=(0.5, 0.99), weight_decay=1e-4)
 
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
 
-def learn(judge: Discriminator, optimizer: torch.optim.Optimizer, rate: float, result: Tensor, truth: Tensor) -> Tensor:
-    """One step of the discriminator itself; its (hinge) loss."""
-    judge.requires_grad_(True)
-    with torch.autocast(result.device.type, torch.bfloat16):
-        real, fake = judge(truth)[0].float(), judge(result.detach())[0].float()
-    loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
-    loop.descend(loss, optimizer, rate, largest=5.0)
-    return loss
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def opinion(self, result: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """What it has against each result: how unlike the truth it looks, how sure it is that it is none.
+
+        Returns:
+            Two (N,), both to be made small by the network that made the results; the first is the mean difference of
+            the features, each layer in units of its truth's strength.
+        """
+        self.net.requires_grad_(False)
+        with torch.autocast(result.device.type, torch.bfloat16):
+            score, seen = self.net(result)
+            with torch.no_grad():
+                _, wanted = self.net(truth)
+        pairs = [(a.float(), b.float()) for a, b in zip(seen, wanted, strict=True)]
+        unlike = [(a - b).abs().flatten(1).mean(1) / (b.abs().mean() + 1e-3) for a, b in pairs]
+        return torch.stack(unlike).mean(0), -score.float().flatten(1).mean(1)
+
+    def learn(self, rate: float, result: Tensor, truth: Tensor) -> Tensor:
+        """One step of its own at this learning rate; its (hinge) loss."""
+        self.net.requires_grad_(True)
+        with torch.autocast(result.device.type, torch.bfloat16):
+            real, fake = self.net(truth)[0].float(), self.net(result.detach())[0].float()
+        loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
+        loop.descend(loss, self.optimizer, rate, largest=5.0)
+        return loss

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from facemend import weights
 from facemend.nets.lite import DEEPEST, LiteRestorer
 from training import data, loop, losses
-from training.discriminator import Discriminator, learn, opinion
+from training.discriminator import Judge
 
 DETAIL, LOOK, FOOL = 1.0, 0.05, 0.01  # weights of the second phase's terms, pixels being 1
 DETAILED = 0.55  # share of the second phase's weights in the result; with more, bad faces show a faint grid
@@ -86,16 +86,9 @@ def train_details(
     net: LiteRestorer, mean: nn.Module, faces: data.Faces, out: Path, steps: int, batch: int, peak: float
 ) -> None:
     """Second phase: as much detail as a real face has, where the pixels leave it open, judged by a discriminator."""
-    judge = Discriminator().to(net.place.device, memory_format=torch.channels_last)
+    judge = Judge(net.place.device)
     optimizer = torch.optim.AdamW(net.parameters(), peak, betas=(0.9, 0.99), weight_decay=1e-4)
-    judge_optimizer = torch.optim.AdamW(judge.parameters(), 2 * peak, betas=(0.5, 0.99), weight_decay=1e-4)
-    parts: dict[str, loop.Stateful] = {
-        "net": net,
-        "mean": mean,
-        "judge": judge,
-        "optimizer": optimizer,
-        "judge_optimizer": judge_optimizer,
-    }
+    parts: dict[str, loop.Stateful] = {"net": net, "mean": mean, "judge": judge, "optimizer": optimizer}
     checkpoint = out / "restorer-details.pt"
     start = loop.resume(checkpoint, parts)
     important = attention().to(net.place.device)
@@ -111,13 +104,13 @@ def train_details(
         result, weight = result.float(), cut(important, corners, size)
         near = pixels(result, truth, weight)
         amount = losses.energy(result, truth)
-        look, fooled = opinion(judge, result, truth)
+        look, fooled = judge.opinion(result, truth)
         # A face that came in good has nothing to gain from the discriminator, only an identity to lose.
         bad = (losses.pixel(given, truth) / 0.05).clamp(max=1.0)
         loss = near * relative(given, truth, 1.0) + DETAIL * amount + LOOK * bad * look + FOOL * bad * fooled
         loop.descend(loss.mean(), optimizer, rate, largest=0.5)
         loop.average(mean, net, step, decay=0.995)
-        judge_loss = learn(judge, judge_optimizer, 2 * rate, result, truth)
+        judge_loss = judge.learn(2 * rate, result, truth)
         progress.show(pixels=near, amount=amount, look=look, fooled=fooled, judge=judge_loss)
         if (step + 1) % 100 == 0 or step + 1 == steps:
             loop.save(checkpoint, step + 1, parts)

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from facemend.nets.realesrgan import SRVGGNetCompact
 from training import data, degradations, loop, losses
-from training.discriminator import Discriminator, learn, opinion
+from training.discriminator import Judge
 
 SIZE = 48  # px, side of an input
 FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors, as often as they are drawn
@@ -105,16 +105,9 @@ def main() -> None:
 
     net = SRVGGNetCompact(num_conv=9).to(args.device, memory_format=torch.channels_last)
     mean = loop.averaged(net)
-    judge = Discriminator().to(args.device, memory_format=torch.channels_last)
+    judge = Judge(args.device)
     optimizer = torch.optim.AdamW(net.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-4)
-    judge_optimizer = torch.optim.AdamW(judge.parameters(), JUDGE_RATE, betas=(0.5, 0.99), weight_decay=1e-4)
-    parts: dict[str, loop.Stateful] = {
-        "net": net,
-        "mean": mean,
-        "judge": judge,
-        "optimizer": optimizer,
-        "judge_optimizer": judge_optimizer,
-    }
+    parts: dict[str, loop.Stateful] = {"net": net, "mean": mean, "judge": judge, "optimizer": optimizer}
     checkpoint = args.out / "upscaler.pt"
     start = loop.resume(checkpoint, parts)
     progress = loop.batches(crops, args.batch, start, args.steps, "upscaler")
@@ -130,11 +123,11 @@ def main() -> None:
         judged = factor == 4 and step >= JUDGED_FROM * args.steps
         pair = result * 2 - 1, truth * 2 - 1  # the discriminator's range
         if judged:
-            look, fooled = opinion(judge, *pair)
+            look, fooled = judge.opinion(*pair)
             loss = loss + LOOK * look + FOOL * fooled
         loop.descend(loss.mean(), optimizer, loop.learning_rate(step, args.steps, 1e-3), largest=0.5)
         if judged:
-            learn(judge, judge_optimizer, JUDGE_RATE, *pair)
+            judge.learn(JUDGE_RATE, *pair)
         loop.average(mean, net, step)
         progress.show(loss=loss)
         if (step + 1) % 250 == 0 or step + 1 == args.steps:
