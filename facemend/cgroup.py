@@ -57,4 +57,7 @@ def _groups(controller: str) -> Iterator[Path]:
 
 
 def _words(file: Path) -> list[str]:
-    return file.read_text().split() if file.exists() else []
+    try:
+        return file.read_text().split()
+    except OSError:  # not there, or not ours to read: then no limit is known
+        return []

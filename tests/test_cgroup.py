@@ -78,6 +78,13 @@ def test_processors(machine, own, files, expected):
     assert cgroup.processors() == expected
 
 
+def test_a_limit_that_cannot_be_read_is_none(machine):
+    machine("0::/\n")
+    (cgroup.ROOT / "memory.max").mkdir(parents=True)
+    (cgroup.ROOT / "cpu.max").mkdir()
+    assert (cgroup.free_memory(), cgroup.processors()) == (sys.maxsize, math.inf)
+
+
 def test_networks_get_no_more_memory_than_the_container_has(machine, monkeypatch):
     machine("0::/\n", **version_2("", str(5 * 2**20), str(2**20), 0))
     assert psutil.virtual_memory().available > 4 * 2**20

@@ -234,12 +234,15 @@ def test_a_disk_that_is_full_exits_with_1_and_leaves_nothing(run, drawn, photo, 
     assert [path.name for path in photo.parent.iterdir()] == ["old.jpg"]
 
 
-@pytest.mark.parametrize("output", ["no/../old.jpg", "no/../other.jpg", "no/../"])
-def test_no_detour_in_the_output_leads_to_a_file_that_is_there(run, drawn, photo, output, monkeypatch):
+@pytest.mark.parametrize(
+    ("output", "force"),
+    [("no/../old.jpg", []), ("no/../other.jpg", []), ("no/../old.jpg", ["--force"]), ("no/../", ["--force"])],
+)
+def test_no_detour_in_the_output_leads_to_a_file_that_is_there(run, drawn, photo, output, force, monkeypatch):
     monkeypatch.chdir(photo.parent)
     Path("other.jpg").write_bytes(photo.read_bytes())
     before = photo.read_bytes()
-    code, _, err = run("restore", "old.jpg", "-o", output)
+    code, _, err = run("restore", "old.jpg", "-o", output, *force)
     assert code == 2
     assert "the output is" in err
     assert photo.read_bytes() == before
@@ -389,11 +392,15 @@ def test_the_real_program_with_nothing_downloaded_restores_and_says_what_there_i
 
 
 @pytest.mark.parametrize(
-    ("redirection", "code", "said"),
-    [(">&-", 0, ""), ("2>&- >/dev/null", 0, ""), (">/dev/full", 1, "facemend: [Errno 28] No space left on device\n")],
+    ("arguments", "code", "said"),
+    [
+        ("models >&-", 0, ""),
+        ("restore missing.jpg 2>&-", 2, ""),
+        ("models >/dev/full", 1, "facemend: [Errno 28] No space left on device\n"),
+    ],
 )
-def test_nobody_may_be_listening(redirection, code, said):
-    command = f'exec "{sys.executable}" -m facemend models {redirection}'
+def test_nobody_may_be_listening(arguments, code, said):
+    command = f'exec "{sys.executable}" -m facemend {arguments}'
     ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", said)
 
