@@ -20,7 +20,7 @@ lint: $(READY)
 	$(RUN)mypy
 
 # Beside the packages it replaces, in an environment of their own; SHARED is the folder with test pictures, and
-# LARGE=--large adds a picture of 24 MP, which takes half an hour.
+# LARGE=--large adds a picture of 24 MP, which takes twenty minutes.
 SHARED ?= ../shared
 ORIGINALS := .venv-originals/bin/
 bench: $(READY) .venv-originals/ready

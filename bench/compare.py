@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument(
         "--originals", type=Path, default=ENVIRONMENT, help="environment of originals.txt (%(default)s)"
     )
-    parser.add_argument("--large", action="store_true", help="measure the 24 MP picture too: a quarter of an hour")
+    parser.add_argument("--large", action="store_true", help="measure the 24 MP picture too: twenty minutes")
     parser.add_argument("--only", nargs="*", help="names of works; RESULTS.md is left alone then")
     options = parser.parse_args()
     python = options.originals / "bin/python"

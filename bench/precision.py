@@ -25,7 +25,7 @@ GOALS = {
 
 
 def deviations(folder: Path) -> list[str]:
-    """A table with a row for every network that is not run in float32; and how much of its result is black or white.
+    """A table with a row for every design of network whose result is a picture; and how much of its result is black or white.
 
     Drawn weights may make something far brighter than white and darker than black, in which errors are as much larger.
     """

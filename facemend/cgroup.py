@@ -52,8 +52,8 @@ def _groups(controller: str) -> Iterator[Path]:
             root = ROOT  # version 2
         else:
             continue
-        group = root / path.lstrip("/")
-        yield from (folder for folder in (group, *group.parents) if folder.is_relative_to(root))
+        names = Path(path.lstrip("/"))
+        yield from (root / folder for folder in (names, *names.parents) if ".." not in folder.parts)
 
 
 def _words(file: Path) -> list[str]:

@@ -100,7 +100,8 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong on one line; the class of `argparse` puts the whole usage before it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(MISTAKE, f"{self.prog}: {message}; '{self.prog} --help' lists all options\n")
+        line = " ".join(f"{self.prog}: {message}; '{self.prog} --help' lists all options".split())
+        self.exit(MISTAKE, f"{line}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,7 +154,8 @@ def _add_restore_options(parser: argparse.ArgumentParser) -> None:
     there.add_argument("--force", action="store_true", help="overwrite files (never the input)")
     there.add_argument(
         "--skip-existing", action="store_true",
-        help="leave pictures alone whose result is there: goes on with a run that was stopped",
+        help="leave pictures alone whose result is there: goes on with a run that was stopped, "
+        "and writes the pictures beside a missing result anew",
     )  # fmt: skip
 
     what = parser.add_argument_group("what to do")
@@ -344,8 +346,8 @@ def _jobs(path: Path, output: str | None, to_file: bool, unreadable: Callable[[O
             return [Job(path, path.with_name(f"{path.stem}_restored"), named=False)]
         return [Job(path, Path(output), named=True) if to_file else Job(path, Path(output) / path.stem, named=False)]
     target = Path(output) if output else path
-    results = target.resolve()
-    apart = results != path.resolve() and results.is_relative_to(path.resolve())  # results lie in a folder of it
+    results, whole = _real(target), _real(path)
+    apart = results != whole and results.is_relative_to(whole)  # results lie in a folder of it
     found = sorted(
         source
         for folder, _, names in os.walk(path, onerror=unreadable)
@@ -353,7 +355,7 @@ def _jobs(path: Path, output: str | None, to_file: bool, unreadable: Callable[[O
         if source.suffix.lower() in PICTURES
         and not any(part.startswith(".") for part in source.relative_to(path).parts)  # a Mac's ._NAME.jpg, a .trash
         and not source.stem.endswith(RESULTS)
-        and not (apart and source.parent.resolve().is_relative_to(results))
+        and not (apart and _real(source.parent).is_relative_to(results))
     )
     if not found:
         raise DecodeError(
@@ -367,9 +369,14 @@ def _jobs(path: Path, output: str | None, to_file: bool, unreadable: Callable[[O
     ]
 
 
+def _real(path: Path) -> Path:
+    """Where a name leads: no/../old.jpg to old.jpg, although there is no folder "no" before the result is written."""
+    return Path(os.path.realpath(path))  # Path.resolve fails at links in a ring before Python 3.13
+
+
 def _identity(path: Path) -> object:
     """What two names of one file have in common; where it would be if there is no file yet."""
-    path = path.resolve()  # no/../old.jpg is old.jpg, although there is no folder "no" before the result is written
+    path = _real(path)
     try:
         status = path.stat()
     except OSError:
@@ -402,7 +409,7 @@ def _restore_one(
         raise OptionError("compare", f"{2 * width + SEAM} x {height} px", f"at most {LONGEST_SIDE['jpeg']} px a side")
     outputs = [path for path in (target, compare, boxes) if path]
     try:
-        there = {path for path in outputs if path.resolve().exists()}
+        there = {path for path in outputs if _real(path).exists()}
     except OSError as error:
         raise OptionError("the output", str(target), f"a name a file can have ({error.strerror})") from error
     for path in outputs:

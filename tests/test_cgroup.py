@@ -46,7 +46,10 @@ def version_2(folder, limit, usage, cached):
         (VERSION_2, version_2("app/worker/", "1000\n", "1001\n", 0), 0),
         (VERSION_2, version_2("app/worker/", "1000", "1", 0) | version_2("app/", "1200", "900", 0), 300),
         ("0::/\n", version_2("", "1000", "400", 0), 600),  # seen from inside a container
-        ("0::/../other\n", version_2("", "1000", "400", 0), 600),
+        ("0::/../other\n", version_2("", "1000", "400", 0) | version_2("../other/", "10", "1", 0), 600),
+        ("0::/a:b\n", version_2("a:b/", "1000", "400", 0), 600),
+        ("3:memory2:/a\n", {"a/memory.max": "1000", "a/memory.current": "400"}, sys.maxsize),
+        (VERSION_2, {"memory.max": "1000", "memory.current": "400"}, 600),  # nothing cached is told
     ],
 )
 def test_memory_is_free_up_to_the_narrowest_limit(machine, own, files, expected):
@@ -91,7 +94,9 @@ def test_networks_get_no_more_memory_than_the_container_has(machine, monkeypatch
     assert choose("cpu", "fp32", "fp32").working_memory() == 2 * 2**20
 
 
-@pytest.mark.parametrize(("quota", "threads"), [("100000 100000", 1), ("150000 100000", 2), ("max 100000", 3)])
+@pytest.mark.parametrize(
+    ("quota", "threads"), [("50000 100000", 1), ("120000 100000", 2), ("400000 100000", 3), ("max 100000", 3)]
+)
 def test_networks_get_no_more_threads_than_the_container_has_processors(machine, quota, threads):
     machine("0::/\n", **{"cpu.max": quota})
     before = torch.get_num_threads()

@@ -168,6 +168,7 @@ def test_json_is_one_line_a_picture_and_nothing_else(run, drawn, photo, tmp_path
         (["--weights", "nonsense"], "NAME=PATH"),
         (["--weights", "lite=my.pth"], "lite-detector"),
         (["--format", "gif"], "'facemend restore --help'"),
+        (["--bo\ngus"], "--bo gus"),
         (["--quality", "0"], "quality"),
         (["--max-input-mp", "0.01"], "--max-input-mp"),
         (["--max-output-mp", "0.01"], "--max-output-mp"),
@@ -289,6 +290,17 @@ def test_results_may_go_above_the_folder_of_pictures(run, drawn, photo, tmp_path
     photo.rename(tmp_path / "scans" / "one.jpg")
     assert run("restore", tmp_path / "scans", "-o", tmp_path)[0] == 0
     assert size(tmp_path / "one.jpg") == (440, 400)
+
+
+def test_links_in_a_ring_cost_one_line_and_the_others_go_on(run, drawn, photo, tmp_path):
+    (tmp_path / "ring.jpg").symlink_to("ring.jpg")
+    code, _, err = run("restore", tmp_path, "-o", tmp_path / "out")
+    assert code == 2
+    assert err.count("ring.jpg") == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["old.jpg"]
+    code, _, err = run("restore", photo, "-o", f"{tmp_path / 'ring.jpg'}/")
+    assert code == 2
+    assert "in a folder that can be made" in err
 
 
 def test_hidden_folders_are_left_alone_and_links_to_nothing_told(run, drawn, photo, tmp_path):

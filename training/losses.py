@@ -1,4 +1,4 @@
-"""Loss terms. Images are (N, 3, H, W) in [-1, 1]; every term has one value per item, to be weighted."""
+"""Loss terms. Images are (N, 3, H, W), black to white as the trainer has it; every term has one value per item, to be weighted."""
 
 from torch import Tensor
 from torch.nn import functional

@@ -17,7 +17,7 @@ from training.discriminator import Judge
 SIZE = 48  # px, side of an input
 FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors, as often as they are drawn
 HELD_OUT = 3  # photographs kept for tuning
-SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}  # how much the truth is sharpened, against the blur of doubt
+SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}  # how strongly the truth is sharpened, against the blur of doubt
 DETAIL = 1.5  # weight of the amount of detail, at factor 2; at the others it is supplied as a regular grid
 LOOK, FOOL = 0.02, 0.006  # weights of what the discriminator sees and says, at factor 4, where detail is in doubt
 JUDGED_FROM = 0.5  # share of the steps before these two count
@@ -121,8 +121,8 @@ def main() -> None:
         if factor == 2:
             loss = loss + DETAIL * losses.energy(result, truth)
         judged = factor == 4 and step >= JUDGED_FROM * args.steps
-        pair = result * 2 - 1, truth * 2 - 1  # the discriminator's range
         if judged:
+            pair = result * 2 - 1, truth * 2 - 1  # the discriminator's range
             look, fooled = judge.opinion(*pair)
             loss = loss + LOOK * look + FOOL * fooled
         loop.descend(loss.mean(), optimizer, loop.learning_rate(step, args.steps, 1e-3), largest=0.5)
