@@ -1,4 +1,7 @@
-"""The works of `bench.compare`, done by facemend as it comes: at its defaults, but `denoise`, which is 1: one network, as the originals run."""
+"""The works of `bench.compare`, done by facemend as it comes.
+
+Its defaults, but for `denoise`, which is 1: one network, as the originals run.
+"""
 
 from collections.abc import Callable
 from functools import partial

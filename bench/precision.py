@@ -25,9 +25,10 @@ GOALS = {
 
 
 def deviations(folder: Path) -> list[str]:
-    """A table with a row for every design of network whose result is a picture; and how much of its result is black or white.
+    """A table with a row for every design of network whose result is a picture.
 
-    Drawn weights may make something far brighter than white and darker than black, in which errors are as much larger.
+    It tells how much of the result is black or white, too: drawn weights may make something far brighter than white
+    and darker than black, in which errors are as much larger.
     """
     face = np.load(folder / "face.npy")
     photo = cv2.imread(str(folder / "two.jpg"))[100:340, 200:440, ::-1].copy()

@@ -1,4 +1,7 @@
-"""Loss terms. Images are (N, 3, H, W), black to white as the trainer has it; every term has one value per item, to be weighted."""
+"""Loss terms. Images are (N, 3, H, W), black to white as the trainer has it.
+
+Every term has one value per item, to be weighted.
+"""
 
 from torch import Tensor
 from torch.nn import functional

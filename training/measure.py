@@ -188,7 +188,7 @@ def upscaler(net: nn.Module, big: nn.Module, folder: Path, yardstick: ModuleType
     ratio = seconds[1] / seconds[0]
     return [
         *lines,
-        f"One 256 px tile: lite {seconds[0]:.3f} s, general-x4v3 {seconds[1]:.3f} s ({ratio:.1f} times), both in float32.",
+        f"One 256 px tile, float32: lite {seconds[0]:.3f} s, general-x4v3 {seconds[1]:.3f} s ({ratio:.1f} times).",
         "",
     ]
 
