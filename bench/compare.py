@@ -196,6 +196,7 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="measure the 24 MP picture too: twenty minutes")
     parser.add_argument("--only", nargs="*", help="names of works; RESULTS.md is left alone then")
     options = parser.parse_args()
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # for GPUs there is `bench.gpu`
     python = options.originals / "bin/python"
     lines = [
         "# How fast, and how near the limit",

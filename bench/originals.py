@@ -1,6 +1,7 @@
-"""The works of `bench.compare`, done by the packages people use, in float32: see originals.txt for where they run.
+"""The works of `bench.compare`, done by the packages people use: see originals.txt for where they run.
 
-Their detector is set to the small one and their other choices left alone. CodeFormer's network is that of
+On a GPU where PyTorch sees one, with the background in half precision as their programs have it there; all else is
+float32. Their detector is set to the small one and their other choices left alone. CodeFormer's network is that of
 spandrel-extra-arches, a copy of the original.
 """
 
@@ -30,6 +31,7 @@ from realesrgan import RealESRGANer  # noqa: E402
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact  # noqa: E402
 
 SIDE = 256  # px of a tile
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def gfpgan_net() -> torch.nn.Module:
@@ -78,17 +80,18 @@ def loaded(folder: Path, work: str) -> tuple[torch.nn.Module, torch.Tensor]:
     pixels = np.load(folder / "face.npy")[:side, :side].astype(np.float32) / 255
     if side == 512:
         pixels = pixels * 2 - 1
-    return net.eval(), torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy())
+    return net.eval().to(DEVICE), torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy())
 
 
 def network(folder: Path, work: str) -> Callable[[], object]:
-    """One network, once, from tensor to tensor."""
+    """One network, once, from tensor to tensor in the host's memory."""
     net, x = loaded(folder, work)
     arguments = NETS[work][3]
 
     def call() -> None:
         with torch.no_grad():
-            net(x, **arguments)
+            out = net(x.to(DEVICE), **arguments)
+            (out[0] if isinstance(out, tuple) else out).cpu()
 
     return call
 
@@ -97,20 +100,21 @@ def upsampler(folder: Path) -> RealESRGANer:
     """As GFPGAN's own program sets it up."""
     file = folder / "RealESRGAN_x2plus.pth"
     return RealESRGANer(
-        scale=2, model_path=str(file), model=rrdbnet(2), tile=400, tile_pad=10, pre_pad=0, half=False, device="cpu"
-    )
+        scale=2, model_path=str(file), model=rrdbnet(2), tile=400, tile_pad=10, pre_pad=0, half=DEVICE == "cuda",
+        device=DEVICE,
+    )  # fmt: skip
 
 
 def picture(folder: Path, file: str, enlarges: bool) -> Callable[[], object]:
     """Restore a whole picture, twice as large, from file to file."""
     background = upsampler(folder) if enlarges else None
     helper = partial(
-        FaceRestoreHelper, 2, face_size=512, det_model="retinaface_mobile0.25", use_parse=True, device="cpu",
+        FaceRestoreHelper, 2, face_size=512, det_model="retinaface_mobile0.25", use_parse=True, device=DEVICE,
         model_rootpath=str(folder),
     )  # fmt: skip
     module = sys.modules[GFPGANer.__module__]
     module.FaceRestoreHelper = lambda *_args, **_options: helper()
-    restorer = GFPGANer(str(folder / "GFPGANv1.4.pth"), upscale=2, arch="clean", bg_upsampler=background, device="cpu")
+    restorer = GFPGANer(str(folder / "GFPGANv1.4.pth"), upscale=2, arch="clean", bg_upsampler=background, device=DEVICE)
 
     def call() -> None:
         image = cv2.imread(str(folder / file), cv2.IMREAD_COLOR)

@@ -49,13 +49,16 @@ class Device:
             part.to(self.place, None if name in exact else self.dtype, **memory)
         net.to(self.place)
 
-    def tensor(self, images: Floats) -> Tensor:
-        """(N, H, W, 3) float32 -> (N, 3, H, W) on this device, float32, channels last in memory."""
-        return torch.from_numpy(images).permute(0, 3, 1, 2).to(self.place)
+    def tensor(self, images: Pixels | Floats) -> Tensor:
+        """(N, H, W, 3) -> (N, 3, H, W) on this device, float32 of the same values, channels last in memory."""
+        host = torch.from_numpy(images if images.dtype == np.uint8 else images.astype(np.float32, copy=False))
+        if self.place.type == "cuda":
+            host = host.pin_memory()  # from there the GPU fetches it by itself
+        return host.to(self.place, non_blocking=host.is_pinned()).permute(0, 3, 1, 2).float()
 
     def faces(self, crops: Sequence[Pixels]) -> Tensor:
         """N crops (S, S, 3) uint8 or uint16 -> (N, 3, S, S) float32 in [-1, 1], the range of every face network."""
-        return self.tensor(np.stack([crop.astype(np.float32) * np.float32(2 / peak(crop)) - 1 for crop in crops]))
+        return self.tensor(np.stack(crops)) * (2 / peak(crops[0])) - 1
 
     def pixels(self, images: Tensor, dtype: npt.DTypeLike) -> Pixels:
         """(N, 3, H, W), black 0 and white 1 -> (N, H, W, 3) in the host's memory, clamped and rounded."""
@@ -63,7 +66,10 @@ class Device:
         rounded = images.mul(white).round_().clamp_(0, white).permute(0, 2, 3, 1)
         if white == 255:
             rounded = rounded.to(torch.uint8)  # a quarter to copy
-        pixels: Pixels = rounded.contiguous().cpu().numpy().astype(dtype, copy=False)
+        rounded = rounded.contiguous()
+        if self.place.type == "cuda":  # to where the GPU writes by itself
+            rounded = torch.empty_like(rounded, device="cpu", pin_memory=True).copy_(rounded)
+        pixels: Pixels = rounded.cpu().numpy().astype(dtype, copy=False)
         return pixels
 
     def compute(self, name: str, net: nn.Module, x: Tensor, **arguments: Any) -> Tensor:

@@ -187,8 +187,8 @@ class NetUpscaler:
 
     def _enlarge(self, net: nn.Module, pixels: Pixels, row: "Span", column: "Span") -> Tensor:
         """One tile's part of the result: (3, h, w) float32 on the device, white = 1; new memory."""
-        tile = _cut(pixels, row, column).astype(np.float32) / np.float32(peak(pixels))
-        out = self._device.compute(self.name, net, self._device.tensor(tile[None]))[0]  # (3, h * scale, w * scale)
+        tile = self._device.tensor(_cut(pixels, row, column)[None]) / peak(pixels)
+        out = self._device.compute(self.name, net, tile)[0]  # (3, h * scale, w * scale)
         out = _resampled(out.contiguous(), row, self._scale)
         out = _resampled(out.mT.contiguous(), column, self._scale).mT
         return out.clamp(0, 1)

@@ -237,7 +237,7 @@ def main() -> None:
             loop.descend(loss, optimizer, rate, largest=5.0)
             loop.average(mean, net, step)
         progress.show(loss=loss)
-        if (step + 1) % 200 == 0 or step + 1 == args.steps:
+        if loop.due(step, args.steps):
             loop.save(checkpoint, step + 1, parts)
             loop.export(mean, args.out / "lite-detector.safetensors")
 

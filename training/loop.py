@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
+SAVED_EVERY = 200  # steps
+
 
 class Stateful(Protocol):
     """Anything with a state to save."""
@@ -73,6 +75,11 @@ def average(mean: nn.Module, net: nn.Module, step: int, decay: float = 0.998) ->
             a.lerp_(b, 1 - decay)
         else:
             a.copy_(b)
+
+
+def due(step: int, steps: int) -> bool:
+    """Whether to save after this step of so many."""
+    return (step + 1) % SAVED_EVERY == 0 or step + 1 == steps
 
 
 def save(path: Path, step: int, parts: dict[str, Stateful]) -> None:

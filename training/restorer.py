@@ -78,7 +78,7 @@ def train_pixels(
         loop.descend(loss, optimizer, loop.learning_rate(step, steps, peak), largest=0.5)
         loop.average(mean, net, step)
         progress.show(loss=loss)
-        if (step + 1) % 200 == 0 or step + 1 == steps:
+        if loop.due(step, steps):
             loop.save(checkpoint, step + 1, parts)
 
 
@@ -112,7 +112,7 @@ def train_details(
         loop.average(mean, net, step, decay=0.995)
         judge_loss = judge.learn(2 * rate, result, truth)
         progress.show(pixels=near, amount=amount, look=look, fooled=fooled, judge=judge_loss)
-        if (step + 1) % 100 == 0 or step + 1 == steps:
+        if loop.due(step, steps):
             loop.save(checkpoint, step + 1, parts)
 
 

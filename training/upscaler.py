@@ -130,7 +130,7 @@ def main() -> None:
             judge.learn(JUDGE_RATE, *pair)
         loop.average(mean, net, step)
         progress.show(loss=loss)
-        if (step + 1) % 250 == 0 or step + 1 == args.steps:
+        if loop.due(step, args.steps):
             loop.save(checkpoint, step + 1, parts)
             loop.export(mean, args.out / "lite-upscaler.safetensors")
 

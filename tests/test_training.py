@@ -1,0 +1,164 @@
+"""The trainers' parts, and a few steps of each trainer on pictures made of noise."""
+
+import dataclasses
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from facemend.nets.lite import LiteRestorer
+from facemend.nets.realesrgan import SRVGGNetCompact
+from training import data, degradations, loop, losses, measure, restorer, upscaler
+
+
+@pytest.fixture
+def one_thread():
+    """Trainers set it; what comes after gets back what it had."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
+
+
+def picture(seed=0, size=(600, 520)):
+    """Noise with some structure."""
+    noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 2)
+
+
+def faces(length=4, **options):
+    portraits = [data.Portrait(picture(seed), np.eye(2, 3)) for seed in range(2)]
+    return data.Faces(portraits, [picture(9)], 64, 0, length, **options)
+
+
+def test_levels_are_those_of_the_yardstick(shared):
+    yardstick = measure.load_yardstick(shared / "data/degrade.py")
+    assert tuple(yardstick.LEVELS.values()) == degradations.LEVELS
+
+
+def test_a_recipe_does_what_the_yardstick_does_but_for_its_noise(shared):
+    yardstick = measure.load_yardstick(shared / "data/degrade.py")
+    image = picture()
+    for level, (blur, shrink, _, quality) in yardstick.LEVELS.items():
+        yardstick.LEVELS[level] = (blur, shrink, 0.0, quality)
+        recipe = degradations.Recipe(blur=blur, shrink=shrink, quality=quality)
+        ours = degradations.apply(image.astype(np.float32), recipe, np.random.default_rng(0))
+        theirs = measure.degraded(yardstick, level, image, 0)
+        for a, b in zip(ours, theirs, strict=True):
+            assert np.abs(a - b.astype(float)).mean() < 1
+
+
+@pytest.mark.parametrize("draw", [degradations.draw, degradations.draw_bad, lambda rng: upscaler.recipe(4, rng)])
+def test_every_recipe_makes_a_picture_of_the_same_size(draw):
+    image = picture(size=(96, 80)).astype(np.float32)
+    for seed in range(60):
+        small, enlarged = degradations.apply(image, draw(np.random.default_rng(seed)), np.random.default_rng(seed))
+        assert enlarged.shape == image.shape
+        assert small.size <= image.size
+        assert 0 <= enlarged.min() <= enlarged.max() <= 255
+
+
+@pytest.mark.parametrize("effect", [{"grain": 9.0}, {"halftone": 0.3}, {"scratches": 3}, {"noise": 9.0}, {"blur": 2.0}])
+def test_every_effect_of_a_recipe_changes_the_picture(effect):
+    image = picture(size=(96, 80)).astype(np.float32)
+    plain, changed = (
+        degradations.apply(image, dataclasses.replace(degradations.Recipe(), **change), np.random.default_rng(0))[1]
+        for change in ({}, effect)
+    )
+    assert np.abs(plain - changed).mean() > 0.2
+
+
+def test_an_item_depends_on_its_number_alone():
+    some, others = faces(), faces(9)
+    others[1]
+    for a, b in zip(some[3], others[3], strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(some[3][1], some[2][1])
+
+
+def test_a_crop_lies_where_its_corner_says():
+    whole = torch.arange(32.0 * 32).reshape(1, 1, 32, 32)
+    corners = torch.tensor([[16, 32], [0, 0]])  # x, y in px
+    part = restorer.cut(whole, corners, 64, cell=16)
+    assert torch.equal(part[0, 0], whole[0, 0, 2:6, 1:5])
+    assert torch.equal(part[1, 0], whole[0, 0, :4, :4])
+
+
+def test_terms_are_nothing_for_the_truth_and_grow_with_the_fault():
+    truth = data.to_tensor(picture(size=(64, 64)).astype(np.float32))[None].repeat(2, 1, 1, 1)
+    wrong = truth.clone()
+    wrong[1] = nn.functional.avg_pool2d(truth[1], 5, stride=1, padding=2)
+    for term in (losses.pixel, losses.gradient, losses.energy, losses.colour):
+        right, bad = term(wrong, truth).tolist()
+        assert right == 0
+        assert bad > 0
+
+
+def test_energy_wants_the_amount_and_not_the_place():
+    detail = data.to_tensor(picture(size=(64, 64)).astype(np.float32))[None]
+    elsewhere, smooth = detail.roll(5, dims=3), torch.full_like(detail, float(detail.mean()))
+    assert losses.energy(elsewhere, detail) < 0.3 * losses.energy(smooth, detail)
+
+
+def test_the_learning_rate_rises_then_falls():
+    rates = [loop.learning_rate(step, 1000, 1.0) for step in range(1000)]
+    assert rates[0] == 0.01
+    assert max(rates) == rates[100] == 1
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+    assert rates[-1] == pytest.approx(0.02, abs=1e-4)
+
+
+def test_a_run_killed_while_saving_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
+    net = nn.Linear(1, 1)
+    loop.save(tmp_path / "x.pt", 5, {"net": net})
+    monkeypatch.setattr(torch, "save", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        loop.save(tmp_path / "x.pt", 6, {"net": net})
+    assert loop.resume(tmp_path / "x.pt", {"net": net}) == 5
+
+
+def train(out, trainer):
+    torch.manual_seed(0)
+    net = LiteRestorer((4, 4, 4, 4), (1, 1, 1, 1))
+    restorer.initialise(net)
+    mean = loop.averaged(net)
+    out.mkdir(exist_ok=True)
+    trainer(net, mean, faces(2 * 4, lead_in=2), out, 4, 2, 1e-3)
+    return mean.state_dict()
+
+
+@pytest.mark.parametrize("trainer", [restorer.train_pixels, restorer.train_details])
+def test_a_run_killed_and_resumed_ends_as_one_that_was_not(tmp_path, monkeypatch, trainer, one_thread):
+    whole = train(tmp_path / "whole", trainer)
+    monkeypatch.setattr(loop, "SAVED_EVERY", 2)
+    rate = loop.learning_rate
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "learning_rate", lambda step, *a, **b: rate(step, *a, **b) if step < 3 else 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(tmp_path / "killed", trainer)
+    assert torch.load(next((tmp_path / "killed").glob("*.pt")), weights_only=True)["step"] == 2
+    resumed = train(tmp_path / "killed", trainer)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_the_upscalers_command_makes_weights_that_load_and_goes_on_from_its_checkpoint(
+    tmp_path, monkeypatch, one_thread
+):
+    for folder, suffix, count in (("photos", "png", 4), ("portraits/train", "jpg", 21)):
+        (tmp_path / folder).mkdir(parents=True)
+        for index in range(count):
+            cv2.imwrite(str(tmp_path / folder / f"{index}.{suffix}"), picture(index, (400, 400)))
+    monkeypatch.setattr(upscaler, "JUDGED_FROM", 0)
+    out = tmp_path / "out"
+    for steps in (2, 4):
+        command = ["upscaler", "--data", tmp_path, "--out", out, "--steps", steps, "--batch", 1]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in command])
+        upscaler.main()
+        state = torch.load(out / "upscaler.pt", weights_only=True)
+        assert state["step"] == steps
+    SRVGGNetCompact(num_conv=9).load_state_dict(load_file(out / "lite-upscaler.safetensors"))
