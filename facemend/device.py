@@ -128,8 +128,9 @@ def choose(device: str, precision: str, half: str) -> Device:
         OptionError: there is no such device, or it cannot compute in that precision.
     """
     heap.keep()
-    if torch.get_num_threads() > cgroup.processors():
-        torch.set_num_threads(math.ceil(cgroup.processors()))
+    processors = cgroup.processors()
+    if torch.get_num_threads() > processors:
+        torch.set_num_threads(math.ceil(processors))
     place = _torch_device(device)
     if precision not in ("auto", *PRECISIONS):
         raise OptionError("precision", precision, ("auto", *PRECISIONS))

@@ -12,7 +12,8 @@ from torch import nn
 
 from facemend.nets.lite import LiteRestorer
 from facemend.nets.realesrgan import SRVGGNetCompact
-from training import data, degradations, loop, losses, measure, restorer, upscaler
+from facemend.nets.retinaface import RetinaFace
+from training import data, degradations, detector, loop, losses, measure, restorer, upscaler
 
 
 @pytest.fixture
@@ -146,19 +147,41 @@ def test_a_run_killed_and_resumed_ends_as_one_that_was_not(tmp_path, monkeypatch
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+def few(shared, folder):
+    """A data folder of photographs made of noise and of one real portrait more than is held out."""
+    for name in ("photos", "portraits/train"):
+        (folder / name).mkdir(parents=True)
+    for index in range(4):
+        cv2.imwrite(str(folder / f"photos/{index}.png"), picture(index, (700, 700)))
+    for path in sorted((shared / "data/portraits/train").glob("*.jpg"))[: data.HELD_OUT + 1]:
+        (folder / "portraits/train" / path.name).symlink_to(path)
+    return folder
+
+
+def command(monkeypatch, trainer, *options):
+    monkeypatch.setattr(sys, "argv", ["trainer", *map(str, options)])
+    trainer.main()
+
+
+def test_the_restorers_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
+    options = ["--detector", shared / "weights/detection_mobilenet0.25_Final.pth", "--batch", 1]
+    options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--steps", 2, "--detail-steps", 2]
+    command(monkeypatch, restorer, *options)
+    LiteRestorer().load_state_dict(load_file(tmp_path / "lite-restorer.safetensors"))
+
+
 def test_the_upscalers_command_makes_weights_that_load_and_goes_on_from_its_checkpoint(
-    tmp_path, monkeypatch, one_thread
+    shared, tmp_path, monkeypatch, one_thread
 ):
-    for folder, suffix, count in (("photos", "png", 4), ("portraits/train", "jpg", 21)):
-        (tmp_path / folder).mkdir(parents=True)
-        for index in range(count):
-            cv2.imwrite(str(tmp_path / folder / f"{index}.{suffix}"), picture(index, (400, 400)))
     monkeypatch.setattr(upscaler, "JUDGED_FROM", 0)
-    out = tmp_path / "out"
+    folder = few(shared, tmp_path)
     for steps in (2, 4):
-        command = ["upscaler", "--data", tmp_path, "--out", out, "--steps", steps, "--batch", 1]
-        monkeypatch.setattr(sys, "argv", [str(word) for word in command])
-        upscaler.main()
-        state = torch.load(out / "upscaler.pt", weights_only=True)
-        assert state["step"] == steps
-    SRVGGNetCompact(num_conv=9).load_state_dict(load_file(out / "lite-upscaler.safetensors"))
+        command(monkeypatch, upscaler, "--data", folder, "--out", tmp_path, "--steps", steps, "--batch", 1)
+        assert torch.load(tmp_path / "upscaler.pt", weights_only=True)["step"] == steps
+    SRVGGNetCompact(num_conv=9).load_state_dict(load_file(tmp_path / "lite-upscaler.safetensors"))
+
+
+def test_the_detectors_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
+    options = ["--teacher", shared / "weights/detection_mobilenet0.25_Final.pth", "--steps", 4]
+    command(monkeypatch, detector, "--data", few(shared, tmp_path), "--out", tmp_path, *options)
+    RetinaFace("mobile0.25").load_state_dict(load_file(tmp_path / "lite-detector.safetensors"))
