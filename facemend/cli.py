@@ -208,7 +208,7 @@ def _add_restore_options(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--quality", type=int, default=95, metavar="1..100", help="of JPEG and WebP (%(default)s)")
     output.add_argument(
         "--strip-metadata", action="store_true",
-        help="write no EXIF: place, time, camera (kept otherwise, where the format holds it)",
+        help="write no EXIF: place, time, camera, DPI (kept otherwise, where the format holds it)",
     )  # fmt: skip
     output.add_argument("--compare", action="store_true", help="also write OUT_compare.jpg: before beside after")
     output.add_argument("--boxes", action="store_true", help="also write OUT_boxes.jpg: the faces with their numbers")

@@ -12,13 +12,14 @@ from PIL import Image
 
 from facemend import deep
 from facemend.errors import OptionError, OutputError
-from facemend.records import EXIF_PREFIX, Picture, Pixels
+from facemend.records import EXIF_PREFIX, PER_CENTIMETRE, RESOLUTION_TAGS, Picture, Pixels
 
 PNG_LEVEL = 2  # a quarter of the usual level's time, for photos up to an eighth larger; text is as small
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}  # what encode can write
 FORMATS = {suffix: name for name, suffix in SUFFIXES.items()} | {".jpeg": "jpeg", ".tif": "tiff"}
 AUTO = {"jpeg": "jpeg", "webp": "webp", "tiff": "tiff", "heif": "jpeg", "avif": "jpeg"}  # input -> output, else png
 LONGEST_SIDE = {"jpeg": 65500, "webp": 16383}  # px, limits of libjpeg and libwebp
+HIGHEST_DPI = 65535  # of a JPEG
 LONGEST_EXIF = 65533  # bytes in a JPEG segment, prefix included
 
 
@@ -71,7 +72,7 @@ def _alternatives(picture: Picture, size: tuple[int, int], kind: str) -> str:
 def encode(picture: Picture, format: str, quality: int = 95) -> bytes:  # noqa: A002
     """Write a picture.
 
-    EXIF is kept, unless it is too long for a JPEG. There is no colour profile: without one, pixels are taken as sRGB.
+    EXIF is kept, with the resolution, unless it is too long for a JPEG. There is no colour profile: without one, pixels are taken as sRGB.
 
     Args:
         picture: what to write. A grey one gets one channel.
@@ -104,9 +105,24 @@ def _encode8(samples: Pixels, kind: str, quality: int, exif: bytes | None) -> by
         options = {"compress_level": PNG_LEVEL}
     if exif:
         options["exif"] = EXIF_PREFIX + exif
+        if dpi := _dpi(exif):
+            options["dpi"] = dpi
     stream = io.BytesIO()
     Image.fromarray(np.squeeze(samples, 2) if samples.shape[2] == 1 else samples).save(stream, kind, **options)
     return stream.getvalue()
+
+
+def _dpi(exif: bytes) -> tuple[float, float] | None:
+    """Pixels per inch across and down, for readers that look outside EXIF; None where it has none that make sense."""
+    tags = Image.Exif()
+    tags.load(exif)
+    across, down, unit = (tags.get(tag, 0) for tag in RESOLUTION_TAGS)
+    try:
+        inch = 2.54 if unit == PER_CENTIMETRE else 1
+        dpi = float(across) * inch, float(down) * inch
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    return dpi if all(1 <= value <= HIGHEST_DPI for value in dpi) else None
 
 
 def write(path: str | Path, data: bytes) -> None:

@@ -29,7 +29,7 @@ from PIL import (
 
 from facemend import colour, deep, jpeg
 from facemend.errors import DecodeError, FacemendError, MemoryLimitError, TooLargeError
-from facemend.records import EXIF_PREFIX, Picture, Pixels, Settings
+from facemend.records import EXIF_PREFIX, PER_INCH, RESOLUTION_TAGS, Picture, Pixels, Settings
 
 DEFAULTS = Settings()
 Source = str | Path | bytes | Image.Image | Pixels
@@ -271,12 +271,17 @@ def _turned(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _exif(image: Image.Image) -> bytes | None:
-    """The EXIF block without orientation and thumbnail; None if there is none, or it is damaged."""
+    """The EXIF block without orientation and thumbnail, with the resolution; None if it is damaged or says nothing."""
     try:
         kept = Image.Exif()
         kept.load(image.getexif().tobytes())  # a copy, so a caller's image stays as it is
         for tag in STORAGE_TAGS & kept.keys():
             del kept[tag]
+        # Scanners write the resolution outside EXIF. Elsewhere it is from there, or made up by Pillow.
+        if RESOLUTION_TAGS[0] not in kept and (image.format in ("PNG", "BMP") or image.info.get("jfif_unit")):
+            across, down = image.info.get("dpi", (0, 0))
+            if across > 0 and down > 0:
+                kept.update(zip(RESOLUTION_TAGS, (across, down, PER_INCH), strict=True))
         return kept.tobytes().removeprefix(EXIF_PREFIX) if len(kept) else None
     except DECODER_ERRORS:
         return None

@@ -15,6 +15,8 @@ Floats = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]  # (2, 3), source px -> target px, pixel centres at whole numbers
 
 Point = tuple[float, float]  # x, y in px
+RESOLUTION_TAGS = (282, 283, 296)  # of EXIF: px per unit across and down, and the unit
+PER_INCH, PER_CENTIMETRE = 2, 3
 EXIF_PREFIX = b"Exif\0\0"  # in files, before what `Picture.exif` holds
 Progress = Callable[[int, int], None]  # parts done, their total
 FACE_CHOICES = ("all", "center", "largest", "none")

@@ -107,6 +107,43 @@ def test_exif_is_kept_without_orientation_and_thumbnail(kind, depth):
     assert again.pixels.shape == picture.pixels.shape
 
 
+@pytest.mark.parametrize("source", ["jpeg", "png", "bmp", "tiff"])
+@pytest.mark.parametrize(
+    ("kind", "depth"), [("jpeg", 8), ("png", 8), ("webp", 8), ("tiff", 8), ("png", 16), ("tiff", 16)]
+)
+def test_the_resolution_of_a_scan_is_kept(source, kind, depth):
+    picture = decode(saved(Image.fromarray(scene()), source, dpi=(300, 150)))
+    if depth == 16:
+        picture = Picture(picture.pixels.astype(np.uint16) * 257, exif=picture.exif)
+    data = encode(picture, kind)
+    found = Image.open(io.BytesIO(data))
+    block = found.getexif()
+    assert (float(block[282]), float(block[283]), block[296]) == pytest.approx((300, 150, 2), abs=0.02)
+    if kind != "webp" and not (kind == "png" and depth == 16):
+        assert found.info["dpi"] == pytest.approx((300, 150), abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff"])
+def test_a_picture_without_resolution_gets_none(kind):
+    exif = Image.Exif()
+    exif[MAKE] = "Camera"
+    assert decode(saved(Image.fromarray(scene()), kind)).exif is None
+    assert dict(read_exif(decode(saved(Image.fromarray(scene()), kind, exif=exif)).exif)) == {MAKE: "Camera"}
+
+
+@pytest.mark.parametrize(
+    ("across", "unit", "dpi"),
+    [(100.0, 3, 254), (96.0, 2, 96), (96.0, 1, 96), (0.0, 2, None), (1e6, 2, None), (None, 2, None)],
+)
+def test_a_resolution_in_exif_is_written_outside_it_too_where_it_makes_sense(across, unit, dpi):
+    exif = Image.Exif()
+    exif.update({MAKE: "Camera", 283: across or 1.0, 296: unit})
+    if across is not None:
+        exif[282] = across
+    found = Image.open(io.BytesIO(encode(Picture(scene(), exif=exif.tobytes()[6:]), "png"))).info.get("dpi")
+    assert found == (None if dpi is None else pytest.approx((dpi, dpi), abs=0.02))
+
+
 def with_thumbnail(block):
     """Append a second image directory to a big-endian EXIF block."""
     entries = struct.unpack(">H", block[8:10])[0]
