@@ -1,7 +1,7 @@
 """The works of `bench.compare`, done by the packages people use: see originals.txt for where they run.
 
-On a GPU where PyTorch sees one, with the background in half precision as their programs have it there; all else is
-float32. Their detector is set to the small one and their other choices left alone. CodeFormer's network is that of
+On a GPU where PyTorch sees one, upscalers in half precision, as their programs have it there; all else is float32.
+Their detector is set to the small one and their other choices left alone. CodeFormer's network is that of
 spandrel-extra-arches, a copy of the original.
 """
 
@@ -31,7 +31,8 @@ from realesrgan import RealESRGANer  # noqa: E402
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact  # noqa: E402
 
 SIDE = 256  # px of a tile
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+HALF = torch.cuda.is_available()  # as the programs of Real-ESRGAN run then
+DEVICE = "cuda" if HALF else "cpu"
 
 
 def gfpgan_net() -> torch.nn.Module:
@@ -80,17 +81,19 @@ def loaded(folder: Path, work: str) -> tuple[torch.nn.Module, torch.Tensor]:
     pixels = np.load(folder / "face.npy")[:side, :side].astype(np.float32) / 255
     if side == 512:
         pixels = pixels * 2 - 1
-    return net.eval().to(DEVICE), torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy())
+    return net.eval(), torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy())
 
 
 def network(folder: Path, work: str) -> Callable[[], object]:
     """One network, once, from tensor to tensor in the host's memory."""
     net, x = loaded(folder, work)
-    arguments = NETS[work][3]
+    _, _, side, arguments = NETS[work]
+    dtype = torch.half if HALF and side == SIDE else torch.float32
+    net = net.to(DEVICE, dtype)
 
     def call() -> None:
         with torch.no_grad():
-            out = net(x.to(DEVICE), **arguments)
+            out = net(x.to(DEVICE, dtype), **arguments)
             (out[0] if isinstance(out, tuple) else out).cpu()
 
     return call
@@ -100,7 +103,7 @@ def upsampler(folder: Path) -> RealESRGANer:
     """As GFPGAN's own program sets it up."""
     file = folder / "RealESRGAN_x2plus.pth"
     return RealESRGANer(
-        scale=2, model_path=str(file), model=rrdbnet(2), tile=400, tile_pad=10, pre_pad=0, half=DEVICE == "cuda",
+        scale=2, model_path=str(file), model=rrdbnet(2), tile=400, tile_pad=10, pre_pad=0, half=HALF,
         device=DEVICE,
     )  # fmt: skip
 

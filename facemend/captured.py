@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from facemend import memory
+
 log = logging.getLogger(__name__)
 
 KEPT = 8  # recordings: of four batch sizes, with two values of an argument
@@ -55,9 +57,10 @@ class Captured(nn.Module):
     def _record(self, key: object, x: Tensor, arguments: dict[str, float]) -> None:
         try:
             self._played[key] = record(self.net, x, arguments)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:  # PyTorch's
+            if memory.exhausted(error):  # a recording needs room of its own, beside that of the plain run
+                self._played[key] = functools.partial(self.net, **arguments)
+                return
             self._works = False
             _aside.cache_clear()  # its memory stays marked as being recorded into
             reason = " ".join(str(error).split())

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +18,6 @@ from facemend.errors import NonFiniteError, OptionError
 from facemend.records import Floats, Pixels, peak
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-WORKING_MEMORY = 2 * 2**30  # bytes a network may use for one call on a CPU; more is not faster
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class Device:
 
         Raises:
             NonFiniteError: the result has values that are not numbers, in float32 too.
-            torch.OutOfMemoryError: the device has too little memory; see `out_of_memory`.
+            RuntimeError: the device has too little memory, or of any other cause; see `memory.exhausted`.
         """
         dtype = next((parameter.dtype for parameter in net.parameters()), self.dtype)  # of the first layer
         with torch.inference_mode():
@@ -94,22 +92,6 @@ class Device:
                     return out
             raise NonFiniteError(name)
 
-    def working_memory(self) -> int:
-        """Bytes a call should need at its peak: half of what is free, on a CPU at most `WORKING_MEMORY`.
-
-        A power of two: the same picture is cut into the same tiles although a little more or less is free.
-        """
-        if self.place.type == "cuda":
-            kept = torch.cuda.memory_reserved(self.place) - torch.cuda.memory_allocated(self.place)  # free, but ours
-            return power_of_two((torch.cuda.mem_get_info(self.place)[0] + kept) // 2)
-        free = min(psutil.virtual_memory().available, cgroup.free_memory())
-        return min(WORKING_MEMORY, power_of_two(free // 2))
-
-
-def power_of_two(count: int) -> int:
-    """The largest power of two up to `count`, at least 1."""
-    return 1 << max(count.bit_length() - 1, 0)
-
 
 def _finite(x: Tensor) -> bool:
     """Whether all values are numbers: one that is not makes the sum none."""
@@ -121,7 +103,8 @@ def choose(device: str, precision: str, half: str) -> Device:
 
     Args:
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" or "mps".
-        precision: "auto" (half where the hardware computes in it, else float32), "fp32", "bf16" or "fp16".
+        precision: "auto" (half where the hardware computes in it, else float32), "fp32", "bf16" or "fp16". On a GPU
+            what is left in float32 may be rounded to TensorFloat-32 while it is computed; not with "fp32".
         half: the lowest precision the network is safe in.
 
     Raises:
@@ -132,6 +115,8 @@ def choose(device: str, precision: str, half: str) -> Device:
     if torch.get_num_threads() > processors:
         torch.set_num_threads(math.ceil(processors))
     place = _torch_device(device)
+    if place.type == "cuda" and precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # for the process: else convolutions round to 10 bits, as float16 does
     if precision not in ("auto", *PRECISIONS):
         raise OptionError("precision", precision, ("auto", *PRECISIONS))
     if precision == "auto":
@@ -173,10 +158,3 @@ def _torch_device(name: str) -> torch.device:
     if name not in available:
         raise OptionError("device", name, ("auto", *available))
     return torch.device(name)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that the device's memory was too small."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "allocate memory" in str(error)
-    )

@@ -72,7 +72,8 @@ def _alternatives(picture: Picture, size: tuple[int, int], kind: str) -> str:
 def encode(picture: Picture, format: str, quality: int = 95) -> bytes:  # noqa: A002
     """Write a picture.
 
-    EXIF is kept, with the resolution, unless it is too long for a JPEG. There is no colour profile: without one, pixels are taken as sRGB.
+    EXIF is kept, with the resolution, unless it is too long for a JPEG. There is no colour profile: without one, pixels
+    are taken as sRGB.
 
     Args:
         picture: what to write. A grey one gets one channel.

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from facemend.device import Device, out_of_memory, power_of_two
+from facemend import memory
+from facemend.device import Device
 from facemend.errors import FacemendError, MemoryLimitError
 from facemend.records import Pixels, Progress, converted, peak, to_dtype
 
@@ -106,12 +107,12 @@ class NetRestorer:
         restored: list[Pixels] = []
         batch = BATCHES.get(self._device.place.type, BATCH)
         while len(restored) < len(crops):
-            batch = power_of_two(min(batch, len(crops) - len(restored)))
+            batch = memory.power_of_two(min(batch, len(crops) - len(restored)))
             part = crops[len(restored) : len(restored) + batch]
             try:
                 restored += self._batch(part, fidelity, seed)
             except Exception as error:
-                if not out_of_memory(error):
+                if not memory.exhausted(error):
                     raise
                 if batch == 1:
                     raise MemoryLimitError(

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from facemend.device import Device, out_of_memory
+from facemend import memory
+from facemend.device import Device
 from facemend.errors import FacemendError, MemoryLimitError, NotInstalledError
 from facemend.installed import folders
 from facemend.records import Floats, Pixels, Progress, converted, peak
@@ -141,14 +142,14 @@ class NetUpscaler:
         """
         net = self._mixed(denoise)
         canvas = np.empty((*size, 3), pixels.dtype)
-        fitting = math.isqrt(self._device.working_memory() // self._bytes_per_pixel) // TILE_STEP * TILE_STEP
+        fitting = math.isqrt(memory.working(self._device.place) // self._bytes_per_pixel) // TILE_STEP * TILE_STEP
         tile = min(max(fitting, SMALLEST_TILE), LARGEST_TILE)
         while True:
             try:
                 self._fill(canvas, net, pixels, tile, progress)
                 return canvas
             except Exception as error:
-                if not out_of_memory(error):
+                if not memory.exhausted(error):
                     raise
                 if tile == SMALLEST_TILE:
                     raise MemoryLimitError(

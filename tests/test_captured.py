@@ -77,15 +77,25 @@ def test_what_cannot_be_recorded_is_run_and_said_once(monkeypatch, caplog):
     ]
 
 
-def test_too_little_memory_is_no_reason_to_go_on(monkeypatch):
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDNN_STATUS_ALLOC_FAILED")]
+)
+def test_what_fits_only_without_a_recording_is_run_without(monkeypatch, caplog, error):
+    tried = []
+
     def record(net, x, arguments):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        tried.append(x.shape[0])
+        if x.shape[0] > 1:
+            raise error
+        return lambda x: net(x, **arguments)
 
     monkeypatch.setattr(captured, "record", record)
-    net, x = Captured(Scaled()), torch.ones(1, 3, 4, 4)
-    net(x)
-    with pytest.raises(torch.OutOfMemoryError):
-        net(x)
+    net = Captured(Scaled())
+    for count in (2, 2, 2, 1, 1, 2):
+        x = torch.full((count, 3, 4, 4), 7.0)
+        assert torch.equal(net(x, w=0.5), 3.5 * torch.ones_like(x))
+    assert tried == [2, 1]
+    assert not caplog.records
 
 
 @pytest.mark.gpu

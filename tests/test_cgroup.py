@@ -7,7 +7,7 @@ import psutil
 import pytest
 import torch
 
-from facemend import cgroup
+from facemend import cgroup, memory
 from facemend.device import choose
 
 VERSION_2 = "0::/app/worker\n"
@@ -91,7 +91,7 @@ def test_a_limit_that_cannot_be_read_is_none(machine):
 def test_networks_get_no_more_memory_than_the_container_has(machine, monkeypatch):
     machine("0::/\n", **version_2("", str(5 * 2**20), str(2**20), 0))
     assert psutil.virtual_memory().available > 4 * 2**20
-    assert choose("cpu", "fp32", "fp32").working_memory() == 2 * 2**20
+    assert memory.working(torch.device("cpu")) == 2 * 2**20
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,9 @@
 import numpy as np
-import psutil
 import pytest
 import torch
 
 from facemend import device
-from facemend.device import WORKING_MEMORY, choose, out_of_memory
+from facemend.device import choose
 from facemend.errors import OptionError
 from facemend.nets.codeformer import CodeFormer
 
@@ -70,33 +69,14 @@ def test_networks_and_pictures_lie_channels_last():
     assert net.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(
-    ("available", "expected"), [(2**40, WORKING_MEMORY), (2000, 512), (2048, 1024), (2049, 1024), (2, 1), (0, 1)]
-)
-def test_working_memory_is_half_of_what_is_free_and_bounded(monkeypatch, available, expected):
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": available}))
-    assert choose("cpu", "fp32", "fp32").working_memory() == expected
-
-
-def test_working_memory_of_a_gpu_counts_what_pytorch_holds_unused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: (1000, 9999))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda place: 1500)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda place: 400)
-    assert device.Device(torch.device("cuda"), torch.float16).working_memory() == 1024  # half of 1000 + 1500 - 400
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory"), True),
-        (MemoryError(), True),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
-        (RuntimeError("size mismatch"), False),
-        (ValueError("allocate memory"), False),
-    ],
-)
-def test_out_of_memory_is_told_from_other_errors(error, expected):
-    assert out_of_memory(error) is expected
+def test_float32_asked_for_is_no_less_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    choose("cuda", "auto", "fp32")
+    assert torch.backends.cudnn.allow_tf32
+    choose("cuda", "fp32", "fp16")
+    assert not torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.gpu

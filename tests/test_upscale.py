@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from facemend import upscale
-from facemend.device import WORKING_MEMORY
+from facemend import memory, upscale
 from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError, NotInstalledError
 from facemend.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos, spans
 from facemend.weights import load
@@ -22,7 +21,7 @@ def tile(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("bytes_per_pixel", "largest"), [(1, upscale.LARGEST_TILE), (WORKING_MEMORY // 203**2, 200), (2**40, 96)]
+    ("bytes_per_pixel", "largest"), [(1, upscale.LARGEST_TILE), (memory.WORKING // 203**2, 200), (2**40, 96)]
 )
 def test_tiles_are_as_large_as_fits(bytes_per_pixel, largest):
     sides = set()

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 import predict
-from facemend.device import WORKING_MEMORY, choose
+from facemend import memory
+from facemend.device import choose
 from facemend.restore import FunctionRestorer
 from facemend.upscale import NetUpscaler
 from tests.pictures import Repeat
@@ -32,7 +33,7 @@ def broken(crops, fidelity):
 
 
 class Slow(Repeat):
-    bytes_per_pixel = WORKING_MEMORY // 360**2  # more than one tile for the tests' pictures
+    bytes_per_pixel = memory.WORKING // 360**2  # more than one tile for the tests' pictures
 
     def forward(self, x):
         time.sleep(TILE_SECONDS)
