@@ -210,7 +210,7 @@ MODELS: Mapping[str, Model] = {
             task="restorer",
             file="lite-restorer.safetensors",
             size=7855496,
-            sha256="80c04adf45c0db4b70376dca7eed0b93c32970d716fe1a01fee79e2c20879086",
+            sha256="a7250412db334c2e23a5f43cd5ec231c51649d2770745d60508a9c75646ca404",
             architecture="facemend.nets.lite:LiteRestorer",
         ),
         _rrdbnet(

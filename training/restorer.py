@@ -10,8 +10,8 @@ from facemend.nets.lite import DEEPEST, LiteRestorer
 from training import data, loop, losses
 from training.discriminator import Judge
 
-DETAIL, LOOK, FOOL = 1.0, 0.05, 0.01  # weights of the second phase's terms, pixels being 1
-DETAILED = 0.55  # share of the second phase's weights in the result; with more, bad faces show a faint grid
+DETAIL, LOOK, FOOL = 1.0, 0.05, 0.006  # weights of the second phase's terms, pixels being 1
+DETAILED = 0.5  # share of the second phase's weights in the result; with more, bad faces show a faint grid
 LEAD_IN = 500  # steps on bad faces only: mending is learned first, leaving alone second
 EYES_AND_MOUTH = ((193, 240), (319, 240), (257, 314), (201, 371), (257, 375), (313, 371))  # x, y on the template, px
 
@@ -103,10 +103,11 @@ def train_details(
             result = net(given, cut(net.place, corners, size, DEEPEST))
         result, weight = result.float(), cut(important, corners, size)
         near = pixels(result, truth, weight)
-        amount = losses.energy(result, truth)
-        look, fooled = judge.opinion(result, truth)
-        # A face that came in good has nothing to gain from the discriminator, only an identity to lose.
+        # A face that came in good has nothing to gain from the discriminator, only an identity to lose; on a bad one
+        # nothing shows how much detail there was, and what is asked for comes as a grid.
         bad = (losses.pixel(given, truth) / 0.05).clamp(max=1.0)
+        amount = (1 - 0.8 * bad) * losses.energy(result, truth)
+        look, fooled = judge.opinion(result, truth)
         loss = near * relative(given, truth, 1.0) + DETAIL * amount + LOOK * bad * look + FOOL * bad * fooled
         loop.descend(loss.mean(), optimizer, rate, largest=0.5)
         loop.average(mean, net, step, decay=0.995)
@@ -120,9 +121,9 @@ def main() -> None:
     """Read the command line and train."""
     parser = loop.command(__doc__)
     parser.add_argument("--detector", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
-    parser.add_argument("--steps", type=int, default=2350)
-    parser.add_argument("--detail-steps", type=int, default=300)
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=12000)
+    parser.add_argument("--detail-steps", type=int, default=900)
+    parser.add_argument("--batch", type=int, default=16)
     args = loop.begin(parser)
     detector = weights.load("retinaface-mobile0.25", args.detector)
     portraits = data.portraits(args.data / "portraits/train", detector, args.out / "alignments.npz")[: -data.HELD_OUT]
@@ -135,7 +136,7 @@ def main() -> None:
     net.load_state_dict(sure.state_dict())
     detailed = loop.averaged(net)
     faces = data.Faces(portraits, backgrounds, 256, 1, args.detail_steps * args.batch)
-    train_details(net, detailed, faces, args.out, args.detail_steps, args.batch, 2e-4)
+    train_details(net, detailed, faces, args.out, args.detail_steps, args.batch, 1.5e-4)
     loop.export(weights.blend(detailed, sure, DETAILED), args.out / "lite-restorer.safetensors")
 
 
