@@ -60,11 +60,11 @@ class Captured(nn.Module):
         except RuntimeError as error:  # PyTorch's
             if memory.exhausted(error):  # a recording needs room of its own, beside that of the plain run
                 self._played[key] = functools.partial(self.net, **arguments)
-                return
-            self._works = False
-            _aside.cache_clear()  # its memory stays marked as being recorded into
-            reason = " ".join(str(error).split())
-            log.warning("a network is run step by step, which is slower: it cannot be recorded (%s)", reason)
+            else:
+                self._works = False
+                _aside.cache_clear()  # its memory stays marked as being recorded into
+                reason = " ".join(str(error).split())
+                log.warning("a network is run step by step, which is slower: it cannot be recorded (%s)", reason)
         while len(self._played) > KEPT:
             del self._played[next(iter(self._played))]
 

@@ -78,7 +78,7 @@ class Device:
 
         Raises:
             NonFiniteError: the result has values that are not numbers, in float32 too.
-            RuntimeError: the device has too little memory, or of any other cause; see `memory.exhausted`.
+            RuntimeError: PyTorch's own; `memory.exhausted` tells whether the device had too little memory.
         """
         dtype = next((parameter.dtype for parameter in net.parameters()), self.dtype)  # of the first layer
         with torch.inference_mode():

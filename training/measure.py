@@ -122,7 +122,7 @@ def landmark_error(found: Face | None, true: Face | None) -> float:
 def framed(face: Image) -> Image:
     """A face in the middle of a grey picture twice as wide and high.
 
-    Faces that fill the picture are larger than what the detector was taught, and its landmarks tremble on them.
+    On a face that fills the picture the detector's landmarks tremble: they move on the truth itself, merely shrunk.
     """
     margin = [len(face) // 2] * 4
     return cv2.copyMakeBorder(face, *margin, cv2.BORDER_CONSTANT, value=(128, 128, 128))
