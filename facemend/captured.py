@@ -58,11 +58,11 @@ class Captured(nn.Module):
         try:
             self._played[key] = record(self.net, x, arguments)
         except RuntimeError as error:  # PyTorch's
+            _aside.cache_clear()  # its memory stays marked as being recorded into
             if memory.exhausted(error):  # a recording needs room of its own, beside that of the plain run
                 self._played[key] = functools.partial(self.net, **arguments)
             else:
                 self._works = False
-                _aside.cache_clear()  # its memory stays marked as being recorded into
                 reason = " ".join(str(error).split())
                 log.warning("a network is run step by step, which is slower: it cannot be recorded (%s)", reason)
         while len(self._played) > KEPT:

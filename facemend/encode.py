@@ -12,7 +12,7 @@ from PIL import Image
 
 from facemend import deep
 from facemend.errors import OptionError, OutputError
-from facemend.records import EXIF_PREFIX, PER_CENTIMETRE, RESOLUTION_TAGS, Picture, Pixels
+from facemend.records import EXIF_PREFIX, NO_UNIT, PER_CENTIMETRE, RESOLUTION_TAGS, Picture, Pixels
 
 PNG_LEVEL = 2  # a quarter of the usual level's time, for photos up to an eighth larger; text is as small
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}  # what encode can write
@@ -91,7 +91,9 @@ def encode(picture: Picture, format: str, quality: int = 95) -> bytes:  # noqa: 
         samples = np.dstack((samples, picture.alpha))
     if samples.dtype == np.uint8:
         return _encode8(samples, kind, quality, picture.exif)
-    return (deep.png if kind == "png" else deep.tiff)(samples, picture.exif)
+    if kind == "tiff":
+        return deep.tiff(samples, picture.exif)
+    return deep.png(samples, picture.exif, _dpi(picture.exif) if picture.exif else None)
 
 
 def _encode8(samples: Pixels, kind: str, quality: int, exif: bytes | None) -> bytes:
@@ -106,7 +108,7 @@ def _encode8(samples: Pixels, kind: str, quality: int, exif: bytes | None) -> by
         options = {"compress_level": PNG_LEVEL}
     if exif:
         options["exif"] = EXIF_PREFIX + exif
-        if dpi := _dpi(exif):
+        if kind in ("jpeg", "png") and (dpi := _dpi(exif)):  # a TIFF has its resolution in the same tags
             options["dpi"] = dpi
     stream = io.BytesIO()
     Image.fromarray(np.squeeze(samples, 2) if samples.shape[2] == 1 else samples).save(stream, kind, **options)
@@ -121,9 +123,9 @@ def _dpi(exif: bytes) -> tuple[float, float] | None:
     try:
         inch = 2.54 if unit == PER_CENTIMETRE else 1
         dpi = float(across) * inch, float(down) * inch
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (TypeError, ValueError):
         return None
-    return dpi if all(1 <= value <= HIGHEST_DPI for value in dpi) else None
+    return dpi if unit != NO_UNIT and all(1 <= value <= HIGHEST_DPI for value in dpi) else None
 
 
 def write(path: str | Path, data: bytes) -> None:

@@ -16,7 +16,7 @@ Matrix = npt.NDArray[np.float64]  # (2, 3), source px -> target px, pixel centre
 
 Point = tuple[float, float]  # x, y in px
 RESOLUTION_TAGS = (282, 283, 296)  # of EXIF: px per unit across and down, and the unit
-PER_INCH, PER_CENTIMETRE = 2, 3
+NO_UNIT, PER_INCH, PER_CENTIMETRE = 1, 2, 3
 EXIF_PREFIX = b"Exif\0\0"  # in files, before what `Picture.exif` holds
 Progress = Callable[[int, int], None]  # parts done, their total
 FACE_CHOICES = ("all", "center", "largest", "none")

@@ -73,6 +73,7 @@ def test_float32_asked_for_is_no_less_on_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    choose("cpu", "fp32", "fp32")
     choose("cuda", "auto", "fp32")
     assert torch.backends.cudnn.allow_tf32
     choose("cuda", "fp32", "fp16")

@@ -119,7 +119,7 @@ def test_the_resolution_of_a_scan_is_kept(source, kind, depth):
     found = Image.open(io.BytesIO(data))
     block = found.getexif()
     assert (float(block[282]), float(block[283]), block[296]) == pytest.approx((300, 150, 2), abs=0.02)
-    if kind != "webp" and not (kind == "png" and depth == 16):
+    if kind != "webp":
         assert found.info["dpi"] == pytest.approx((300, 150), abs=0.02)
 
 
@@ -133,14 +133,25 @@ def test_a_picture_without_resolution_gets_none(kind):
 
 @pytest.mark.parametrize(
     ("across", "unit", "dpi"),
-    [(100.0, 3, 254), (96.0, 2, 96), (96.0, 1, 96), (0.0, 2, None), (1e6, 2, None), (None, 2, None)],
+    [
+        (100.0, 3, 254),
+        (96.0, 2, 96),
+        (1.0, 2, 1),
+        (96.0, 1, None),
+        (0.5, 2, None),
+        (0.0, 2, None),
+        (70000.0, 2, None),
+        (None, 2, None),
+    ],
 )
-def test_a_resolution_in_exif_is_written_outside_it_too_where_it_makes_sense(across, unit, dpi):
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_a_resolution_in_exif_is_written_outside_it_too_where_it_makes_sense(kind, across, unit, dpi):
     exif = Image.Exif()
     exif.update({MAKE: "Camera", 283: across or 1.0, 296: unit})
     if across is not None:
         exif[282] = across
-    found = Image.open(io.BytesIO(encode(Picture(scene(), exif=exif.tobytes()[6:]), "png"))).info.get("dpi")
+    info = Image.open(io.BytesIO(encode(Picture(scene(), exif=exif.tobytes()[6:]), kind))).info
+    found = info.get("dpi") if kind == "png" or info["jfif_unit"] else None
     assert found == (None if dpi is None else pytest.approx((dpi, dpi), abs=0.02))
 
 

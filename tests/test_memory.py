@@ -15,15 +15,15 @@ def test_working_memory_is_half_of_what_is_free_and_bounded(monkeypatch, availab
 
 @pytest.mark.parametrize("place", ["cuda", "cuda:1"])
 def test_working_memory_of_a_gpu_counts_what_pytorch_holds_for_anything(monkeypatch, place):
-    """Half of 1000 + (1500 - 400); not what another GPU or a recording holds."""
+    """Half of 1000 + (1500 - 700); not what another GPU or a recording holds."""
     segments = [
         {"device": device, "segment_pool_id": pool, "total_size": total, "allocated_size": allocated}
-        for device, pool, total, allocated in ((1, (0, 0), 1500, 400), (0, (0, 0), 9000, 0), (1, (0, 3), 9000, 0))
+        for device, pool, total, allocated in ((1, (0, 0), 1500, 700), (0, (0, 0), 9000, 0), (1, (0, 3), 9000, 0))
     ]
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: (1000, 9999))
     monkeypatch.setattr(torch.cuda, "memory_snapshot", lambda: segments)
-    assert memory.working(torch.device(place)) == 1024
+    assert memory.working(torch.device(place)) == 512
 
 
 @pytest.mark.parametrize(

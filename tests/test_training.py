@@ -13,7 +13,9 @@ from torch import nn
 from facemend.nets.lite import LiteRestorer
 from facemend.nets.realesrgan import SRVGGNetCompact
 from facemend.nets.retinaface import RetinaFace
+from facemend.records import Face, Landmarks
 from training import data, degradations, detector, loop, losses, measure, restorer, upscaler
+from training.discriminator import Judge
 
 
 @pytest.fixture
@@ -106,6 +108,37 @@ def test_energy_wants_the_amount_and_not_the_place():
     assert losses.energy(elsewhere, detail) < 0.3 * losses.energy(smooth, detail)
 
 
+def test_a_judge_learns_to_tell_restored_from_real(one_thread):
+    torch.manual_seed(0)
+    judge = Judge("cpu")
+    real = data.to_tensor(picture(size=(64, 64)).astype(np.float32))[None]
+    fake = torch.zeros_like(real)
+    for _ in range(30):
+        judge.learn(2e-3, fake, real)
+    against_fake, against_real = judge.opinion(fake, real), judge.opinion(real, real)
+    assert against_fake[1] > 0 > against_real[1]
+    assert against_fake[0] > 0.01 > against_real[0]
+
+
+def test_landmarks_off_are_in_per_cent_of_the_eye_distance():
+    true = Face((0, 0, 9, 9), Landmarks((0, 0), (50, 0), (25, 20), (10, 40), (40, 40)), 1.0)
+    moved = Landmarks(*((x + 3, y + 4) for x, y in true.landmarks))
+    assert measure.landmark_error(dataclasses.replace(true, landmarks=moved), true) == pytest.approx(10)
+    assert np.isnan(measure.landmark_error(None, true))
+
+
+def test_a_framed_face_lies_in_the_middle_of_twice_its_size():
+    face = picture(size=(512, 512))
+    whole = measure.framed(face)
+    assert whole.shape == (1024, 1024, 3)
+    assert np.array_equal(whole[256:768, 256:768], face)
+
+
+def test_an_old_print_is_small_then_as_large_as_it_was():
+    small, enlarged = measure.old_print(4, picture(size=(96, 80)), 0)
+    assert (small.shape, enlarged.shape) == ((24, 20, 3), (96, 80, 3))
+
+
 def test_the_learning_rate_rises_then_falls():
     rates = [loop.learning_rate(step, 1000, 1.0) for step in range(1000)]
     assert rates[0] == 0.01
@@ -175,6 +208,14 @@ def test_the_restorers_command_makes_weights_that_load(shared, tmp_path, monkeyp
     options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--steps", 2, "--detail-steps", 2]
     command(monkeypatch, restorer, *options)
     assert good(LiteRestorer(), tmp_path / "lite-restorer.safetensors")
+    first, second = (
+        torch.load(tmp_path / f"restorer-{phase}.pt", weights_only=True)["mean"] for phase in ("pixels", "details")
+    )
+    mixed = load_file(tmp_path / "lite-restorer.safetensors")
+    share = restorer.DETAILED
+    for key, value in mixed.items():
+        torch.testing.assert_close(value.float(), (1 - share) * first[key] + share * second[key], rtol=1e-3, atol=1e-6)
+    assert any(not torch.equal(first[key], second[key]) for key in first)
 
 
 def test_the_upscalers_command_makes_weights_that_load_and_goes_on_from_its_checkpoint(

@@ -11,7 +11,7 @@ from training import data, loop, losses
 from training.discriminator import Judge
 
 DETAIL, LOOK, FOOL = 1.0, 0.05, 0.006  # weights of the second phase's terms, pixels being 1
-DETAILED = 0.5  # share of the second phase's weights in the result; with more, bad faces show a faint grid
+DETAILED = 0.5  # share of the second phase's weights in the result of one run; with more, bad faces show a grid
 LEAD_IN = 500  # steps on bad faces only: mending is learned first, leaving alone second
 EYES_AND_MOUTH = ((193, 240), (319, 240), (257, 314), (201, 371), (257, 375), (313, 371))  # x, y on the template, px
 
@@ -121,9 +121,9 @@ def main() -> None:
     """Read the command line and train."""
     parser = loop.command(__doc__)
     parser.add_argument("--detector", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
-    parser.add_argument("--steps", type=int, default=12000)
-    parser.add_argument("--detail-steps", type=int, default=900)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
+    parser.add_argument("--detail-steps", type=int, default=900, help="of the second (%(default)s)")
+    parser.add_argument("--batch", type=int, default=16, help="crops a step (%(default)s)")
     args = loop.begin(parser)
     detector = weights.load("retinaface-mobile0.25", args.detector)
     portraits = data.portraits(args.data / "portraits/train", detector, args.out / "alignments.npz")[: -data.HELD_OUT]
