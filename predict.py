@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from cog import BaseRunner, Input, Path
 
-from facemend import encode
 from facemend.errors import FacemendError, InputError, OptionError, TooLargeError, WeightsError
-from facemend.images import decode
-from facemend.installed import download_folder, find
-from facemend.models import lookup, named, names
+from facemend.files import encode
+from facemend.files.decode import decode
 from facemend.pipeline import NO_MODEL, PREFERRED, Loader, Pipeline
 from facemend.records import Settings
-from facemend.restore import BATCH
+from facemend.stages.restore import BATCH
+from facemend.weights.installed import download_folder, find
+from facemend.weights.models import lookup, named, names
 
 LANCZOS = "lanczos"  # needs no weights
 ROOM = 2**30  # bytes of the temp folder that must be free for the server to count as healthy

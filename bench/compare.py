@@ -28,8 +28,8 @@ import torch
 from bench import limits, ours, spent
 from bench.precision import deviations
 from bench.worker import SIGN
-from facemend.device import choose
-from facemend.models import MODELS
+from facemend.machine.device import choose
+from facemend.weights.models import MODELS
 from tests.nets import deterministic, reference
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from facemend.models import MODELS
+from facemend.weights.models import MODELS
 
 INPUTS = {  # work of `bench.compare` -> its network, px of the square input
     "gfpgan": ("gfpgan-v1.4", 512),

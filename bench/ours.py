@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from facemend.models import MODELS
 from facemend.pipeline import Loader, Pipeline
 from facemend.records import Settings
 from facemend.result import Result
+from facemend.weights.models import MODELS
 
 LOADED = ("gfpgan-v1.4", "retinaface-r50", "realesrgan-x4plus")
 SEEN = 240  # px; with the 8 mirrored ones on each side, a tile of the 256 px the originals are given

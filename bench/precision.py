@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from bench.ours import weights
-from facemend.models import MODELS
 from facemend.pipeline import Loader
 from facemend.records import Pixels
+from facemend.weights.models import MODELS
 
 REAL, DRAWN = 40, 35  # dB at least, with real weights and with drawn ones
 GOALS = {

@@ -12,21 +12,21 @@ import cv2
 import numpy as np
 from torch import nn
 
-from facemend import heap
-from facemend.align import TEMPLATE, TEMPLATE_SIZE, align, whole
-from facemend.detect import Detector
-from facemend.device import Device, choose
 from facemend.errors import InputError, NotInstalledError, OptionError
-from facemend.images import Source, decode
-from facemend.installed import find, folders
-from facemend.models import Model, Task, lookup, named, names
-from facemend.parse import Parser
-from facemend.paste import canvas_size, enlarged, paste, square_mask
+from facemend.files.decode import Source, decode
+from facemend.machine import process
+from facemend.machine.device import Device, choose
 from facemend.records import Crop, Face, Landmarks, Picture, Pixels, Settings
-from facemend.restore import FunctionRestorer, NetRestorer, RestorerFunction, colourless, in_grey
 from facemend.result import Result
-from facemend.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, UpscalerFunction, lanczos, linear
+from facemend.stages.align import TEMPLATE, TEMPLATE_SIZE, align, whole
+from facemend.stages.detect import Detector
+from facemend.stages.parse import Parser
+from facemend.stages.paste import canvas_size, enlarged, paste, square_mask
+from facemend.stages.restore import FunctionRestorer, NetRestorer, RestorerFunction, colourless, in_grey
+from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, UpscalerFunction, lanczos, linear
 from facemend.weights import load as load_net
+from facemend.weights.installed import find, folders
+from facemend.weights.models import Model, Task, lookup, named, names
 
 ENLARGE_FACES_FROM = 1.5  # canvas px per crop px from which a face goes through the upscaler before it is pasted
 NEARLY_SQUARE = 0.02  # relative difference of width and height an aligned face may have
@@ -152,7 +152,7 @@ class Pipeline:
             with _timed(seconds, "paste"):
                 self._paste(canvas, before, restored, settings, progress)
         if canvas.nbytes > LARGE:
-            heap.give_back()
+            process.give_back()
         return Result(
             picture=replace(before, pixels=canvas, alpha=alpha, several=False),
             before=before,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facemend.encode import encode, suffix_format, write
+from facemend.files.encode import encode, suffix_format, write
 from facemend.records import Face, Picture, Pixels, converted
 
 

@@ -1,4 +1,4 @@
-"""Give `images.decode` ever stranger files, guided by the code they reach; what it reads must be writable too.
+"""Give `decode` ever stranger files, guided by the code they reach; what it reads must be writable too.
 
     python -m fuzz.decode SECONDS [FOLDER_OF_MORE_SEEDS ...]
 
@@ -12,9 +12,9 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["facemend", "PIL", "pillow_heif"]):
-    from facemend import images
-    from facemend.encode import encode, output_format
     from facemend.errors import FacemendError
+    from facemend.files.decode import decode
+    from facemend.files.encode import encode, output_format
     from facemend.records import Settings
 
 from tests.hostile import generated
@@ -26,11 +26,11 @@ SMALL = Settings(scale=1, max_input_mp=1, max_output_mp=1)
 def survives(data: bytes) -> None:
     """Decode, and where that works write the picture and read it again."""
     try:
-        picture = images.decode(data, SMALL)
+        picture = decode(data, SMALL)
     except FacemendError as error:
         assert "\n" not in str(error)
         return
-    again = images.decode(encode(picture, output_format(picture)), SMALL)
+    again = decode(encode(picture, output_format(picture)), SMALL)
     assert again.pixels.shape == picture.pixels.shape
     assert again.pixels.dtype == picture.pixels.dtype
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from facemend import installed
+from facemend.weights import installed
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 NOBODY = 65534  # a user without rights

@@ -9,7 +9,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image
 
-from facemend.encode import encode
+from facemend.files.encode import encode
 from facemend.records import Picture
 
 BOMB = 20_000  # px a side: 400 megapixels in files of 50 kB

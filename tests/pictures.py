@@ -5,10 +5,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from facemend.align import TEMPLATE
-from facemend.device import choose
-from facemend.geometry import inverse
+from facemend.machine.device import choose
 from facemend.records import Face, Landmarks
+from facemend.stages.align import TEMPLATE
+from facemend.stages.geometry import inverse
 
 CPU = choose("cpu", "fp32", "fp32")
 

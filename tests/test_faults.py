@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facemend.encode import write
 from facemend.errors import OutputError
+from facemend.files.encode import write
 from tests.hostile import noise
 
 ALONE = ["--model", "none", "--upscaler", "lanczos"]  # restores without any weights
@@ -20,7 +20,7 @@ ALONE = ["--model", "none", "--upscaler", "lanczos"]  # restores without any wei
 # What another process runs: write a file, and die at one point of it.
 VICTIM = """
 import os, pathlib, signal, sys
-from facemend.encode import write
+from facemend.files.encode import write
 path, point = sys.argv[1:]
 place, name = (os, "fsync") if point == "before the end" else (pathlib.Path, "replace")
 real = getattr(place, name)

@@ -8,24 +8,21 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "facemend"
-LAYERS = [  # a module may import from the lines above its own
+LAYERS = [  # a part (a folder or a file) may import from the lines above its own, and from itself
     {"errors"},
     {"records"},
     {"nets"},
-    {"models"},
-    {"installed"},
-    {"geometry", "weights", "download", "colour", "deep", "jpeg", "heap", "cgroup"},
-    {"memory"},
-    {"captured"},
-    {"device"},
-    {"images", "encode"},
-    {"detect", "align", "restore", "upscale", "paste", "parse", "draw"},
-    {"result"},
+    {"weights", "machine", "files"},
+    {"stages"},
+    {"loader"},
+    {"result", "draw"},
     {"pipeline"},
+    {"job"},
     {"cli"},
     {"__main__"},
 ]
-RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
+RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
+SHARED_STAGES = {"geometry", "tiles"}  # the only modules of stages/ that its other modules import
 
 
 def imports(path):
@@ -39,20 +36,34 @@ def imports(path):
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and id(node) not in checking:
-            if node.module == "facemend":
-                yield from (alias.name for alias in node.names if alias.name in RANK)
-            elif node.module.startswith("facemend."):
-                yield node.module.split(".")[1]
+            names = node.module.split(".")
+            if names[0] == "facemend":
+                for alias in node.names:
+                    module = PACKAGE.joinpath(*names[1:], alias.name)
+                    is_module = module.is_dir() or module.with_suffix(".py").is_file()
+                    yield ".".join([*names[1:], alias.name] if is_module else names[1:])
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def modules():
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_point_down(path):
-    if path.stem == "__init__":
-        assert set(imports(path)) <= {"errors", "records"}
-        return
-    assert path.stem in RANK, "say in LAYERS where the new module belongs"
-    wrong = [name for name in imports(path) if RANK[name] >= RANK[path.stem]]
-    assert not wrong
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert part in RANK, "say in LAYERS where the new part belongs"
+    parts = {name.split(".")[0] for name in imports(path)} - {"", part}
+    assert not [name for name in parts if RANK[name] >= RANK[part]]
+
+
+def test_the_package_itself_imports_only_errors_and_records():
+    assert set(imports(PACKAGE / "__init__.py")) == {"errors", "records"}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "stages").glob("*.py")), ids=lambda path: path.stem)
+def test_stages_do_not_import_each_other(path):
+    stages = {name.partition(".")[2] for name in imports(path) if name.startswith("stages.")}
+    assert stages <= SHARED_STAGES
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "nets").glob("*.py")), ids=lambda path: path.stem)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from facemend import heap
-from facemend.encode import encode
 from facemend.errors import FacemendError, InputError, NotInstalledError, OptionError, TooLargeError
-from facemend.models import MODELS
+from facemend.files.encode import encode
+from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Picture, Settings
-from facemend.restore import FunctionRestorer, colourless
-from facemend.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos
+from facemend.stages.restore import FunctionRestorer, colourless
+from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos
+from facemend.weights.models import MODELS
 from tests.pictures import CPU, Repeat, detector, face_at, identity, similarity, smooth
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "old.jpg"
@@ -56,7 +56,7 @@ def test_a_restorer_that_changes_nothing_gives_the_plain_enlargement(scale, dtyp
 
 def test_memory_is_given_back_after_large_pictures_only(monkeypatch):
     given = []
-    monkeypatch.setattr(heap, "give_back", lambda: given.append(True))
+    monkeypatch.setattr(process, "give_back", lambda: given.append(True))
     monkeypatch.setattr("facemend.pipeline.LARGE", 150 * 150 * 3)
     run = pipeline(restorer=None, faces=()).run
     run(smooth(100, 100), Settings(scale=1))

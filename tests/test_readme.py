@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from facemend.models import MODELS
+from facemend.weights.models import MODELS
 
 ROOT = Path(__file__).parents[1]
 

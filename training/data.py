@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from facemend import device
-from facemend.align import align
-from facemend.detect import Detector
-from facemend.geometry import warp
+from facemend.machine import device
+from facemend.stages.align import align
+from facemend.stages.detect import Detector
+from facemend.stages.geometry import warp
 from training import degradations
 
 FACE_SIZE = 512  # px

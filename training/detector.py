@@ -16,8 +16,8 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from facemend import weights
-from facemend.geometry import compose, warp
 from facemend.nets import retinaface
+from facemend.stages.geometry import compose, warp
 from training import data, degradations, loop
 
 SHAPES = ((256, 12), (384, 8), (512, 4), (640, 3))  # side in px and batch, drawn evenly

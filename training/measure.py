@@ -20,12 +20,12 @@ from torch import nn
 from tqdm import tqdm
 
 from facemend import weights
-from facemend.detect import Detector
-from facemend.device import Device
+from facemend.machine.device import Device
 from facemend.nets.lite import LiteRestorer
 from facemend.nets.realesrgan import SRVGGNetCompact
 from facemend.nets.retinaface import RetinaFace
 from facemend.records import Face
+from facemend.stages.detect import Detector
 from training import data, degradations
 
 Image = NDArray[np.uint8]

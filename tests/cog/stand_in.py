@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 import predict
-from facemend import memory
-from facemend.device import choose
-from facemend.restore import FunctionRestorer
-from facemend.upscale import NetUpscaler
+from facemend.machine import memory
+from facemend.machine.device import choose
+from facemend.stages.restore import FunctionRestorer
+from facemend.stages.upscale import NetUpscaler
 from tests.pictures import Repeat
 
 COLOURS = {"gfpgan-v1.4": (200, 30, 30), "gfpgan-v1.3": (30, 30, 200)}  # RGB that each one paints faces in

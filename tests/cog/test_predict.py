@@ -16,8 +16,8 @@ import facemend.pipeline
 import predict
 from facemend.errors import FacemendError
 from facemend.records import Settings
-from facemend.restore import FunctionRestorer
-from facemend.upscale import FunctionUpscaler
+from facemend.stages.restore import FunctionRestorer
+from facemend.stages.upscale import FunctionUpscaler
 from tests.pictures import identity, smooth
 
 INPUTS = {

@@ -9,7 +9,7 @@ import openapi_spec_validator
 import pytest
 import yaml
 
-from facemend.models import names
+from facemend.weights.models import names
 from script.openapi import ROOT, TARGET, document
 from tests.cog.serving import ARENAS
 

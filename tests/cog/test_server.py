@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from facemend import Pipeline
-from facemend.models import MODELS
+from facemend.weights.models import MODELS
 from tests.cog.serving import (
     PATIENCE,
     ROOT,

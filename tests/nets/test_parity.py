@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facemend.device import choose
+from facemend.machine.device import choose
 from facemend.nets.gfpgan import GFPGAN, ModulatedConv2d
 from tests.nets import deterministic, reference
 from tests.nets.reference import CASES, Outputs

@@ -1,0 +1,1 @@
+"""Picture files: bytes to `Picture` and back."""

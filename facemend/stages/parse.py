@@ -1,0 +1,45 @@
+"""Find which part of a restored face is face (ParseNet)."""
+
+import cv2
+import numpy as np
+from torch import nn
+
+from facemend.machine.device import Device
+from facemend.records import Floats, Pixels
+
+FACE_CLASSES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15)  # not background, hat, neck, necklace, clothes
+BLUR = (101, 11.0)  # px kernel and sigma, applied twice
+FRAME = 10  # px left out at the crop's edge
+
+
+class Parser:
+    """Gives each face a mask.
+
+    Args:
+        name: the model's name.
+        net: (N, 3, 512, 512) RGB in [-1, 1] -> (N, 19, 512, 512) logits.
+        device: where it runs.
+    """
+
+    def __init__(self, name: str, net: nn.Module, device: Device) -> None:
+        self.name = name
+        self._net = device.put(net, fixed_size=True)
+        self._device = device
+
+    def __call__(self, face: Pixels) -> Floats:
+        """Mask of one face.
+
+        Args:
+            face: (512, 512, 3) RGB, uint8 or uint16.
+
+        Returns:
+            (512, 512) float32 in [0, 1], with soft edges.
+        """
+        labels = self._device.compute(self.name, self._net, self._device.faces([face]))[0].argmax(0).cpu().numpy()
+        mask = np.isin(labels, FACE_CLASSES).astype(np.float32)
+        kernel, sigma = BLUR
+        for _ in range(2):
+            mask = cv2.GaussianBlur(mask, (kernel, kernel), sigma).astype(np.float32, copy=False)
+        inside = np.zeros_like(mask)
+        inside[FRAME:-FRAME, FRAME:-FRAME] = mask[FRAME:-FRAME, FRAME:-FRAME]
+        return inside

@@ -1,0 +1,105 @@
+"""From a file of weights to a network ready to run."""
+
+import copy
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from facemend.errors import MismatchError, NotInstalledError, WeightsError
+from facemend.weights.installed import check, find, folders
+from facemend.weights.models import lookup
+
+WRAPPERS = ("params_ema", "params")  # keys under which the official files keep their tensors, the better ones first
+
+
+def load(name: str, path: Path | None = None) -> nn.Module:
+    """Build a model's network with its trained weights: on the CPU, in float32, in eval mode, without gradients.
+
+    The tensors are mapped from the file where its format allows, so nothing is held in memory twice.
+
+    Args:
+        name: of the model.
+        path: a file of your own to read instead of the installed one. It need not be the official one, but must fit.
+
+    Raises:
+        OptionError: no model has this name.
+        NotInstalledError: no folder has the model's file.
+        ChecksumError: the installed file is not the official one.
+        MismatchError: the file holds the weights of another network.
+        WeightsError: the file cannot be read.
+    """
+    model = lookup(name)
+    if path is None:
+        path = find(name)
+        if path is None:
+            raise NotInstalledError(name, folders())
+        check(model, path)
+    tensors = read(path)
+    with torch.device("meta"):  # no memory, no random numbers: every parameter comes from the file
+        network = model.net()
+    wanted = network.state_dict()
+    missing = [key for key in wanted if key not in tensors or not alike(wanted[key], tensors[key])]
+    unexpected = [key for key in tensors if key not in wanted]
+    if missing or unexpected:
+        raise MismatchError(path, name, missing, unexpected)
+    network.load_state_dict({key: tensors[key].to(wanted[key].dtype) for key in wanted}, assign=True)
+    return network.requires_grad_(False)
+
+
+def alike(wanted: Tensor, given: Tensor) -> bool:
+    """Tell whether a tensor of a file can take a parameter's place, in whatever precision it is stored."""
+    return wanted.shape == given.shape and wanted.is_floating_point() == given.is_floating_point()
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a PyTorch or safetensors file by name, without wrapper keys and `module.` prefixes.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or holds something else than tensors.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            content: object = safetensors.torch.load_file(path)
+        else:
+            # Files from before PyTorch 1.6 are no zip archives and cannot be mapped.
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # a file that is no checkpoint makes the unpickler raise anything, KeyError for a text
+        raise WeightsError(
+            f"{path} is no file of network weights, or a damaged one, or holds code, which is never run: "
+            f"give the official file ({type(error).__name__})"
+        ) from error
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+            break
+    if not isinstance(content, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided
+        for key, value in content.items()
+    ):
+        raise WeightsError(f"{path} holds something else than named tensors: give the official file")
+    return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def blend(first: nn.Module, second: nn.Module, share: float) -> nn.Module:
+    """Return a network between two of the same architecture.
+
+    Args:
+        first: a network; neither of the two is changed.
+        second: the other one.
+        share: of `first` in each parameter, 0 to 1; the rest is `second`.
+    """
+    blended = copy.deepcopy(first)
+    others = second.state_dict()
+    blended.load_state_dict(
+        {
+            key: torch.lerp(others[key], value, share) if value.is_floating_point() else value
+            for key, value in first.state_dict().items()
+        }
+    )
+    return blended

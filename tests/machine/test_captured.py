@@ -1,0 +1,123 @@
+import pytest
+import torch
+from torch import nn
+
+from facemend.machine import captured
+from facemend.machine.captured import KEPT, Captured
+from facemend.nets.codeformer import CodeFormer
+from facemend.nets.gfpgan import GFPGAN
+from facemend.nets.parsenet import ParseNet
+from facemend.pipeline import Loader
+from tests.pictures import smooth
+
+
+class Scaled(nn.Module):
+    """Multiplies by `w`."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, x, w=1.0):
+        return x * w * self.gain
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """What is recorded, in order; played by running the network, as there is no GPU."""
+    made = []
+
+    def record(net, x, arguments):
+        made.append((tuple(x.shape), arguments))
+        return lambda x: net(x, **arguments)
+
+    monkeypatch.setattr(captured, "record", record)
+    return made
+
+
+def test_what_comes_again_is_recorded_once(recordings):
+    net = Captured(Scaled())
+    one, two = torch.ones(1, 3, 4, 4), torch.full((2, 3, 4, 4), 7.0)
+    for x, w in ((one, 0.5), (one, 0.5), (one, 0.5), (two, 0.5), (two, 0.5), (one, 2), (one, 0.5), (3 * one, 0.5)):
+        assert torch.equal(net(x, w=w), x * w)
+    assert recordings == [((1, 3, 4, 4), {"w": 0.5}), ((2, 3, 4, 4), {"w": 0.5})]
+
+
+def test_the_oldest_recordings_go(recordings):
+    net, x = Captured(Scaled()), torch.ones(1, 3, 4, 4)
+    for w in range(1, KEPT + 1):
+        for _ in range(2):
+            net(x, w=w)
+            net(x, w=0)  # used all the time
+    assert len(recordings) == KEPT + 1
+    net(x, w=0)
+    assert len(recordings) == KEPT + 1
+    net(x, w=1)
+    assert len(recordings) == KEPT + 2
+
+
+def test_what_is_no_number_is_run_as_it_is(recordings):
+    net, x = Captured(Scaled()), torch.ones(1, 3, 4, 4)
+    for _ in range(3):
+        assert torch.equal(net(x, w=torch.tensor(3.0)), 3 * x)
+    assert not recordings
+
+
+def test_what_cannot_be_recorded_is_run_and_said_once(monkeypatch, caplog):
+    def record(net, x, arguments):
+        raise RuntimeError("operation not permitted\nwhen stream is capturing")
+
+    monkeypatch.setattr(captured, "record", record)
+    net, x = Captured(Scaled()), torch.ones(1, 3, 4, 4)
+    for w in (0.5, 0.5, 0.5, 1, 1):
+        assert torch.equal(net(x, w=w), w * x)
+    assert [record.getMessage() for record in caplog.records] == [
+        "a network is run step by step, which is slower: it cannot be recorded "
+        "(operation not permitted when stream is capturing)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDNN_STATUS_ALLOC_FAILED")]
+)
+def test_what_fits_only_without_a_recording_is_run_without(monkeypatch, caplog, error):
+    tried = []
+
+    def record(net, x, arguments):
+        tried.append(x.shape[0])
+        if x.shape[0] > 1:
+            raise error
+        return lambda x: net(x, **arguments)
+
+    monkeypatch.setattr(captured, "record", record)
+    net = Captured(Scaled())
+    for count in (2, 2, 2, 1, 1, 2):
+        x = torch.full((count, 3, 4, 4), 7.0)
+        assert torch.equal(net(x, w=0.5), 3.5 * torch.ones_like(x))
+    assert tried == [2, 1]
+    assert not caplog.records
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_recorded_faces_are_the_same(count):
+    gpu, cpu = (Loader(device=name, precision="fp32").restorer("lite") for name in ("cuda", "cpu"))
+    for first in range(4):  # run, recorded, played with other faces, and once more
+        faces = [smooth(512, 512, seed=seed) for seed in range(first, first + count)]
+        for one, other in zip(gpu(faces), cpu(faces), strict=True):
+            assert abs(one.astype(int) - other).max() <= 2
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("kind", "arguments"), [(GFPGAN, {}), (CodeFormer, {"w": 0.5}), (ParseNet, {})])
+def test_every_face_network_can_be_recorded(kind, arguments, caplog):
+    torch.manual_seed(0)
+    plain = kind().eval().cuda()
+    net = Captured(plain)
+    with torch.inference_mode():
+        for seed in range(4):
+            x = torch.randn(1, 3, 512, 512, generator=torch.Generator().manual_seed(seed)).cuda()
+            torch.testing.assert_close(net(x, **arguments), plain(x, **arguments), rtol=1e-3, atol=1e-3)
+    assert not caplog.records

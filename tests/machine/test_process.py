@@ -1,0 +1,68 @@
+import subprocess
+import sys
+
+import pytest
+
+from facemend.machine import process
+
+# Page faults while a block beyond glibc's limit for the heap is taken, written and given back, again
+COUNT = """
+import resource, sys, threading, torch
+from facemend.machine import process
+if sys.argv[1] == "keep":
+    assert process.keep()
+def fill(): torch.ones(16 * 2**20)
+def count():
+    for _ in range(30):  # at first, what else is allocated meanwhile gets in the way
+        fill()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    fill()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+if sys.argv[2] == "thread":
+    thread = threading.Thread(target=count)
+    thread.start()
+    thread.join()
+else:
+    count()
+"""
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap is Linux's")
+
+
+@on_linux
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_a_large_block_is_used_again(where):
+    def faults(way):
+        command = [sys.executable, "-c", COUNT, way, where]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert faults("keep") < faults("leave") / 10
+
+
+@on_linux
+def test_large_holes_are_given_back():
+    """A block that another one after it keeps from the heap's end."""
+    code = """
+import numpy as np, psutil
+from facemend.machine import process
+process.keep()
+large, small = np.ones(2**28, np.uint8), np.ones(2**18, np.uint8)
+del large
+held = psutil.Process().memory_info().rss
+process.give_back()
+print(held - psutil.Process().memory_info().rss)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(out.stdout) > 2**27
+
+
+@pytest.mark.parametrize("platform", ["win32", "darwin"])
+def test_other_systems_are_left_alone(monkeypatch, platform):
+    monkeypatch.setattr(sys, "platform", platform)
+    assert process.keep.__wrapped__() is False
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(process.ctypes, "CDLL", lambda name: object())
+    assert process.keep.__wrapped__() is False

@@ -1,0 +1,64 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facemend.records import Landmarks
+from facemend.stages.align import TEMPLATE, align, whole
+from tests.pictures import face_at, similarity, smooth
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0.3, 4), st.floats(-180, 180))
+def test_finds_the_similarity(scale, degrees):
+    matrix = similarity(scale, degrees, 40, 60)
+    crop = align(smooth(64, 64), face_at(matrix).landmarks)
+    np.testing.assert_allclose(crop.matrix, matrix, rtol=1e-3, atol=0.05)
+
+
+def test_upright_face_at_native_size_is_cut_out_exactly():
+    picture = smooth(700, 800)
+    crop = align(picture, face_at(similarity(1, 0, -100, -50)).landmarks)
+    np.testing.assert_allclose(crop.matrix, similarity(1, 0, -100, -50), atol=1e-2)
+    assert abs(crop.pixels.astype(int) - picture[50:562, 100:612]).max() <= 1
+
+
+def test_other_crop_sizes_scale_the_template():
+    face = face_at(similarity(1, 0, 0, 0))
+    crop = align(smooth(512, 512), face.landmarks, size=256)
+    eye = crop.matrix @ (*face.landmarks.left_eye, 1)
+    np.testing.assert_allclose((eye + 0.5) * 2 - 0.5, TEMPLATE.left_eye, atol=0.05)
+
+
+def test_large_face_is_averaged_not_sampled():
+    board = (np.indices((2048, 2048)).sum(axis=0) % 2 * 200).astype(np.uint8)
+    crop = align(np.dstack([board] * 3), face_at(similarity(0.25, 3, 0, 0)).landmarks)
+    assert abs(crop.pixels[100:-100, 100:-100].astype(int) - 100).max() <= 8
+
+
+def test_outside_the_picture_is_its_mirror_image():
+    picture = smooth(300, 300)
+    crop = align(picture, face_at(similarity(1, 0, 100, 0)).landmarks)
+    assert abs(crop.pixels[:300, 40:100].astype(int) - picture[:300, 60:0:-1]).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_keeps_the_depth(dtype):
+    assert align(smooth(90, 90, dtype), face_at(similarity(4, 0, 0, 0)).landmarks).pixels.dtype == dtype
+
+
+def test_landmarks_in_one_point_fit_no_face():
+    assert align(smooth(90, 90), Landmarks(*[(5.0, 5.0)] * 5)) is None
+
+
+def test_whole_picture_at_512_is_itself():
+    picture = smooth(512, 512)
+    np.testing.assert_array_equal(whole(picture).pixels, picture)
+
+
+def test_whole_picture_of_another_size_is_resized():
+    crop = whole(smooth(600, 606))
+    assert crop.pixels.shape == (512, 512, 3)
+    expected = cv2.resize(smooth(600, 606), (512, 512), interpolation=cv2.INTER_AREA)
+    assert abs(crop.pixels.astype(int) - expected).max() <= 6

@@ -1,0 +1,156 @@
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facemend.records import Crop
+from facemend.stages.align import align
+from facemend.stages.paste import canvas_size, enlarged, paste, square_mask
+from facemend.stages.upscale import lanczos
+from tests.pictures import face_at, similarity, smooth
+
+
+def moved(before, after):
+    """(x, y) shift in px that explains the difference of two nearly equal pictures best."""
+    grey = before.astype(float).mean(axis=2)
+    difference = after.astype(float).mean(axis=2) - grey
+    gy, gx = np.gradient(grey)
+    normal = np.array([[(gx * gx).sum(), (gx * gy).sum()], [(gx * gy).sum(), (gy * gy).sum()]])
+    return -np.linalg.solve(normal, np.array([(gx * difference).sum(), (gy * difference).sum()]))
+
+
+def round_trip(matrix, scale, picture):
+    """The enlarged picture before and after one of its own faces is cut out and put back."""
+    size = tuple(round(side * scale) for side in picture.shape[:2])
+    canvas = lanczos(picture, size)
+    before = canvas.copy()
+    ratio = size[1] / picture.shape[1], size[0] / picture.shape[0]
+    paste(canvas, align(picture, face_at(matrix).landmarks), square_mask(512), ratio)
+    return before, canvas
+
+
+@pytest.mark.parametrize("scale", [1, 1.5, 2, 3, 4])
+@pytest.mark.parametrize("matrix", [similarity(1.4, 0, -90, -60), similarity(0.8, 25, 60, -90)])
+def test_a_face_put_back_does_not_move(scale, matrix):
+    before, after = round_trip(matrix, scale, smooth(451, 503, np.uint16))
+    np.testing.assert_allclose(moved(before, after), 0, atol=0.006)  # OpenCV interpolates at steps of 1/32 px
+    assert abs(before.astype(int) - after).max() <= 0.015 * 65535
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.6, 3), st.floats(-180, 180), st.floats(1, 3))
+def test_crop_then_paste_is_the_identity(size, degrees, scale):
+    picture = smooth(300, 340, cell=60)
+    centre = similarity(size, degrees, 0, 0)
+    centre[:, 2] = 256 - centre[:, :2] @ (170, 150)
+    before, after = round_trip(centre, scale, picture)
+    assert abs(before.astype(int) - after).max() <= 3
+
+
+def test_upright_native_size_face_comes_back_to_the_bit():
+    picture = smooth(600, 640)
+    canvas = picture.copy()
+    crop = Crop(picture[40:552, 60:572].copy(), similarity(1, 0, -60, -40))
+    paste(canvas, crop, square_mask(512), (1, 1))
+    np.testing.assert_array_equal(canvas, picture)
+
+
+@pytest.mark.parametrize("value", [0, 1, 7, 254, 255])
+def test_blending_rounds(value):
+    """Truncation would darken by half a level."""
+    canvas = np.full((300, 300, 3), value, np.uint8)
+    paste(canvas, Crop(np.full((512, 512, 3), value, np.uint8), similarity(2.1, 30, 100, 20)), square_mask(512), (1, 1))
+    assert (canvas == value).all()
+
+
+def test_red_stays_red():
+    canvas = np.zeros((200, 200, 3), np.uint8)
+    red = np.zeros((512, 512, 3), np.uint8)
+    red[..., 0] = 255
+    paste(canvas, Crop(red, similarity(2.56, 0, 0, 0)), square_mask(512), (1, 1))
+    assert canvas[100, 100].tolist() == [255, 0, 0]
+
+
+def test_strength_mixes_with_the_canvas():
+    for strength, expected in ((0, 40), (0.5, 80), (1, 120)):
+        canvas = np.full((512, 512, 3), 40, np.uint8)
+        paste(
+            canvas,
+            Crop(np.full((512, 512, 3), 120, np.uint8), similarity(1, 0, 0, 0)),
+            square_mask(512),
+            (1, 1),
+            strength,
+        )
+        assert canvas[256, 256, 0] == expected
+        assert canvas[0, 0, 0] == 40
+
+
+def test_work_follows_the_face_not_the_canvas():
+    canvas = np.zeros((6000, 8000, 3), np.uint8)
+    crop = Crop(np.full((512, 512, 3), 200, np.uint8), similarity(512 / 60, 10, -3000, -2000))
+    square_mask(512)
+    tracemalloc.start()
+    paste(canvas, crop, square_mask(512), (1, 1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < canvas.nbytes / 10
+    rows, columns = np.nonzero(canvas[..., 0])
+    assert 20 < np.ptp(rows) < 100
+    assert 20 < np.ptp(columns) < 100
+
+
+def test_a_face_that_fills_a_large_canvas_needs_little_memory():
+    canvas = np.zeros((3000, 3000, 3), np.uint8)
+    crop = Crop(np.full((512, 512, 3), 200, np.uint8), similarity(512 / 3000, 0, 0, 0))
+    tracemalloc.start()
+    paste(canvas, crop, square_mask(512), (1, 1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * canvas.nbytes
+    assert (canvas[1500, 1500] == 200).all()
+
+
+def test_a_face_outside_the_canvas_changes_nothing():
+    canvas = smooth(50, 50)
+    before = canvas.copy()
+    paste(canvas, Crop(smooth(512, 512), similarity(1, 0, 5000, 5000)), square_mask(512), (1, 1))
+    np.testing.assert_array_equal(canvas, before)
+
+
+def test_an_enlarged_crop_lands_in_the_same_place():
+    picture = smooth(600, 640, np.uint16, cell=60)
+    crop = align(picture, face_at(similarity(0.9, 12, 40, -40)).landmarks)
+    canvas = picture.copy()
+    paste(canvas, enlarged(crop, lanczos(crop.pixels, (1024, 1024))), square_mask(512), (1, 1))
+    np.testing.assert_allclose(moved(picture, canvas), 0, atol=0.005)
+    assert abs(canvas.astype(int) - picture).max() <= 0.01 * 65535
+
+
+@pytest.mark.parametrize("side", [64, 1024])
+def test_the_mask_lies_in_the_same_place_on_a_crop_of_any_size(side):
+    canvas, expected = np.zeros((2, 400, 420, 3), np.uint8)
+    crop = Crop(np.full((512, 512, 3), 255, np.uint8), similarity(2, 10, -160, -100))
+    paste(expected, crop, square_mask(512), (1, 1))
+    paste(canvas, enlarged(crop, np.full((side, side, 3), 255, np.uint8)), square_mask(512), (1, 1))
+    assert abs(canvas.astype(int) - expected).max() <= 1
+
+
+def test_a_face_smaller_than_its_crop_is_averaged_not_sampled():
+    board = np.indices((512, 512)).sum(axis=0) % 2 * 200
+    canvas = np.full((120, 120, 3), 100, np.uint8)
+    paste(canvas, Crop(np.dstack([board] * 3).astype(np.uint8), similarity(5, 7, 0, -60)), square_mask(512), (1, 1))
+    assert abs(canvas.astype(int) - 100).max() <= 8
+
+
+def test_canvas_size_is_canvas_px_per_crop_px():
+    crop = Crop(smooth(512, 512), similarity(0.5, 40, 0, 0))
+    assert canvas_size(crop, (3, 3)) == pytest.approx(6)
+
+
+def test_mask_is_whole_inside_and_nothing_at_the_edge():
+    mask = square_mask(512)
+    assert mask[256, 256] == 1
+    assert mask[100:-100, 100:-100].min() > 0.999
+    assert max(mask[0].max(), mask[:, 0].max(), mask[-1].max()) < 0.01

@@ -1,0 +1,179 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError
+from facemend.machine.device import choose
+from facemend.pipeline import Loader
+from facemend.stages import restore
+from facemend.stages.restore import FunctionRestorer, NetRestorer, colourless, in_grey
+from tests.pictures import CPU, smooth
+
+
+class Darker(nn.Module):
+    """Halves the distance to black; remembers the batch sizes it was given."""
+
+    def __init__(self, limit=99):
+        super().__init__()
+        self.share = nn.Parameter(torch.tensor(0.5), requires_grad=False)
+        self.limit = limit
+        self.batches = []
+
+    def forward(self, x):
+        self.batches.append(len(x))
+        if len(x) > self.limit:
+            raise torch.OutOfMemoryError("out of memory")
+        return (x + 1) * self.share - 1
+
+
+def grey(level, dtype=np.uint8):
+    return np.full((512, 512, 3), level, dtype)
+
+
+@pytest.mark.parametrize(("dtype", "level"), [(np.uint8, 100), (np.uint16, 30001)])
+def test_range_and_depth(dtype, level):
+    (out,) = NetRestorer("darker", Darker(), CPU)([grey(level, dtype)])
+    assert out.dtype == dtype
+    assert abs(out.astype(int) - level / 2).max() <= 1
+
+
+@pytest.fixture
+def batched(monkeypatch):
+    """The CPU takes several faces at once, as a GPU does."""
+    monkeypatch.setattr(restore, "BATCHES", {})
+
+
+def test_faces_go_in_batches_and_come_back_in_order(batched):
+    net, seen = Darker(), []
+    out = NetRestorer("darker", net, CPU)(
+        [grey(level) for level in range(0, 120, 20)], progress=lambda done, total: seen.append((done, total))
+    )
+    assert [face[0, 0, 0] for face in out] == [0, 10, 20, 30, 40, 50]
+    assert net.batches == [4, 2]
+    assert seen == [(4, 6), (6, 6)]
+
+
+@pytest.mark.parametrize(("limit", "batches"), [(4, [4, 2]), (3, [4, 2, 2, 2]), (1, [4, 2, 1, 1, 1, 1, 1, 1])])
+def test_out_of_memory_halves_the_batch(batched, limit, batches):
+    net = Darker(limit=limit)
+    out = NetRestorer("darker", net, CPU)([grey(level) for level in range(0, 120, 20)])
+    assert [face[0, 0, 0] for face in out] == [0, 10, 20, 30, 40, 50]
+    assert net.batches == batches
+
+
+def test_one_face_too_large_for_the_memory_is_a_clear_error_and_the_next_call_works(batched):
+    net = Darker(limit=0)
+    darker = NetRestorer("darker", net, CPU)
+    with pytest.raises(MemoryLimitError, match="darker"):
+        darker([grey(20), grey(40)])
+    net.limit = 2
+    assert darker([grey(20)])[0][0, 0, 0] == 10
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_face_comes_out_the_same_alone_and_in_a_batch(precision):
+    lite = Loader(device="cpu", precision=precision).restorer("lite")
+    crops = [smooth(512, 512, seed=seed) for seed in range(4)]
+    for crop, together in zip(crops, lite(crops), strict=True):
+        assert np.array_equal(lite([crop])[0], together)
+
+
+class Fidelity(nn.Module):
+    def forward(self, x, w=0.5):
+        return torch.full_like(x, 2 * w - 1)
+
+
+class Noisy(nn.Module):
+    def draw_noise(self, generator):
+        return [torch.rand(1, generator=generator)]
+
+    def forward(self, x, noise=None):
+        return x * 0 if noise is None else x * 0 + noise[0]
+
+
+def test_fidelity_reaches_the_network_that_has_it():
+    (out,) = NetRestorer("fidelity", Fidelity(), CPU)([grey(0)], fidelity=0.2)
+    assert (out == 51).all()
+
+
+def test_seed_draws_noise_and_no_seed_uses_the_stored_one():
+    restorer = NetRestorer("noisy", Noisy(), CPU)
+    plain, again = restorer([grey(9)])[0], restorer([grey(9)])[0]
+    one, one_again, two = (restorer([grey(9)], seed=seed)[0] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(plain, again)
+    np.testing.assert_array_equal(one, one_again)
+    assert (one != two).any()
+    assert (one != plain).any()
+
+
+class Overflowing(nn.Module):
+    """Not a number in half precision; a number in float32 unless `always`."""
+
+    def __init__(self, always):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.0), requires_grad=False)
+        self.always = always
+
+    def forward(self, x, w=0.5):
+        bad = self.always or self.weight.dtype != torch.float32
+        return x + (torch.nan if bad else w - 0.5)
+
+
+def test_what_overflows_in_half_precision_is_computed_again_in_float32():
+    half = choose("cpu", "bf16", "bf16")
+    (out,) = NetRestorer("overflowing", Overflowing(always=False), half)([grey(77)], fidelity=0.9)
+    assert (out == 128).all()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_values_that_are_no_numbers_are_an_error(precision):
+    with pytest.raises(NonFiniteError, match="overflowing"):
+        NetRestorer("overflowing", Overflowing(always=True), choose("cpu", precision, "bf16"))([grey(77)])
+
+
+def test_any_function_restores():
+    def invert(crops, fidelity):
+        assert fidelity == 0.3
+        return [255 - crop for crop in crops]
+
+    (out,) = FunctionRestorer(invert)([grey(65535, np.uint16)], fidelity=0.3)
+    assert out.dtype == np.uint16
+    assert (out == 0).all()
+
+
+@pytest.mark.parametrize("answer", [None, [], [None], [np.zeros((512, 512, 3))], [np.zeros((256, 256, 3), np.uint8)]])
+def test_a_function_that_returns_something_else_is_an_error(answer):
+    with pytest.raises(FacemendError, match="the restorer .* returned"):
+        FunctionRestorer(lambda crops, fidelity: answer)([grey(1)])
+
+
+def test_colourless_allows_noise_and_an_even_tint_but_no_colour():
+    rng = np.random.default_rng(0)
+    base = smooth(80, 90)[..., :1].astype(int)
+    noise = rng.normal(0, 1.5, (80, 90, 3))
+    sepia = np.clip(base + noise + (20, 0, -30), 0, 255).astype(np.uint8)
+    assert colourless(np.repeat(base, 3, 2).astype(np.uint8))
+    assert colourless(sepia)
+    assert colourless(sepia.astype(np.uint16) * 257)
+    assert not colourless(smooth(80, 90))
+    dark = np.zeros((80, 90, 3), np.uint16)
+    dark[::2, :, 0] = 250
+    assert colourless(dark), "a difference of one 8-bit level is none, whatever the numbers look like"
+
+
+def test_grey_faces_keep_the_crop_s_tone():
+    crop = np.repeat(smooth(512, 512)[..., :1], 3, 2)
+    np.testing.assert_array_equal(in_grey(crop, crop), crop)
+    restored = smooth(512, 512, seed=3)
+    out = in_grey(restored, crop)
+    assert (out[..., 0] == out[..., 1]).all()
+    assert abs(out.mean() - crop.mean()) < 1
+    assert abs(out.std() - crop.std()) < 2
+
+
+def test_grey_faces_are_clamped_not_wrapped():
+    black = grey(0)
+    black[:50] = 8
+    out = in_grey(smooth(512, 512, seed=1), black)
+    assert out.max() < 30

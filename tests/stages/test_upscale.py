@@ -1,0 +1,266 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError, NotInstalledError
+from facemend.machine import memory
+from facemend.stages import upscale
+from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos, spans
+from facemend.weights import load
+from tests.pictures import CPU, Repeat, smooth
+
+
+@pytest.fixture
+def tile(monkeypatch):
+    """Small tiles, so that small test pictures have several."""
+    monkeypatch.setattr(upscale, "LARGEST_TILE", 96)
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_pixel", "largest"), [(1, upscale.LARGEST_TILE), (memory.WORKING // 203**2, 200), (2**40, 96)]
+)
+def test_tiles_are_as_large_as_fits(bytes_per_pixel, largest):
+    sides = set()
+
+    class Recording(Repeat):
+        def forward(self, x):
+            sides.update(x.shape[2:])
+            return super().forward(x)
+
+    net = Recording(1)
+    net.bytes_per_pixel = bytes_per_pixel
+    NetUpscaler("net", net, 1, CPU)(smooth(130, 3000), (130, 3000))
+    assert largest * 0.8 < max(sides) <= largest
+
+
+def repeat(scale=4):
+    return NetUpscaler("repeat", Repeat(scale), scale, CPU)
+
+
+@given(st.integers(1, 700), st.floats(1, 8), st.sampled_from([96, 160, 360]))
+def test_shares_of_the_tiles_sum_to_one(length, scale, tile):
+    out_length = round(length * scale)
+    total = np.zeros(out_length)
+    for span in spans(length, out_length, tile):
+        assert span.length % upscale.TILE_STEP == 0
+        total[span.start : span.stop] += span.weight
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@given(st.integers(1, 3000), st.sampled_from([96, 360]))
+def test_tiles_are_equal_and_see_beyond_their_part(length, tile):
+    tiles = spans(length, length * 4, tile)
+    assert len({span.length for span in tiles}) == 1
+    assert tiles[0].first <= -upscale.EDGE
+    assert tiles[-1].first + tiles[-1].length >= length + upscale.EDGE
+    seen = upscale.OVERLAP - upscale.RAMP - 1
+    for before, after in itertools.pairwise(tiles):
+        assert before.first + before.length >= before.stop / 4 + seen
+        assert after.first <= after.start / 4 - seen
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([1, 1.5, 2, 3, 4, 8]))
+def test_output_size_is_exact(height, width, scale):
+    size = round(height * scale), round(width * scale)
+    for upscaler in (repeat(), LanczosUpscaler()):
+        assert upscaler(smooth(height, width), size).shape == (*size, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("scale", [1, 1.5, 2, 4, 5.3])
+def test_tiled_equals_whole(monkeypatch, scale, dtype):
+    picture = smooth(150, 170, dtype)
+    size = round(150 * scale), round(170 * scale)
+    whole = repeat()(picture, size)
+    monkeypatch.setattr(upscale, "LARGEST_TILE", 96)
+    tiled = repeat()(picture, size)
+    assert abs(whole.astype(int) - tiled).max() <= np.iinfo(dtype).max // 255
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [
+        ("realesr-animevideov3", "realesr-animevideov3.pth"),
+        ("realesr-general-x4v3", "realesr-general-x4v3.fp16-rounded.pth"),
+    ],
+)
+def test_tiled_equals_whole_with_real_weights(shared, tile, monkeypatch, model, file):
+    picture = smooth(100, 150, cell=9)
+    upscaler = NetUpscaler(model, load(model, shared / "weights" / file), 4, CPU)
+    tiled = upscaler(picture, (400, 600))
+    monkeypatch.setattr(upscale, "LARGEST_TILE", 360)
+    whole = upscaler(picture, (400, 600))
+    assert abs(whole.astype(int) - tiled).max() <= 1
+
+
+def test_an_even_picture_stays_even(tile):
+    picture = np.full((130, 150, 3), 77, np.uint8)
+    assert (repeat()(picture, (390, 450)) == 77).all()
+
+
+def test_nothing_moves(tile):
+    """A ramp keeps its place: enlarging maps x to (x + 0.5) * s - 0.5."""
+    row = np.linspace(0, 65535, 200)
+    picture = np.repeat(np.repeat(row[None, :, None], 70, 0), 3, 2).astype(np.uint16)
+    enlarged = repeat()(picture, (210, 600))
+    expected = np.interp((np.arange(600) + 0.5) / 3 - 0.5, np.arange(200), row)
+    assert abs(enlarged[100, 30:-30, 0].astype(float) - expected[30:-30]).max() < 65535 / 200 / 2
+    assert abs((enlarged[100, 30:-30, 0].astype(float) - expected[30:-30]).mean()) < 1
+
+
+def test_red_stays_red():
+    red = np.zeros((20, 20, 3), np.uint8)
+    red[..., 0] = 255
+    assert repeat()(red, (40, 40))[20, 20].tolist() == [255, 0, 0]
+
+
+def test_lanczos_at_scale_one_is_the_picture_itself():
+    picture = smooth(33, 44, np.uint16)
+    out = lanczos(picture, (33, 44))
+    np.testing.assert_array_equal(out, picture)
+    assert out is not picture
+
+
+def checkerboard(height, width):
+    return np.indices((height, width)).sum(axis=0) % 2
+
+
+def test_what_the_network_enlarged_too_much_is_averaged_not_sampled():
+    class Checkerboard(Repeat):
+        def forward(self, x):
+            board = checkerboard(x.shape[2] * 4, x.shape[3] * 4) * np.float32(200 / 255)
+            return torch.from_numpy(board).expand(1, 3, -1, -1)
+
+    out = NetUpscaler("board", Checkerboard(), 4, CPU)(smooth(50, 50), (75, 75))
+    assert abs(out.astype(int) - 100).max() <= 30
+
+
+def test_progress_ends_at_the_total(tile):
+    seen = []
+    repeat()(smooth(200, 70), (400, 140), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 4) for done in range(1, 5)]
+
+
+class Hungry(Repeat):
+    """Runs out of memory on anything larger than `limit` px a side."""
+
+    def __init__(self, limit):
+        super().__init__()
+        self.limit = limit
+        self.sides = []
+
+    def forward(self, x):
+        self.sides.append(x.shape[-1])
+        if x.shape[-1] > self.limit:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("limit", [200, 160, 96])
+def test_out_of_memory_halves_the_tile(limit, caplog):
+    picture = smooth(200, 200)
+    net = Hungry(limit)
+    out = NetUpscaler("hungry", net, 4, CPU)(picture, (800, 800))
+    assert max(net.sides) > 200
+    assert limit / 2 < net.sides[-1] <= limit
+    assert abs(out.astype(int) - repeat()(picture, (800, 800))).max() <= 1
+    assert "hungry ran out of memory: going on in tiles of" in caplog.text
+
+
+def test_smallest_tile_too_large_is_a_clear_error_and_the_next_call_works():
+    net = Hungry(limit=10)
+    hungry = NetUpscaler("hungry", net, 4, CPU)
+    with pytest.raises(MemoryLimitError, match="hungry.*96 px.*--upscaler lanczos"):
+        hungry(smooth(200, 200), (800, 800))
+    net.limit = 400
+    assert hungry(smooth(20, 20), (80, 80)).shape == (80, 80, 3)
+
+
+def test_values_that_are_no_numbers_are_an_error_with_the_name_of_the_network():
+    class Lost(Repeat):
+        def forward(self, x):
+            return super().forward(x) * torch.nan
+
+    with pytest.raises(NonFiniteError, match="lost"):
+        NetUpscaler("lost", Lost(), 4, CPU)(smooth(20, 20), (80, 80))
+
+
+def test_other_failures_of_the_network_are_not_taken_for_memory():
+    class Broken(Repeat):
+        def forward(self, x):
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        NetUpscaler("broken", Broken(), 4, CPU)(smooth(20, 20), (80, 80))
+
+
+class Level(nn.Module):
+    """Answers with one grey level everywhere."""
+
+    bytes_per_pixel = 100
+
+    def __init__(self, level):
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(level), requires_grad=False)
+
+    def forward(self, x):
+        return self.level.expand(len(x), 3, x.shape[2] * 4, x.shape[3] * 4)
+
+
+def test_tiles_are_blended_over_their_seam(tile):
+    class Flickering(Level):
+        def forward(self, x):
+            self.level.data = 1 - self.level
+            return super().forward(x)
+
+    row = NetUpscaler("flickering", Flickering(0.0), 4, CPU)(smooth(60, 130), (240, 520))[100].astype(int)
+    assert np.ptp(row) == 255
+    assert abs(np.diff(row, axis=0)).max() < 20
+
+
+@pytest.mark.parametrize(("denoise", "expected"), [(0, 0), (0.25, 50), (1, 200)])
+def test_denoise_mixes_the_two_networks(denoise, expected):
+    clean, grainy = Level(200 / 255), Level(0.0)
+    upscaler = NetUpscaler("level", clean, 4, CPU, keeps_grain=grainy, grain_model="grainy")
+    assert (upscaler(smooth(10, 10), (40, 40), denoise=denoise) == expected).all()
+
+
+def test_denoise_without_the_companion_says_what_to_download():
+    upscaler = NetUpscaler("level", Level(0.5), 4, CPU, grain_model="grainy")
+    assert upscaler(smooth(10, 10), (40, 40), denoise=1).shape == (40, 40, 3)
+    with pytest.raises(NotInstalledError, match="facemend download grainy"):
+        upscaler(smooth(10, 10), (40, 40), denoise=0.5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_any_function_enlarges(dtype):
+    def triple(pixels):
+        assert pixels.dtype == np.uint8
+        return pixels.repeat(3, axis=0).repeat(3, axis=1)
+
+    colour = np.array((255, 100, 0)) * (np.iinfo(dtype).max // 255)
+    out = FunctionUpscaler(triple)(np.full((10, 12, 3), colour, dtype), (25, 30))
+    assert out.shape == (25, 30, 3)
+    assert out.dtype == dtype
+    assert (out == colour).all()
+
+
+def test_what_a_function_enlarged_too_much_is_averaged_not_sampled():
+    def board(pixels):
+        return np.dstack([checkerboard(pixels.shape[0] * 4, pixels.shape[1] * 4) * 200] * 3).astype(np.uint8)
+
+    out = FunctionUpscaler(board)(smooth(50, 50), (75, 75))
+    assert abs(out.astype(int) - 100).max() <= 30
+
+
+@pytest.mark.parametrize("answer", [None, np.zeros((15, 24, 3), np.uint8), np.zeros((20, 24, 3), np.float32)])
+def test_a_function_that_returns_something_else_is_an_error(answer):
+    with pytest.raises(FacemendError, match="the upscaler .* returned"):
+        FunctionUpscaler(lambda pixels: answer)(smooth(10, 12), (20, 24))

@@ -1,0 +1,199 @@
+import dataclasses
+import hashlib
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from facemend.errors import ChecksumError, MismatchError, NotInstalledError, WeightsError
+from facemend.weights import blend, load
+from facemend.weights.models import MODELS, lookup
+
+
+class Tiny(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+        self.norm = nn.BatchNorm2d(width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x))
+
+
+@pytest.fixture
+def tiny() -> dict[str, torch.Tensor]:
+    """The weights of a small network, all different from fresh ones."""
+    torch.manual_seed(0)
+    return {
+        key: torch.rand_like(value) if value.is_floating_point() else value
+        for key, value in Tiny(4).state_dict().items()
+    }
+
+
+@pytest.fixture
+def row(monkeypatch, tmp_path):
+    """A registered model `tiny`, whose file would be in tmp_path."""
+    row = dataclasses.replace(
+        lookup("parsenet"), name="tiny", file="tiny.pth", architecture=f"{__name__}:Tiny", arguments={"width": 4}
+    )
+    monkeypatch.setitem(MODELS, "tiny", row)
+    monkeypatch.setenv("FACEMEND_WEIGHTS", str(tmp_path))
+    return row
+
+
+def same(network: nn.Module, tensors: dict[str, torch.Tensor]) -> bool:
+    state = network.state_dict()
+    return state.keys() == tensors.keys() and all(torch.equal(state[key], tensors[key]) for key in tensors)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda tensors: tensors,
+        lambda tensors: {"params": tensors},
+        lambda tensors: {"params": {}, "params_ema": tensors},
+        lambda tensors: {f"module.{key}": value for key, value in tensors.items()},
+        lambda tensors: {"params_ema": {f"module.{key}": value for key, value in tensors.items()}, "step": 7},
+    ],
+    ids=["bare", "params", "params_ema first", "module.", "both"],
+)
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_every_way_of_wrapping(row, tiny, tmp_path, wrap, zipped):
+    torch.save(wrap(tiny), tmp_path / "own.pth", _use_new_zipfile_serialization=zipped)
+    assert same(load("tiny", tmp_path / "own.pth"), tiny)
+
+
+def test_a_loaded_network_is_ready_to_run(row, tiny, tmp_path):
+    torch.save(tiny, tmp_path / "own.pth")
+    network = load("tiny", tmp_path / "own.pth")
+    assert not network.training
+    assert not any(tensor.requires_grad or tensor.is_meta for tensor in network.state_dict().values())
+    reference = Tiny(4).eval()
+    reference.load_state_dict(tiny)
+    picture = torch.rand(1, 3, 8, 8)
+    assert torch.equal(network(picture), reference(picture))
+
+
+def test_safetensors(row, tiny, tmp_path):
+    safetensors.torch.save_file(tiny, tmp_path / "own.safetensors")
+    assert same(load("tiny", tmp_path / "own.safetensors"), tiny)
+
+
+def test_float16_files_become_float32(row, tiny, tmp_path):
+    torch.save(
+        {key: value.half() if value.is_floating_point() else value for key, value in tiny.items()}, tmp_path / "own.pth"
+    )
+    network = load("tiny", tmp_path / "own.pth")
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    assert torch.equal(network.conv.weight, tiny["conv.weight"].half().float())
+
+
+def test_weights_of_another_network_are_named(row, tiny, tmp_path):
+    tiny["conv.weight"] = torch.zeros(5, 3, 3, 3)
+    tiny["extra"] = tiny.pop("norm.bias")
+    torch.save(tiny, tmp_path / "own.pth")
+    with pytest.raises(MismatchError) as caught:
+        load("tiny", tmp_path / "own.pth")
+    assert caught.value.missing == ("conv.weight", "norm.bias")
+    assert caught.value.unexpected == ("extra",)
+
+
+def test_whole_numbers_are_no_weights(row, tiny, tmp_path):
+    torch.save(tiny | {"conv.weight": tiny["conv.weight"].int()}, tmp_path / "own.pth")
+    with pytest.raises(MismatchError, match="conv"):
+        load("tiny", tmp_path / "own.pth")
+
+
+class Code:
+    def __reduce__(self):
+        return os.mkdir, ("code-was-run",)
+
+
+def damaged(kind: str, path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write a file that is no whole checkpoint."""
+    if kind.startswith("half"):
+        torch.save(tensors, path, _use_new_zipfile_serialization=kind == "half a zip")
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif kind == "code":
+        path.write_bytes(pickle.dumps(Code(), protocol=2))
+    elif kind == "code in a zip":
+        torch.save(tensors | {"code": Code()}, path)
+    elif kind == "sparse":
+        torch.save({"conv.weight": torch.eye(3).to_sparse()}, path)
+    else:
+        path.write_bytes({"text": b"<html>Not found</html>\n" * 99, "empty": b"", "noise": bytes(range(256)) * 9}[kind])
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    "kind", ["half a zip", "half a legacy file", "code", "code in a zip", "sparse", "text", "empty", "noise"]
+)
+def test_no_checkpoint_is_one_line(row, tiny, tmp_path, monkeypatch, kind, suffix):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / f"own{suffix}"
+    damaged(kind, path, tiny)
+    with pytest.raises(WeightsError) as caught:
+        load("tiny", path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not Path("code-was-run").exists()
+
+
+@pytest.mark.parametrize("content", [[1, 2], {"conv.weight": 3}, {"params": {1: torch.zeros(1)}}, None])
+def test_a_checkpoint_of_something_else(row, tmp_path, content):
+    torch.save(content, tmp_path / "own.pth")
+    with pytest.raises(WeightsError, match="named tensors"):
+        load("tiny", tmp_path / "own.pth")
+
+
+@pytest.mark.parametrize("name", ["none.pth", "none.safetensors"])
+def test_a_file_that_is_not_there(row, tmp_path, name):
+    with pytest.raises(WeightsError, match=name):
+        load("tiny", tmp_path / name)
+
+
+def test_an_installed_file_must_be_the_official_one(row, tiny, tmp_path, monkeypatch):
+    with pytest.raises(NotInstalledError, match="facemend download tiny"):
+        load("tiny")
+    torch.save(tiny, tmp_path / "tiny.pth")
+    with pytest.raises(ChecksumError):
+        load("tiny")
+    official = hashlib.sha256((tmp_path / "tiny.pth").read_bytes()).hexdigest()
+    monkeypatch.setitem(MODELS, "tiny", dataclasses.replace(row, sha256=official))
+    assert same(load("tiny"), tiny)
+
+
+def test_blend_goes_from_one_network_to_the_other():
+    first, second = Tiny(4).eval(), Tiny(4).eval()
+    before = {key: value.clone() for key, value in first.state_dict().items()}
+    assert same(blend(first, second, 1.0), first.state_dict())
+    assert same(blend(first, second, 0.0), second.state_dict())
+    quarter = blend(first, second, 0.25)
+    torch.testing.assert_close(quarter.conv.weight, 0.25 * first.conv.weight + 0.75 * second.conv.weight)
+    assert same(first, before)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["retinaface-mobile0.25", "realesr-animevideov3"])
+def test_official_files_load(shared, monkeypatch, name):
+    monkeypatch.setenv("FACEMEND_WEIGHTS", str(shared / "weights"))
+    network = load(name)
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    assert {tensor.device.type for tensor in network.state_dict().values()} == {"cpu"}
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["realesr-general-x4v3", "realesr-general-wdn-x4v3"])
+def test_a_rounded_file_is_not_official_but_loads_as_ones_own(shared, tmp_path, monkeypatch, name):
+    rounded = shared / "weights" / f"{name}.fp16-rounded.pth"
+    monkeypatch.setenv("FACEMEND_WEIGHTS", str(tmp_path))
+    (tmp_path / lookup(name).file).symlink_to(rounded)
+    with pytest.raises(ChecksumError) as caught:
+        load(name)
+    assert lookup(name).sha256 in str(caught.value)
+    assert hashlib.sha256(rounded.read_bytes()).hexdigest() in str(caught.value)
+    assert load(name, rounded)(torch.rand(1, 3, 8, 8)).shape == (1, 3, 32, 32)

@@ -1,0 +1,114 @@
+import os
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from facemend.errors import ChecksumError, OptionError, WeightsError
+from facemend.weights import installed, load
+from facemend.weights.installed import PROJECT, check, download_folder, find, folders, verify
+from facemend.weights.installed import cache as real_cache
+from facemend.weights.models import lookup
+
+ANIME = lookup("realesr-animevideov3")
+
+
+@pytest.fixture
+def chosen(tmp_path, monkeypatch):
+    """Two empty folders of the user's, the only ones looked into before the checkout and the cache."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    monkeypatch.setenv("FACEMEND_WEIGHTS", os.pathsep.join(map(str, folders)))
+    return folders
+
+
+def test_lookup_order(chosen, monkeypatch):
+    monkeypatch.setattr(installed, "PROJECT", PROJECT)
+    assert folders() == [*chosen, PROJECT / "weights", installed.cache() / "weights", installed.PACKAGE / "bundled"]
+    monkeypatch.delenv("FACEMEND_WEIGHTS")
+    assert folders() == [PROJECT / "weights", installed.cache() / "weights", installed.PACKAGE / "bundled"]
+
+
+def test_the_cache_is_the_user_s():
+    assert real_cache() == platformdirs.user_cache_path("facemend")
+
+
+def test_no_folder_beside_the_package_where_it_is_no_checkout(tmp_path, monkeypatch):
+    monkeypatch.delenv("FACEMEND_WEIGHTS", raising=False)
+    assert folders() == [installed.cache() / "weights", installed.PACKAGE / "bundled"]
+
+
+def test_downloads_go_to_the_first_chosen_folder_or_the_cache(chosen, monkeypatch):
+    assert download_folder() == chosen[0]
+    for nothing in ("", os.pathsep):
+        monkeypatch.setenv("FACEMEND_WEIGHTS", nothing)
+        assert download_folder() == installed.cache() / "weights"
+
+
+def test_the_first_folder_wins(chosen):
+    (chosen[1] / ANIME.file).write_bytes(b"second")
+    assert find(ANIME.name) == chosen[1] / ANIME.file
+    (chosen[0] / ANIME.file).write_bytes(b"first")
+    assert find(ANIME.name) == chosen[0] / ANIME.file
+
+
+def test_not_found(chosen):
+    assert find("gfpgan-v1.2") is None
+    with pytest.raises(OptionError):
+        find("no such model")
+
+
+def test_a_folder_that_cannot_be_looked_into_is_said(monkeypatch):
+    monkeypatch.setenv("FACEMEND_WEIGHTS", "x" * 300)
+    with pytest.raises(WeightsError, match="FACEMEND_WEIGHTS"):
+        find(ANIME.name)
+
+
+def test_another_file_is_refused_with_both_hashes(tmp_path):
+    path = tmp_path / ANIME.file
+    path.write_bytes(b"")
+    with pytest.raises(ChecksumError) as caught:
+        check(ANIME, path)
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert ANIME.sha256 in str(caught.value)
+    assert empty in str(caught.value)
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data[: len(data) // 2],
+        lambda data: data + b"\0",
+        lambda data: data[:5000] + bytes([data[5000] ^ 1]) + data[5001:],
+        lambda data: bytes(len(data)),
+    ],
+    ids=["a byte short", "half", "a byte long", "one bit", "zeros"],
+)
+def test_a_file_that_changed_after_its_installation_is_never_used(chosen, damage):
+    model = lookup("lite-detector")
+    good = (installed.PACKAGE / "bundled" / model.file).read_bytes()
+    path = chosen[0] / model.file
+    path.write_bytes(good)
+    assert load(model.name)
+    path.write_bytes(damage(good))
+    with pytest.raises(ChecksumError, match="delete it and run"):
+        load(model.name)
+    assert {(path, type(error)) for _, path, error in verify() if error} == {(path, ChecksumError)}
+
+
+def test_an_unreadable_file_is_said(tmp_path):
+    with pytest.raises(WeightsError, match="cannot read"):
+        check(ANIME, tmp_path)
+
+
+@pytest.mark.weights
+def test_verify_tells_right_from_wrong(chosen, shared: Path):
+    (chosen[0] / ANIME.file).symlink_to(shared / "weights" / ANIME.file)
+    (chosen[1] / "parsing_parsenet.pth").write_bytes(b"cut off")
+    results = {model.name: (path, error) for model, path, error in verify() if path.parent in chosen}
+    assert results.keys() == {ANIME.name, "parsenet"}
+    assert results[ANIME.name] == (chosen[0] / ANIME.file, None)
+    assert isinstance(results["parsenet"][1], ChecksumError)

@@ -1,0 +1,77 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tomllib
+import torch
+
+from facemend.errors import OptionError
+from facemend.weights.models import MODELS, lookup, named, names
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
+def test_every_row_is_complete(model):
+    assert re.fullmatch(r"[0-9a-f]{64}", model.sha256)
+    assert model.size > 500_000
+    assert model.bundled == (model.licence == "CC0-1.0")
+    assert all(url.startswith("https://") and url.endswith("/" + model.file) for url in model.urls)
+    assert bool(model.why) == (model.commercial != "yes")
+
+
+def test_no_two_rows_share_a_file():
+    assert (
+        len({model.file for model in MODELS.values()})
+        == len({model.sha256 for model in MODELS.values()})
+        == len(MODELS)
+    )
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
+def test_every_tensor_of_a_network_comes_from_its_file(model):
+    with torch.device("meta"):
+        network = model.net()
+    assert not network.training
+    buffers = {name for name, _ in network.named_buffers()}
+    assert buffers <= network.state_dict().keys()  # the loader would leave any other buffer without values
+
+
+def test_names_by_task():
+    assert names("restorer") == ("gfpgan-v1.4", "gfpgan-v1.3", "gfpgan-v1.2", "restoreformer", "codeformer", "lite")
+    assert names("detector") == ("retinaface-r50", "retinaface-mobile0.25", "lite")
+    assert names("parser") == ("parsenet",)
+    assert "realesr-general-x4v3" in names("upscaler")
+
+
+@pytest.mark.parametrize("task", ["restorer", "upscaler", "detector"])
+def test_lite_is_one_model_a_task(task):
+    assert named(task, "lite").task == task
+    assert named(task, "lite").called == "lite"
+
+
+def test_bundled_files_are_in_the_wheel():
+    settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    included = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    bundled = [model.file for model in MODELS.values() if model.bundled]
+    assert included == {f"weights/{file}": f"facemend/bundled/{file}" for file in bundled}
+
+
+def test_a_companion_comes_with_its_partner_and_is_no_choice():
+    assert [model.name for model in lookup("realesr-general-x4v3").parts()] == [
+        "realesr-general-x4v3",
+        "realesr-general-wdn-x4v3",
+    ]
+    assert "realesr-general-wdn-x4v3" not in names("upscaler")
+    assert [model.name for model in lookup("parsenet").parts()] == ["parsenet"]
+
+
+def test_an_unknown_name_is_answered_with_the_known_ones():
+    with pytest.raises(OptionError, match=r"'gfpgan'.*gfpgan-v1\.4"):
+        lookup("gfpgan")
+
+
+@pytest.mark.parametrize("module", ["models", "installed", "download"])
+def test_looking_at_models_does_not_import_torch(module):
+    code = f"import sys, facemend.{module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
