@@ -6,7 +6,7 @@ Importing this package does no work: torch is imported when `Pipeline` or `weigh
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from facemend.errors import FacemendError, InputError, MemoryLimitError, WeightsError
+from facemend.errors import Cancelled, FacemendError, InputError, MemoryLimitError, WeightsError
 from facemend.records import Face, Landmarks, Settings
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Cancelled",
     "Face",
     "FacemendError",
     "InputError",

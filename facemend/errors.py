@@ -1,6 +1,7 @@
 """Every error this package raises on purpose.
 
 FacemendError
+├── Cancelled                 the caller stopped the run
 ├── InputError                the caller can fix it (exit code 2)
 │   ├── DecodeError           not a picture, or a broken one
 │   ├── TooLargeError         more pixels than the limit
@@ -14,15 +15,70 @@ FacemendError
 ├── NonFiniteError            a network computed NaN or infinity, in float32 too
 └── MemoryLimitError          the smallest tile does not fit
 
-A message is one line: what happened, the value seen, what to do.
+A message is one line: what happened, the value seen, what to do. Messages name options as Python spells them
+(`max_input_mp`); a way in that spells them otherwise (`--max-input-mp`) asks `FacemendError.message` for its own words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+Spelling = Callable[[str], str | None]  # option, as Python spells it -> as a way in does, or None where it has none
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as prose: "a, b or c"."""
+    return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+class Remedy(NamedTuple):
+    """Something to do about an error by means of an option.
+
+    Attributes:
+        text: an imperative with {} in place of the option's name.
+        option: the option, as Python spells it.
+    """
+
+    text: str
+    option: str
 
 
 class FacemendError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose.
+
+    Args:
+        problem: what happened, and the value seen.
+        remedies: what to do; text, or what an option can do. Any one of them helps.
+    """
+
+    def __init__(self, problem: str, *remedies: str | Remedy) -> None:
+        super().__init__(problem, *remedies)
+        self._problem = problem
+        self._remedies = remedies
+
+    def __str__(self) -> str:
+        return self.message()
+
+    def message(self, spelled: Spelling = str) -> str:
+        """The message, on one line.
+
+        Args:
+            spelled: how a way in spells an option; remedies by an option it does not have are left out.
+        """
+        known = [remedy for remedy in self._remedies if isinstance(remedy, str) or spelled(remedy.option)]
+        texts = [remedy if isinstance(remedy, str) else remedy.text.format(spelled(remedy.option)) for remedy in known]
+        parts = (self._problem_as(spelled), listed(texts))
+        return " ".join("; ".join(part for part in parts if part).split())
+
+    def _problem_as(self, spelled: Spelling) -> str:
+        return self._problem
+
+
+class Cancelled(FacemendError):  # noqa: N818 - it reports no fault
+    """The caller stopped a run: raise it in a progress callback. Nothing of the run is left behind."""
+
+    def __init__(self) -> None:
+        super().__init__("cancelled")
 
 
 class InputError(FacemendError):
@@ -30,7 +86,7 @@ class InputError(FacemendError):
 
 
 class DecodeError(InputError):
-    """The bytes are no picture that can be read whole."""
+    """The bytes are not a picture that can be read completely."""
 
 
 class TooLargeError(InputError):
@@ -43,8 +99,10 @@ class TooLargeError(InputError):
 
     def __init__(self, what: str, pixels: int, limit: int, option: str) -> None:
         super().__init__(
-            f"{what} has {pixels / 1e6:.1f} megapixels, over the limit of {limit / 1e6:g}: "
-            f"raise {option} or use a smaller picture or scale"
+            f"{what} has {pixels / 1e6:.1f} megapixels, over the limit of {limit / 1e6:g}",
+            "use a smaller picture",
+            Remedy("use a smaller {}", "scale"),
+            Remedy("raise {}", option),
         )
         self.pixels = pixels
         self.limit = limit
@@ -54,17 +112,20 @@ class OptionError(InputError):
     """An option has a value it cannot have.
 
     Attributes:
-        name: the option.
+        name: the option, as Python spells it.
         value: what was given.
         allowed: the allowed values, or one sentence that describes them.
     """
 
-    def __init__(self, name: str, value: object, allowed: str | Sequence[str]) -> None:
+    def __init__(self, name: str, value: object, allowed: str | Sequence[str], *remedies: str | Remedy) -> None:
         choices = allowed if isinstance(allowed, str) else "one of " + ", ".join(allowed)
-        super().__init__(f"{name} is {value!r}, but must be {choices}")
+        super().__init__(f"is {value!r}, but must be {choices}", *remedies)
         self.name = name
         self.value = value
         self.allowed = allowed
+
+    def _problem_as(self, spelled: Spelling) -> str:
+        return f"{spelled(self.name) or self.name} {self._problem}"
 
 
 class WeightsError(FacemendError):
@@ -81,7 +142,7 @@ class NotInstalledError(WeightsError):
     def __init__(self, model: str, searched: Sequence[Path]) -> None:
         places = ", ".join(str(folder) for folder in searched)
         super().__init__(
-            f"the weights of {model} are not installed (searched {places}): run 'facemend download {model}'"
+            f"the weights of {model} are not installed (searched {places})", f"run 'facemend download {model}'"
         )
         self.model = model
 
@@ -94,7 +155,7 @@ class DownloadError(WeightsError):
     """
 
     def __init__(self, url: str, reason: str, path: Path) -> None:
-        super().__init__(f"cannot download {url}: {reason}; try again, or fetch it by hand and put it at {path}")
+        super().__init__(f"cannot download {url}: {reason}", "try again", f"download it yourself and put it at {path}")
         self.url = url
 
 
@@ -107,8 +168,8 @@ class ChecksumError(WeightsError):
         actual: the one seen.
     """
 
-    def __init__(self, path: Path, expected: str, actual: str, advice: str) -> None:
-        super().__init__(f"{path} is not the official file (expected {expected}, got {actual}): {advice}")
+    def __init__(self, path: Path, expected: str, actual: str, *remedies: str | Remedy) -> None:
+        super().__init__(f"{path} is not the official file (expected {expected}, got {actual})", *remedies)
         self.path = path
         self.expected = expected
         self.actual = actual
@@ -128,7 +189,8 @@ class MismatchError(WeightsError):
 
         super().__init__(
             f"{path} does not hold the weights of {model}: "
-            f"missing or misshapen {some(missing)}, unexpected {some(unexpected)}; give the official file"
+            f"missing or of another shape {some(missing)}, unexpected {some(unexpected)}",
+            "give the official file",
         )
         self.missing = tuple(missing)
         self.unexpected = tuple(unexpected)
@@ -142,7 +204,7 @@ class OutputError(FacemendError):
     """
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"cannot write {path}: {reason}; make room there, or choose another folder")
+        super().__init__(f"cannot write {path}: {reason}", "make room there", "choose another folder")
         self.path = path
 
 
@@ -154,7 +216,7 @@ class NonFiniteError(FacemendError):
     """
 
     def __init__(self, net: str) -> None:
-        super().__init__(f"{net} computed values that are not numbers: its weights are damaged or not its own")
+        super().__init__(f"{net} computed NaN or infinity: its weights are damaged or belong to another network")
         self.net = net
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -10,40 +10,25 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from torch import nn
 
-from facemend.errors import InputError, NotInstalledError, OptionError
+from facemend.errors import InputError, NotInstalledError, OptionError, Remedy
 from facemend.files.decode import Source, decode
+from facemend.loader import NONE, Loader, Weights
 from facemend.machine import process
-from facemend.machine.device import Device, choose
-from facemend.records import Crop, Face, Landmarks, Picture, Pixels, Settings
+from facemend.records import DEFAULT_SETTINGS, Crop, Face, Landmarks, Picture, Pixels, Progress, Settings
 from facemend.result import Result
+from facemend.stages import Detector, Parser, Restorer, Upscaler
 from facemend.stages.align import TEMPLATE, TEMPLATE_SIZE, align, whole
-from facemend.stages.detect import Detector
-from facemend.stages.parse import Parser
-from facemend.stages.paste import canvas_size, enlarged, paste, square_mask
-from facemend.stages.restore import FunctionRestorer, NetRestorer, RestorerFunction, colourless, in_grey
-from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, UpscalerFunction, lanczos, linear
-from facemend.weights import load as load_net
-from facemend.weights.installed import find, folders
-from facemend.weights.models import Model, Task, lookup, named, names
+from facemend.stages.grey import colourless, in_grey
+from facemend.stages.paste import canvas_px_per_crop_px, enlarged, paste, square_mask
+from facemend.stages.restore import RestorerFunction
+from facemend.stages.upscale import UpscalerFunction, lanczos, linear
+from facemend.weights.installed import folders
+from facemend.weights.models import automatic
 
 ENLARGE_FACES_FROM = 1.5  # canvas px per crop px from which a face goes through the upscaler before it is pasted
-NEARLY_SQUARE = 0.02  # relative difference of width and height an aligned face may have
-NO_MODEL = "none"
-LARGE = 64 * 2**20  # bytes of a result from which the memory it took is given back: by then that costs little
-
-# What is used where nothing is asked for: the first that is installed. CodeFormer is not among them, for its licence
-# forbids what some users do; whoever may use it asks for it by name.
-PREFERRED: Mapping[Task, tuple[str, ...]] = {
-    "restorer": ("gfpgan-v1.4", "gfpgan-v1.3", "gfpgan-v1.2", "restoreformer", "lite-restorer"),
-    "upscaler": ("realesrgan-x4plus", "realesrgan-x2plus", "realesr-general-x4v3", "lite-upscaler"),
-    "detector": ("retinaface-r50", "retinaface-mobile0.25", "lite-detector"),
-    "parser": ("parsenet",),
-}
-
-Weights = Mapping[str, str | Path]
-Progress = Callable[[str, int, int], None]  # stage, parts done, their total
+NEARLY_SQUARE = 0.02  # relative difference of width and height that an aligned face may have
+LARGE = 64 * 2**20  # bytes of a result from which freed memory is given back; that takes little time in comparison
 
 
 class Pipeline:
@@ -62,8 +47,8 @@ class Pipeline:
         self,
         *,
         detector: Detector | None,
-        restorer: NetRestorer | FunctionRestorer | None,
-        upscaler: NetUpscaler | FunctionUpscaler | LanczosUpscaler,
+        restorer: Restorer | None,
+        upscaler: Upscaler,
         parser: Parser | None = None,
     ) -> None:
         self.detector = detector
@@ -74,29 +59,31 @@ class Pipeline:
     @classmethod
     def load(
         cls,
-        restorer: str | RestorerFunction | None = None,
-        upscaler: str | UpscalerFunction | None = None,
-        detector: str | None = None,
-        parser: str | None = None,
+        restorer: str | Path | RestorerFunction | None = None,
+        upscaler: str | Path | UpscalerFunction | None = None,
+        detector: str | Path | None = None,
+        parser: str | Path | None = None,
         device: str = "auto",
         precision: str = "auto",
         weights: Weights | None = None,
     ) -> "Pipeline":
-        """Load networks by name; None takes the one of `weights` that fits, else the best one that is installed.
+        """Load networks.
 
-        On Linux the process keeps a few hundred MB of freed memory from then on, for the networks' next layers: see
-        `facemend.heap`.
+        Each is named by a model's name or by the path of a weights file whose parameters fit the network of one. None
+        takes the model of `weights` with that task, else the preferred one that is installed.
 
         Args:
-            restorer: a name ("gfpgan-v1.4", ..., "none"), or a function: called with a list of (512, 512, 3) uint8
-                RGB crops and `fidelity=`, it returns a list of the same.
-            upscaler: a name ("realesrgan-x4plus", ..., "lanczos"), or a function from (H, W, 3) uint8 RGB to
+            restorer: "gfpgan-v1.4", ..., "none", a path, or a function: called with a list of (512, 512, 3) uint8 RGB
+                crops and `fidelity=`, it returns a list of the same.
+            upscaler: "realesrgan-x4plus", ..., "lanczos", a path, or a function from (H, W, 3) uint8 RGB to
                 (H * k, W * k, 3) uint8 RGB.
-            detector: a name ("retinaface-r50", ...).
-            parser: "parsenet" or "none".
+            detector: "retinaface-r50", ..., "none", or a path.
+            parser: "parsenet", "none", or a path.
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
-            precision: "auto" (half where the hardware is fast in it and the network safe), "fp32", "bf16", "fp16".
-            weights: files of your own by model name, instead of the installed ones; not hash-checked, but strict.
+            precision: "auto" (half precision where the hardware is fast in it and the network safe), "fp32", "bf16",
+                "fp16".
+            weights: files of your own by model name, instead of the installed ones. Their hashes are not checked; their
+                parameters are.
 
         Raises:
             OptionError: an unknown name, or weights of a model that is not used.
@@ -112,35 +99,56 @@ class Pipeline:
         loader.check_all_used()
         return pipeline
 
+    def find(self, source: Source | Picture, settings: Settings = DEFAULT_SETTINGS) -> tuple[Face, ...]:
+        """Find the faces of a picture, without restoring them.
+
+        Args:
+            source: as for `run`.
+            settings: `sensitivity` and `min_face` say which faces count; with `aligned` there is one, the picture.
+
+        Returns:
+            The faces from left to right; their places are the indices that `Settings.faces` takes.
+
+        Raises:
+            InputError: the picture cannot be read, or is too large.
+            NotInstalledError: there is no detector.
+        """
+        return tuple(self._find(_decoded(source, settings), replace(settings, faces="all")))
+
     def run(
-        self, source: Source | Picture, settings: Settings | None = None, progress: Progress | None = None
+        self,
+        source: Source | Picture,
+        settings: Settings = DEFAULT_SETTINGS,
+        progress: Progress | None = None,
+        *,
+        faces: Sequence[Face] | None = None,
     ) -> Result:
         """Restore and enlarge one picture.
 
         Args:
             source: a path, the bytes of a file, a Pillow image, an (H, W, 3) uint8 or uint16 RGB array, or a picture
-                that `images.decode` read.
+                that `files.decode` read.
             settings: what to do.
-            progress: told the stage ("restore", "upscale", "paste"), the parts done and their total.
+            progress: called with the stage ("restore", "upscale", "paste"), the parts done and their total. Raise
+                `Cancelled` in it to stop the run: it ends within one tile and leaves nothing behind.
+            faces: faces found earlier with `find`, or edited; None looks for them. `Settings.faces` chooses from them.
 
         Raises:
             InputError: the picture cannot be read, is too large, or an option does not fit it.
-            FacemendError: a network failed; nothing half-done is returned.
+            FacemendError: a network failed; there is no partial result.
         """
-        settings = Settings() if settings is None else settings
         if not isinstance(settings, Settings):
             raise OptionError("settings", settings, "of type Settings")
         seconds: dict[str, float] = {}
         with _timed(seconds, "total"):
             with _timed(seconds, "decode"):
-                before = source if isinstance(source, Picture) else decode(source, settings)
+                before = _decoded(source, settings)
                 height, width = before.pixels.shape[:2]
-                settings.check_size(height, width)
             with _timed(seconds, "detect"):
-                faces = self._find(before, settings)
-                chosen = self._choose(faces, before, settings)
+                found = self._find(before, settings) if faces is None else list(faces)
+                chosen = self._choose(found, before, settings)
             with _timed(seconds, "align"):
-                crops = {index: self._crop(before, faces[index], settings) for index in chosen}
+                crops = {index: self._crop(before, found[index], settings) for index in chosen}
                 fitting = {index: crop for index, crop in crops.items() if crop is not None}
             with _timed(seconds, "restore"):
                 restored = self._restore(before, fitting, settings, progress)
@@ -152,12 +160,12 @@ class Pipeline:
             with _timed(seconds, "paste"):
                 self._paste(canvas, before, restored, settings, progress)
         if canvas.nbytes > LARGE:
-            process.give_back()
+            process.give_back_memory()
         return Result(
             picture=replace(before, pixels=canvas, alpha=alpha, several=False),
             before=before,
-            faces=tuple(self._outcome(face, index, chosen, restored) for index, face in enumerate(faces)),
-            restorer=self.restorer.name if self.restorer else NO_MODEL,
+            faces=tuple(self._outcome(face, index, chosen, restored) for index, face in enumerate(found)),
+            restorer=self.restorer.name if self.restorer else NONE,
             upscaler=self.upscaler.name,
             seconds=seconds,
         )
@@ -167,7 +175,8 @@ class Pipeline:
         if settings.aligned:
             if abs(width - height) > NEARLY_SQUARE * max(width, height):
                 raise InputError(
-                    f"an aligned face is square, but the picture is {width} x {height} px: leave out --aligned"
+                    f"an aligned face is square, but the picture is {width} x {height} px",
+                    Remedy("leave out {}", "aligned"),
                 )
             scale = np.array((width, height)) / TEMPLATE_SIZE
             points = (TEMPLATE.array() + 0.5) * scale - 0.5
@@ -177,16 +186,17 @@ class Pipeline:
         if self.detector is None and self.restorer is None:
             return []
         if self.detector is None:
-            raise NotInstalledError(PREFERRED["detector"][0], folders())
-        return self.detector(picture.pixels, sensitivity=settings.sensitivity, min_face=settings.min_face)
+            raise NotInstalledError(automatic("detector")[0].name, folders())
+        return self.detector(picture.pixels, settings)
 
     def _choose(self, faces: Sequence[Face], picture: Picture, settings: Settings) -> list[int]:
         """Indices of the faces to restore."""
         if not isinstance(settings.faces, str):
             if max(settings.faces) >= len(faces):
                 numbers = ",".join(map(str, settings.faces))
-                found = f"below {len(faces)}: so many faces were found" if faces else "left out: no faces were found"
-                raise OptionError("faces", numbers, found)
+                count = f"{len(faces)} {'face was' if len(faces) == 1 else 'faces were'} found"
+                allowed = f"below {len(faces)}, as {count}" if faces else "left out, as no faces were found"
+                raise OptionError("faces", numbers, allowed)
             wanted = sorted(set(settings.faces))
         elif settings.faces == "largest":
             wanted = sorted(range(len(faces)), key=lambda index: -_area(faces[index]))[:1]
@@ -211,10 +221,7 @@ class Pipeline:
         if self.restorer is None or not crops:
             return {}
         restored = self.restorer(
-            [crop.pixels for crop in crops.values()],
-            fidelity=settings.fidelity,
-            seed=settings.seed,
-            progress=partial(progress, "restore") if progress else None,
+            [crop.pixels for crop in crops.values()], settings, partial(progress, "restore") if progress else None
         )
         if colourless(picture.pixels):  # and the face too: a colour photo on a white page is no grey picture
             restored = [
@@ -226,12 +233,7 @@ class Pipeline:
     def _enlarge(
         self, picture: Picture, size: tuple[int, int], settings: Settings, progress: Progress | None
     ) -> Pixels:
-        return self.upscaler(
-            picture.pixels,
-            size,
-            denoise=settings.denoise,
-            progress=partial(progress, "upscale") if progress else None,
-        )
+        return self.upscaler(picture.pixels, size, settings, partial(progress, "upscale") if progress else None)
 
     def _paste(
         self,
@@ -249,10 +251,10 @@ class Pipeline:
                 mask = square_mask(face.shape[0])
                 if self.parser:
                     mask = np.minimum(mask, self.parser(face))
-            factor = canvas_size(crop, ratio)
+            factor = canvas_px_per_crop_px(crop, ratio)
             if factor >= ENLARGE_FACES_FROM:
                 side = round(face.shape[0] * factor)
-                face = self.upscaler(face, (side, side), denoise=settings.denoise)
+                face = self.upscaler(face, (side, side), settings)
             paste(canvas, enlarged(crop, face), mask, ratio, settings.strength)
             if progress:
                 progress("paste", done, len(restored))
@@ -267,6 +269,13 @@ class Pipeline:
         if index in restored:
             return face.done(self.restorer.name)
         return face.left_alone("its landmarks fit no face" if index in chosen else "not chosen")
+
+
+def _decoded(source: Source | Picture, settings: Settings) -> Picture:
+    if not isinstance(source, Picture):
+        return decode(source, settings)
+    settings.check_size(*source.pixels.shape[:2])
+    return source
 
 
 def _area(face: Face) -> float:
@@ -289,76 +298,3 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     seconds[stage] = time.perf_counter() - start
-
-
-class Loader:
-    """Makes stages out of names, and remembers which of the user's own files it used.
-
-    `Pipeline.load` makes all stages of one pipeline; a server that keeps several restorers and upscalers loads each
-    stage once and combines them with the constructor of `Pipeline`. The arguments are those of `Pipeline.load`.
-    """
-
-    def __init__(self, device: str = "auto", precision: str = "auto", weights: Weights | None = None) -> None:
-        self._files = {name: Path(path) for name, path in (weights or {}).items()}
-        self._device = device
-        self._precision = precision
-        self._used: set[str] = set()
-
-    def detector(self, wanted: str | None) -> Detector | None:
-        """Load a detector; None is the best one installed, "none" is none."""
-        model = self._model("detector", wanted, NO_MODEL)
-        return Detector(model.called, *self._net(model)) if model else None
-
-    def restorer(self, wanted: str | RestorerFunction | None) -> NetRestorer | FunctionRestorer | None:
-        """Load a restorer; None is the best one installed, "none" is none."""
-        if callable(wanted):
-            return FunctionRestorer(wanted)
-        model = self._model("restorer", wanted, NO_MODEL)
-        return NetRestorer(model.called, *self._net(model), model.face_size) if model else None
-
-    def upscaler(self, wanted: str | UpscalerFunction | None) -> NetUpscaler | FunctionUpscaler | LanczosUpscaler:
-        """Load an upscaler; None is the best one installed, else "lanczos"."""
-        if callable(wanted):
-            return FunctionUpscaler(wanted)
-        model = self._model("upscaler", wanted, LanczosUpscaler.name)
-        if model is None:
-            return LanczosUpscaler()
-        _, *companions = model.parts()
-        grainy = [self._net(companion)[0] for companion in companions if self._installed(companion)]
-        net, place = self._net(model)
-        return NetUpscaler(
-            model.called,
-            net,
-            model.scale,
-            place,
-            keeps_grain=next(iter(grainy), None),
-            grain_model=next(iter(model.also), None),
-        )
-
-    def parser(self, wanted: str | None) -> Parser | None:
-        """Load a parser; None is the best one installed, "none" is none."""
-        model = self._model("parser", wanted, NO_MODEL)
-        return Parser(model.called, *self._net(model)) if model else None
-
-    def check_all_used(self) -> None:
-        """Raise OptionError if a file was given for a model that was not loaded."""
-        if unused := self._files.keys() - self._used:
-            raise OptionError("weights", ", ".join(sorted(unused)), "given for models that are used")
-
-    def _model(self, task: Task, wanted: str | None, without: str) -> Model | None:
-        """The model asked for, or the preferred one that is installed; None where the answer is to go without."""
-        if wanted is None:
-            own = [name for name in self._files if lookup(name).task == task]
-            return next(filter(self._installed, map(lookup, (*own, *PREFERRED[task]))), None)
-        choices = (*names(task), without)
-        if wanted not in choices:
-            raise OptionError(f"the {task}", wanted, choices)
-        return None if wanted == without else named(task, wanted)
-
-    def _installed(self, model: Model) -> bool:
-        return all(part.name in self._files or find(part.name) is not None for part in model.parts())
-
-    def _net(self, model: Model) -> tuple[nn.Module, Device]:
-        self._used.add(model.name)
-        device = choose(self._device, self._precision, model.half)  # first: a mistake costs no time then
-        return load_net(model.name, self._files.get(model.name)), device

@@ -1,4 +1,4 @@
-"""The values that flow through the pipeline. All frozen; numpy only."""
+"""The values that the parts of the package exchange. All are frozen; they need numpy only."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -13,12 +13,9 @@ from facemend.errors import OptionError, TooLargeError
 Pixels = npt.NDArray[Any]  # (H, W, 3) RGB or (H, W), uint8 or uint16
 Floats = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]  # (2, 3), source px -> target px, pixel centres at whole numbers
-
 Point = tuple[float, float]  # x, y in px
-RESOLUTION_TAGS = (282, 283, 296)  # of EXIF: px per unit across and down, and the unit
-NO_UNIT, PER_INCH, PER_CENTIMETRE = 1, 2, 3
-EXIF_PREFIX = b"Exif\0\0"  # in files, before what `Picture.exif` holds
-Progress = Callable[[int, int], None]  # parts done, their total
+StageProgress = Callable[[int, int], None]  # parts done, their total
+Progress = Callable[[str, int, int], None]  # stage, parts done, their total; may raise `Cancelled`
 FACE_CHOICES = ("all", "center", "largest", "none")
 
 
@@ -30,10 +27,10 @@ class Picture:
         pixels: (H, W, 3) RGB, uint8 or uint16. A grey picture has three equal channels.
             Under fully transparent pixels the colour is that of the nearest visible ones.
         alpha: (H, W) of the same dtype (0 = transparent), or None.
-        grey: the file had one colour channel, and the output is to have one.
+        grey: whether the file had one colour channel; the output then gets one too.
         exif: the EXIF block as bytes (TIFF header first), without orientation and thumbnail; None if there was none.
-        format: what it came as: "jpeg", "png", "webp", "tiff", "bmp", "gif", "heif", "avif", or "" for arrays.
-        several: whether the file holds more pictures; only the first is decoded.
+        format: a name of `facemend.files.formats.FORMATS`, or "" for arrays.
+        several: whether the file holds several pictures; only the first is decoded.
     """
 
     pixels: Pixels
@@ -106,6 +103,21 @@ class Crop:
 
 
 @dataclass(frozen=True)
+class Tiling:
+    """How an upscaling network's input is cut into tiles.
+
+    Attributes:
+        scale: output size over input size.
+        step: tile sides are multiples of this many input px.
+        bytes_per_pixel: working memory per input px in float32, measured.
+    """
+
+    scale: int
+    step: int
+    bytes_per_pixel: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """What to do with one picture; checked on creation.
 
@@ -149,6 +161,7 @@ class Settings:
             value = getattr(self, name)
             if not _is_number(value) or not low <= value <= high:
                 raise OptionError(name, value, f"a number from {low} to {high}")
+            object.__setattr__(self, name, float(value))
         for name in ("max_input_mp", "max_output_mp"):
             value = getattr(self, name)
             if not _is_number(value) or not value > 0:
@@ -176,8 +189,8 @@ class Settings:
         """Raise TooLargeError if an input of this size, or the output it would get, has too many pixels."""
         size = self.output_size(height, width)
         for what, pixels, limit, option in (
-            ("the input", height * width, self.max_input_mp, "--max-input-mp"),
-            (f"the output of {size[1]} x {size[0]} px", size[0] * size[1], self.max_output_mp, "--max-output-mp"),
+            ("the input", height * width, self.max_input_mp, "max_input_mp"),
+            (f"the output of {size[1]} x {size[0]} px", size[0] * size[1], self.max_output_mp, "max_output_mp"),
         ):
             if pixels > limit * 1e6:
                 raise TooLargeError(what, pixels, round(limit * 1e6), option)
@@ -209,3 +222,6 @@ def to_dtype(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> Pixels:
     """Float values on the scale of `dtype` (0 to 255 or 65535), clamped and rounded."""
     rounded: Pixels = np.rint(values).clip(0, np.iinfo(np.dtype(dtype)).max).astype(dtype)
     return rounded
+
+
+DEFAULT_SETTINGS = Settings()

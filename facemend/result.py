@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facemend.files.encode import encode, suffix_format, write
+from facemend.files import formats
+from facemend.files.encode import encode, write
 from facemend.records import Face, Picture, Pixels, converted
 
 
@@ -60,5 +61,5 @@ class Result:
         """
         path = Path(path)
         picture = replace(self.picture, exif=None) if strip_metadata else self.picture
-        write(path, encode(picture, suffix_format(path), quality))
+        write(path, encode(picture, formats.by_suffix(path).name, quality))
         return path

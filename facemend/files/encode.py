@@ -1,8 +1,10 @@
-"""Picture -> bytes and files."""
+"""Picture -> bytes, and bytes -> a file that appears whole or not at all."""
 
 import io
 import os
+import pkgutil
 import secrets
+from contextlib import suppress
 from numbers import Integral
 from pathlib import Path
 
@@ -11,62 +13,12 @@ import numpy as np
 from PIL import Image
 
 from facemend.errors import OptionError, OutputError
-from facemend.files import deep
-from facemend.records import EXIF_PREFIX, NO_UNIT, PER_CENTIMETRE, RESOLUTION_TAGS, Picture, Pixels
+from facemend.files import deep, formats, metadata
+from facemend.records import Picture, Pixels
 
-PNG_LEVEL = 2  # a quarter of the usual level's time, for photos up to an eighth larger; text is as small
-SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp", "tiff": ".tiff"}  # what encode can write
-FORMATS = {suffix: name for name, suffix in SUFFIXES.items()} | {".jpeg": "jpeg", ".tif": "tiff"}
-AUTO = {"jpeg": "jpeg", "webp": "webp", "tiff": "tiff", "heif": "jpeg", "avif": "jpeg"}  # input -> output, else png
-LONGEST_SIDE = {"jpeg": 65500, "webp": 16383}  # px, limits of libjpeg and libwebp
-HIGHEST_DPI = 65535  # of a JPEG
+PNG_LEVEL = 2  # a quarter of the default level's time, for photos up to an eighth larger; text is as small
+FULL_COLOUR_FROM = 90  # quality of a JPEG from which colour keeps its full resolution
 LONGEST_EXIF = 65533  # bytes in a JPEG segment, prefix included
-
-
-def output_format(picture: Picture, requested: str = "auto", size: tuple[int, int] | None = None) -> str:
-    """The format to write: as asked, or that of the input where it can hold the result.
-
-    Args:
-        picture: the result, or the input it will be made of.
-        requested: "auto", or a key of `SUFFIXES`; "jpg" is "jpeg".
-        size: (height, width) of the result in px, where `picture` has another.
-
-    Raises:
-        OptionError: a format this package does not write, or one that cannot hold the result.
-    """
-    size = size or (picture.pixels.shape[0], picture.pixels.shape[1])
-    if requested == "auto":
-        kind = AUTO.get(picture.format, "png")
-        return "png" if _alternatives(picture, size, kind) else kind
-    kind = "jpeg" if requested == "jpg" else requested
-    if kind not in SUFFIXES:
-        raise OptionError("format", requested, ("auto", *SUFFIXES))
-    if alternatives := _alternatives(picture, size, kind):
-        raise OptionError("format", kind, alternatives)
-    return kind
-
-
-def suffix_format(path: Path) -> str:
-    """The format a file name asks for.
-
-    Raises:
-        OptionError: its suffix is that of no format this package writes.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise OptionError("the output's suffix", path.suffix, tuple(FORMATS))
-    return FORMATS[path.suffix.lower()]
-
-
-def _alternatives(picture: Picture, size: tuple[int, int], kind: str) -> str:
-    """The formats that hold a result which this one cannot; "" if it can."""
-    if picture.pixels.dtype == np.uint16 and kind not in ("png", "tiff"):
-        return "png or tiff for a picture with 16 bits per channel"
-    if picture.alpha is not None and kind == "jpeg":
-        return "png, webp or tiff for a picture with transparency"
-    longest = LONGEST_SIDE.get(kind)
-    if longest and max(size) > longest:
-        return f"png or tiff for a picture with a side over {longest} pixels"
-    return ""
 
 
 def encode(picture: Picture, format: str, quality: int = 95) -> bytes:  # noqa: A002
@@ -77,55 +29,64 @@ def encode(picture: Picture, format: str, quality: int = 95) -> bytes:  # noqa: 
 
     Args:
         picture: what to write. A grey one gets one channel.
-        format: as for `output_format`.
+        format: as `requested` of `formats.choose`.
         quality: 1 to 100, for JPEG and WebP.
 
     Raises:
         OptionError: an unknown format, one that cannot hold this picture, or a bad quality.
     """
-    kind = output_format(picture, format)
-    if not isinstance(quality, Integral) or not 1 <= quality <= 100:
-        raise OptionError("quality", quality, "a whole number from 1 to 100")
+    row = formats.choose(picture, format)
+    check_quality(quality)
     samples = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)[..., None] if picture.grey else picture.pixels
     if picture.alpha is not None:
         samples = np.dstack((samples, picture.alpha))
-    if samples.dtype == np.uint8:
-        return _encode8(samples, kind, quality, picture.exif)
-    if kind == "tiff":
-        return deep.tiff(samples, picture.exif)
-    return deep.png(samples, picture.exif, _dpi(picture.exif) if picture.exif else None)
+    data: bytes = pkgutil.resolve_name(row.writer)(samples, picture.exif, quality)
+    return data
 
 
-def _encode8(samples: Pixels, kind: str, quality: int, exif: bytes | None) -> bytes:
-    options: dict[str, object] = {}
-    if kind == "jpeg":
-        options = {"quality": quality, "subsampling": "4:4:4" if quality >= 90 else "4:2:0"}
-        if exif and len(EXIF_PREFIX + exif) > LONGEST_EXIF:
-            exif = None
-    elif kind == "webp":
-        options = {"quality": quality}
-    elif kind == "png":
-        options = {"compress_level": PNG_LEVEL}
+def check_quality(quality: int) -> None:
+    """Raise OptionError unless it is a whole number from 1 to 100."""
+    if not isinstance(quality, Integral) or not 1 <= quality <= 100:
+        raise OptionError("quality", quality, "a whole number from 1 to 100")
+
+
+def write_jpeg(samples: Pixels, exif: bytes | None, quality: int) -> bytes:
+    """A JPEG of (H, W, 1 or 3) uint8, without an EXIF block that is too long for it."""
+    if exif and len(metadata.EXIF_PREFIX + exif) > LONGEST_EXIF:
+        exif = None
+    subsampling = "4:4:4" if quality >= FULL_COLOUR_FROM else "4:2:0"
+    return _by_pillow("jpeg", samples, exif, metadata.dpi(exif), quality=quality, subsampling=subsampling)
+
+
+def write_png(samples: Pixels, exif: bytes | None, quality: int) -> bytes:
+    """A PNG of (H, W, 1 to 4) uint8 or uint16; it is lossless at any quality."""
+    if samples.dtype == np.uint16:
+        return deep.png(samples, exif, metadata.dpi(exif))
+    return _by_pillow("png", samples, exif, metadata.dpi(exif), compress_level=PNG_LEVEL)
+
+
+def write_webp(samples: Pixels, exif: bytes | None, quality: int) -> bytes:
+    """A WebP of (H, W, 1 to 4) uint8."""
+    return _by_pillow("webp", samples, exif, quality=quality)
+
+
+def write_tiff(samples: Pixels, exif: bytes | None, quality: int) -> bytes:
+    """A TIFF of (H, W, 1 to 4) uint8 or uint16; it is lossless at any quality, and has its resolution in its tags."""
+    if samples.dtype == np.uint16:
+        return deep.tiff(samples, exif)
+    return _by_pillow("tiff", samples, exif)
+
+
+def _by_pillow(
+    name: str, samples: Pixels, exif: bytes | None, dpi: tuple[float, float] | None = None, **options: object
+) -> bytes:
     if exif:
-        options["exif"] = EXIF_PREFIX + exif
-        if kind in ("jpeg", "png") and (dpi := _dpi(exif)):  # a TIFF has its resolution in the same tags
-            options["dpi"] = dpi
+        options["exif"] = metadata.EXIF_PREFIX + exif
+    if dpi:
+        options["dpi"] = dpi
     stream = io.BytesIO()
-    Image.fromarray(np.squeeze(samples, 2) if samples.shape[2] == 1 else samples).save(stream, kind, **options)
+    Image.fromarray(np.squeeze(samples, 2) if samples.shape[2] == 1 else samples).save(stream, name, **options)
     return stream.getvalue()
-
-
-def _dpi(exif: bytes) -> tuple[float, float] | None:
-    """Pixels per inch across and down, for readers that look outside EXIF; None where it has none that make sense."""
-    tags = Image.Exif()
-    tags.load(exif)
-    across, down, unit = (tags.get(tag, 0) for tag in RESOLUTION_TAGS)
-    try:
-        inch = 2.54 if unit == PER_CENTIMETRE else 1
-        dpi = float(across) * inch, float(down) * inch
-    except (TypeError, ValueError):
-        return None
-    return dpi if unit != NO_UNIT and all(1 <= value <= HIGHEST_DPI for value in dpi) else None
 
 
 def write(path: str | Path, data: bytes) -> None:
@@ -145,4 +106,5 @@ def write(path: str | Path, data: bytes) -> None:
     except OSError as error:
         raise OutputError(path, error.strerror or str(error)) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # the error above says what is wrong
+            part.unlink()

@@ -1,9 +1,9 @@
-"""Where networks run and in which precision; chosen once, when a pipeline is loaded."""
+"""Where networks run and in which precision; chosen when a network is loaded."""
 
 import copy
 import functools
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from facemend.errors import NonFiniteError, OptionError
-from facemend.machine import cgroup, process
 from facemend.machine.captured import Captured
 from facemend.records import Floats, Pixels, peak
 
@@ -22,17 +21,26 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 @dataclass(frozen=True)
 class Device:
-    """A torch device and the precision networks run in on it."""
+    """A torch device and the precision networks run in on it.
+
+    Attributes:
+        place: the torch device.
+        dtype: of the networks' parameters.
+        tf32: whether a GPU may round float32 convolutions to TensorFloat-32, which has the 10 bits of float16.
+    """
 
     place: torch.device
     dtype: torch.dtype
+    tf32: bool = False
 
     def put(self, net: nn.Module, *, fixed_size: bool = False) -> nn.Module:
-        """The network, moved here and laid out for fast convolutions; what it calls `exact` stays in float32.
+        """Move a network here, in the memory format in which convolutions are fast.
+
+        The children that the network names in `exact` stay in float32.
 
         Args:
             net: the network.
-            fixed_size: whether its inputs are always of one height and width, which a GPU can make use of.
+            fixed_size: whether its inputs always have one height and width; a GPU then replays a recording.
         """
         self._move(net)
         return Captured(net) if fixed_size and self.place.type == "cuda" else net
@@ -51,7 +59,7 @@ class Device:
         """(N, H, W, 3) -> (N, 3, H, W) on this device, float32 of the same values, channels last in memory."""
         host = torch.from_numpy(images if images.dtype == np.uint8 else images.astype(np.float32, copy=False))
         if self.place.type == "cuda":
-            host = host.pin_memory()  # from there the GPU fetches it by itself
+            host = host.pin_memory()  # pinned memory allows an asynchronous copy
         return host.to(self.place, non_blocking=host.is_pinned()).permute(0, 3, 1, 2).float()
 
     def faces(self, crops: Sequence[Pixels]) -> Tensor:
@@ -59,13 +67,13 @@ class Device:
         return self.tensor(np.stack(crops)) * (2 / peak(crops[0])) - 1
 
     def pixels(self, images: Tensor, dtype: npt.DTypeLike) -> Pixels:
-        """(N, 3, H, W), black 0 and white 1 -> (N, H, W, 3) in the host's memory, clamped and rounded."""
+        """(N, 3, H, W), black 0 and white 1 -> (N, H, W, 3) of `dtype` in host memory, clamped and rounded."""
         white = np.iinfo(np.dtype(dtype)).max
         rounded = images.mul(white).round_().clamp_(0, white).permute(0, 2, 3, 1)
         if white == 255:
-            rounded = rounded.to(torch.uint8)  # a quarter to copy
+            rounded = rounded.to(torch.uint8)  # a quarter of the bytes to copy
         rounded = rounded.contiguous()
-        if self.place.type == "cuda":  # to where the GPU writes by itself
+        if self.place.type == "cuda":  # a copy to pinned memory is faster
             rounded = torch.empty_like(rounded, device="cpu", pin_memory=True).copy_(rounded)
         pixels: Pixels = rounded.cpu().numpy().astype(dtype, copy=False)
         return pixels
@@ -77,11 +85,11 @@ class Device:
             float32, on this device.
 
         Raises:
-            NonFiniteError: the result has values that are not numbers, in float32 too.
+            NonFiniteError: the result has NaN or infinity, in float32 too.
             RuntimeError: PyTorch's own; `memory.exhausted` tells whether the device had too little memory.
         """
         dtype = next((parameter.dtype for parameter in net.parameters()), self.dtype)  # of the first layer
-        with torch.inference_mode():
+        with torch.inference_mode(), _tf32(self.tf32):
             out: Tensor = net(x.to(dtype), **arguments).float()
             if _finite(out):
                 return out
@@ -93,44 +101,48 @@ class Device:
             raise NonFiniteError(name)
 
 
+@contextmanager
+def _tf32(allowed: bool) -> Iterator[None]:
+    """Allow or forbid TensorFloat-32 in the convolutions inside. PyTorch has one flag for the process."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 def _finite(x: Tensor) -> bool:
-    """Whether all values are numbers: one that is not makes the sum none."""
+    """Whether all values are finite; one that is not makes the sum not finite."""
     return bool(x.sum().isfinite())
 
 
-def choose(device: str, precision: str, half: str) -> Device:
-    """The device and precision for one network; heap and threads of the process are made ready for networks, too.
+def choose(device: str, precision: str, safe_precision: str) -> Device:
+    """The device and precision for one network.
 
     Args:
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" or "mps".
-        precision: "auto" (half where the hardware computes in it, else float32), "fp32", "bf16" or "fp16". On a GPU
-            what is left in float32 may be rounded to TensorFloat-32 while it is computed; not with "fp32".
-        half: the lowest precision the network is safe in.
+        precision: "auto" (half precision where the hardware computes in it, else float32), "fp32", "bf16" or "fp16".
+            With "auto", convolutions that stay in float32 may use TensorFloat-32 on a GPU.
+        safe_precision: the lowest precision the network is safe in.
 
     Raises:
         OptionError: there is no such device, or it cannot compute in that precision.
     """
-    process.keep()
-    processors = cgroup.processors()
-    if torch.get_num_threads() > processors:
-        torch.set_num_threads(math.ceil(processors))
     place = _torch_device(device)
-    if place.type == "cuda" and precision == "fp32":
-        torch.backends.cudnn.allow_tf32 = False  # for the process: else convolutions round to 10 bits, as float16 does
     if precision not in ("auto", *PRECISIONS):
         raise OptionError("precision", precision, ("auto", *PRECISIONS))
-    if precision == "auto":
-        precision = _lowest(place, half)
-    elif precision == "fp16" and place.type == "cpu":
+    requested = _lowest(place, safe_precision) if precision == "auto" else precision
+    if precision == "fp16" and place.type == "cpu":
         raise OptionError("precision", precision, "fp32 or bf16 on a CPU")
-    return Device(place, PRECISIONS[precision])
+    return Device(place, PRECISIONS[requested], tf32=precision == "auto")
 
 
-def _lowest(place: torch.device, half: str) -> str:
+def _lowest(place: torch.device, safe_precision: str) -> str:
     """The lowest precision that the network is safe in and the hardware is fast in."""
-    if place.type == "cuda" and (half != "bf16" or _gpu_has_bf16(place)):
-        return half
-    if place.type == "cpu" and half != "fp32" and bf16_in_hardware():
+    if place.type == "cuda" and (safe_precision != "bf16" or _gpu_has_bf16(place)):
+        return safe_precision
+    if place.type == "cpu" and safe_precision != "fp32" and bf16_in_hardware():
         return "bf16"
     return "fp32"
 

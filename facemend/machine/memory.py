@@ -1,4 +1,4 @@
-"""How much memory a network may use for one call, and whether it was too much."""
+"""How much memory a network may use for one call, and whether an error says that memory ran out."""
 
 import psutil
 import torch
@@ -6,23 +6,23 @@ import torch
 from facemend.machine import cgroup
 
 WORKING = 2 * 2**30  # bytes for one call on a CPU; more is not faster
-# In the texts of RuntimeErrors: of PyTorch on a CPU, of CUDA, of cuDNN and cuBLAS, and of PyTorch where cuDNN found no
-# room for any of its algorithms.
+# Parts of the messages of RuntimeErrors: of PyTorch on a CPU, of CUDA, of cuDNN and cuBLAS, and of PyTorch when no
+# algorithm of cuDNN fits into memory.
 TOO_LITTLE = ("allocate memory", "out of memory", "ALLOC_FAILED", "unable to find an engine")
 
 
 def working(place: torch.device) -> int:
-    """Bytes a call should need at its peak: half of what is free, on a CPU at most `WORKING`.
+    """Bytes one call may need at its peak: half of the free memory, on a CPU at most `WORKING`.
 
-    A power of two: the same picture is cut into the same tiles although a little more or less is free.
+    The number is a power of two, so that small changes of the free memory do not change the tiles of a picture.
     """
     if place.type == "cuda":
-        return power_of_two((torch.cuda.mem_get_info(place)[0] + _kept(place)) // 2)
+        return power_of_two((torch.cuda.mem_get_info(place)[0] + _reserved(place)) // 2)
     return min(WORKING, power_of_two(min(psutil.virtual_memory().available, cgroup.free_memory()) // 2))
 
 
-def _kept(place: torch.device) -> int:
-    """Bytes that PyTorch holds unused on a GPU; what recordings hold is for them alone, and in pools of their own."""
+def _reserved(place: torch.device) -> int:
+    """Bytes that PyTorch has reserved on a GPU and does not use, without the private pools of recordings."""
     index = torch.cuda.current_device() if place.index is None else place.index
     return sum(
         segment["total_size"] - segment["allocated_size"]

@@ -1,36 +1,65 @@
-"""The C library's heap, told to keep what the networks give back for their next layer.
+"""Settings of the whole process, made by one call of the program that runs networks.
 
-glibc takes a block of more than 32 MiB from the system each time, and returns it when it is freed. The system hands
-it out as empty pages, at the first touch of each: of a convolution at 512 px, a third of the time goes into that.
-
-Threads that ran before have heaps of their own already; a server with many sets MALLOC_ARENA_MAX=1 from the start.
+A library call changes none of them. The command line and the container call `startup`; so may any program of yours.
 """
 
 import ctypes
-import functools
+import gc
+import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-# Of mallopt(3), from glibc's malloc.h
+from facemend.machine import cgroup
+
+# Of mallopt(3), from glibc's malloc.h. By default glibc takes each block of more than 32 MiB from the system and gives
+# it back when it is freed. The system clears every page of it at the first touch, which takes a third of the time of a
+# convolution at 512 px. With these values freed blocks stay in the heap and the next layer uses them again.
 TRIM_THRESHOLD, MMAP_MAX, ARENA_MAX = -1, -4, -8
-OPTIONS = {
+MALLOC_OPTIONS = {
     MMAP_MAX: 0,  # blocks of every size come from the heap
-    TRIM_THRESHOLD: 512 * 2**20,  # bytes free at its end that it keeps; with half as many, CodeFormer is slower
-    ARENA_MAX: 1,  # no more heaps for more threads: they cannot hold large blocks, and each would keep its own
+    TRIM_THRESHOLD: 512 * 2**20,  # free bytes kept at its end; with half as many, CodeFormer is slower
+    ARENA_MAX: 1,  # no heap of its own for each new thread: those hold no large blocks, and keep what they free
 }
 
 
-@functools.cache
-def keep() -> bool:
-    """Set this up for the process, once; not with another C library than glibc, whose ways are its own.
+@contextmanager
+def startup() -> Iterator[None]:
+    """Set this process up for networks; the block should import `facemend.pipeline` and load.
 
-    Returns:
-        Whether it was set up.
+    - glibc's allocator keeps up to 512 MiB of freed memory. Threads that ran before have heaps of their own; a server
+      with many threads sets the environment variable MALLOC_ARENA_MAX=1 too.
+    - PyTorch uses no more threads than the container's CPU quota.
+    - The garbage collector does not scan what the block imports and loads, neither now nor later: PyTorch starts and
+      ends in half the time.
     """
+    gc.disable()
+    try:
+        keep_freed_memory()
+        limit_threads()
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+def keep_freed_memory() -> bool:
+    """Let glibc's allocator keep freed memory; return False, and change nothing, with another C library."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    return mallopt is not None and all(mallopt(option, value) for option, value in OPTIONS.items())
+    return mallopt is not None and all(mallopt(option, value) for option, value in MALLOC_OPTIONS.items())
 
 
-def give_back() -> None:
-    """Return what is free to the system, wherever it lies: after something far larger than the networks' layers."""
-    if keep():
-        ctypes.CDLL(None).malloc_trim(0)
+def give_back_memory() -> None:
+    """Return freed memory to the system, wherever in the heap it lies; only glibc can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
+def limit_threads() -> None:
+    """Let PyTorch use no more threads than this process may use processors."""
+    import torch  # takes most of a second, which programs that only change the allocator need not wait for
+
+    processors = cgroup.processors()
+    if torch.get_num_threads() > processors:
+        torch.set_num_threads(math.ceil(processors))

@@ -76,7 +76,6 @@ class RRDBNet(nn.Module):
     def __init__(self, num_block: int = 23, scale: int = 4) -> None:
         super().__init__()
         self.fold = 4 // scale
-        self.bytes_per_pixel = 14_000 // self.fold**2  # of working memory per input px, float32, measured
         self.conv_first = conv3(3 * self.fold**2, FEATURES)
         self.body = nn.Sequential(*(RRDB() for _ in range(num_block)))
         self.conv_body = conv3(FEATURES, FEATURES)
@@ -106,7 +105,6 @@ class SRVGGNetCompact(nn.Module):
     def __init__(self, num_conv: int) -> None:
         super().__init__()
         self.scale = 4
-        self.bytes_per_pixel = 1_400  # of working memory per input px, float32, measured
         layers: list[nn.Module] = [conv3(3, FEATURES), nn.PReLU(FEATURES)]
         for _ in range(num_conv):
             layers += [conv3(FEATURES, FEATURES), nn.PReLU(FEATURES)]

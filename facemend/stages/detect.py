@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from facemend.errors import NonFiniteError
 from facemend.machine.device import Device
 from facemend.nets import retinaface
-from facemend.records import Face, Landmarks, Matrix, Pixels, peak
+from facemend.records import DEFAULT_SETTINGS, Face, Landmarks, Matrix, Pixels, Settings, peak
 from facemend.stages.geometry import compose, scaling
 
 SHORT_SIDE = 640  # px the short side is brought to: small faces are found, a huge picture costs no more
@@ -24,7 +24,7 @@ EYES = 5.0  # px between the eyes; below, there is nothing to restore from
 LANDMARK_FIELDS = len(Landmarks._fields)
 
 
-class Detector:
+class RetinaFaceDetector:
     """RetinaFace on pictures of any size; faces on their side or upside down are found too.
 
     Args:
@@ -38,29 +38,20 @@ class Detector:
         self._device = Device(device.place, torch.float32)
         self._net = self._device.put(net)
 
-    def __call__(self, pixels: Pixels, *, sensitivity: float = 0.5, min_face: int = 16) -> list[Face]:
-        """Find the faces.
-
-        Args:
-            pixels: (H, W, 3) RGB, uint8 or uint16.
-            sensitivity: 0 keeps only certain faces, 1 doubtful ones too.
-            min_face: faces whose box is narrower or lower than this many px are left out.
-
-        Returns:
-            The faces from left to right (then top to bottom), boxes and landmarks in px of `pixels`.
-        """
-        if min(pixels.shape[:2]) < min_face:
+    def __call__(self, pixels: Pixels, settings: Settings = DEFAULT_SETTINGS) -> list[Face]:
+        """As a `Detector`."""
+        if min(pixels.shape[:2]) < settings.min_face:
             return []
-        threshold = min(1 - 0.4 * sensitivity, 0.99)
+        threshold = min(1 - 0.4 * settings.sensitivity, 0.99)
         certain = 1 - (1 - threshold) / TURNED_DOUBT
         best: list[Face] = []
         for turns, scale in self._views(*pixels.shape[:2]):
             if best and not turns:
                 continue  # found already, though not upright: only turning can help
             view, to_picture = _view(pixels, turns, scale)
-            seen = _whole(self._search(view, threshold))
+            seen = _without_contained(self._search(view, threshold))
             pairs = [(face, _mapped(face, to_picture)) for face in seen]
-            pairs = [(in_view, face) for in_view, face in pairs if _large_enough(face, min_face)]
+            pairs = [(in_view, face) for in_view, face in pairs if _large_enough(face, settings.min_face)]
             upright = sum(_is_upright(in_view) for in_view, _ in pairs) > len(pairs) / 2
             sure = any(_is_upright(in_view) and in_view.score > certain for in_view, _ in pairs)
             if not turns or (upright and (best or sure)):
@@ -146,7 +137,7 @@ def _is_upright(face: Face) -> bool:
     return bool(y > abs(x))
 
 
-def _whole(faces: list[Face]) -> list[Face]:
+def _without_contained(faces: list[Face]) -> list[Face]:
     """Without boxes that lie inside a larger one: an eye or a mouth taken for a face."""
 
     def area(box: tuple[float, float, float, float]) -> float:

@@ -12,8 +12,8 @@ BLUR = (101, 11.0)  # px kernel and sigma, applied twice
 FRAME = 10  # px left out at the crop's edge
 
 
-class Parser:
-    """Gives each face a mask.
+class ParseNetParser:
+    """Masks faces with ParseNet.
 
     Args:
         name: the model's name.
@@ -27,14 +27,7 @@ class Parser:
         self._device = device
 
     def __call__(self, face: Pixels) -> Floats:
-        """Mask of one face.
-
-        Args:
-            face: (512, 512, 3) RGB, uint8 or uint16.
-
-        Returns:
-            (512, 512) float32 in [0, 1], with soft edges.
-        """
+        """As a `Parser`."""
         labels = self._device.compute(self.name, self._net, self._device.faces([face]))[0].argmax(0).cpu().numpy()
         mask = np.isin(labels, FACE_CLASSES).astype(np.float32)
         kernel, sigma = BLUR

@@ -43,7 +43,7 @@ def _laid(source: Pixels, matrix: Matrix, size: tuple[int, int], interpolation: 
     return laid.astype(np.float32, copy=False)
 
 
-def canvas_size(crop: Crop, ratio: tuple[float, float]) -> float:
+def canvas_px_per_crop_px(crop: Crop, ratio: tuple[float, float]) -> float:
     """Canvas px per crop px: above 1, the crop has too few pixels for the canvas."""
     return magnification(compose(scaling(*ratio), inverse(crop.matrix)))
 

@@ -1,24 +1,20 @@
 """Restore aligned faces: with a network, or with a function of the caller's."""
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
 
-from facemend.errors import FacemendError, MemoryLimitError
+from facemend.errors import FacemendError, MemoryLimitError, Remedy
 from facemend.machine import memory
 from facemend.machine.device import Device
-from facemend.records import Pixels, Progress, converted, peak, to_dtype
+from facemend.records import DEFAULT_SETTINGS, Pixels, Settings, StageProgress, converted
 
-BATCH = 8  # faces at once on a GPU, at most; fewer go in batches of 4, 2 and 1: see `Captured`
-BATCHES = {"cpu": 1}  # elsewhere: one by one is as fast there, and a face comes out the same alone and among others
-SAMPLE = 1_000_000  # px looked at, evenly spread, to tell whether a picture is grey
-GREY_VARIANCE = 10.0  # of the difference between two channels, 8-bit levels squared: at most, in a grey picture
+LARGEST_BATCH = 8  # faces at once on a GPU; fewer are computed in batches of 4, 2 and 1: see `Captured`
+BATCHES = {"cpu": 1}  # by device type; there it is as fast, and a face comes out the same alone and among others
 
 RestorerFunction = Callable[..., list[Pixels]]  # (crops, fidelity=...) -> as many, (512, 512, 3) uint8 RGB
 
@@ -37,19 +33,10 @@ class FunctionRestorer:
         self._function = function
 
     def __call__(
-        self,
-        crops: Sequence[Pixels],
-        *,
-        fidelity: float = 0.5,
-        seed: int | None = None,
-        progress: Progress | None = None,
+        self, crops: Sequence[Pixels], settings: Settings = DEFAULT_SETTINGS, progress: StageProgress | None = None
     ) -> list[Pixels]:
-        """Restore faces.
-
-        Raises:
-            FacemendError: the function returned something else than as many faces of the same size.
-        """
-        restored = self._function([converted(crop, np.uint8) for crop in crops], fidelity=fidelity)
+        """As a `Restorer`."""
+        restored = self._function([converted(crop, np.uint8) for crop in crops], fidelity=settings.fidelity)
         count = len(restored) if isinstance(restored, (Sequence, np.ndarray)) else type(restored).__name__
         if count != len(crops):
             raise FacemendError(f"the restorer {self.name} returned {count} faces for {len(crops)}")
@@ -67,8 +54,8 @@ class NetRestorer:
 
     Args:
         name: the model's name.
-        net: (N, 3, 512, 512) RGB in [-1, 1] -> the same. If its forward takes `w`, it gets the fidelity; if it takes
-            `noise`, it gets what its method `draw_noise(generator)` draws, where a seed is given.
+        net: (N, 3, 512, 512) RGB in [-1, 1] -> the same. If its forward takes `w`, it gets `Settings.fidelity`. If it
+            takes `noise` and there is a `Settings.seed`, it gets what its method `draw_noise(generator)` returns.
         device: where it runs.
         face_size: side of the crops it takes, in px.
     """
@@ -82,42 +69,24 @@ class NetRestorer:
         self._device = device
 
     def __call__(
-        self,
-        crops: Sequence[Pixels],
-        *,
-        fidelity: float = 0.5,
-        seed: int | None = None,
-        progress: Progress | None = None,
+        self, crops: Sequence[Pixels], settings: Settings = DEFAULT_SETTINGS, progress: StageProgress | None = None
     ) -> list[Pixels]:
-        """Restore faces.
-
-        Args:
-            crops: (512, 512, 3) RGB each, uint8 or uint16.
-            fidelity: CodeFormer's w: 0 looks best, 1 is most like the input. Other nets have no such choice.
-            seed: draws GFPGAN's noise anew; None uses the noise stored with the weights. Others add no noise.
-            progress: told the faces done and their total.
-
-        Returns:
-            As many faces, of the same size and dtype.
-
-        Raises:
-            NonFiniteError: the network's answer is not a picture.
-            MemoryLimitError: one face does not fit into the device's memory.
-        """
+        """As a `Restorer`."""
         restored: list[Pixels] = []
-        batch = BATCHES.get(self._device.place.type, BATCH)
+        batch = BATCHES.get(self._device.place.type, LARGEST_BATCH)
         while len(restored) < len(crops):
             batch = memory.power_of_two(min(batch, len(crops) - len(restored)))
             part = crops[len(restored) : len(restored) + batch]
             try:
-                restored += self._batch(part, fidelity, seed)
+                restored += self._batch(part, settings)
             except Exception as error:
                 if not memory.exhausted(error):
                     raise
                 if batch == 1:
                     raise MemoryLimitError(
-                        f"{self.name} does not fit into the memory of {self._device.place}: "
-                        "close other programs, or use --device cpu"
+                        f"{self.name} does not fit into the memory of {self._device.place}",
+                        "close other programs",
+                        Remedy("use {} cpu", "device"),
                     ) from error
                 batch //= 2
                 continue
@@ -125,31 +94,13 @@ class NetRestorer:
                 progress(len(restored), len(crops))
         return restored
 
-    def _batch(self, crops: Sequence[Pixels], fidelity: float, seed: int | None) -> list[Pixels]:
+    def _batch(self, crops: Sequence[Pixels], settings: Settings) -> list[Pixels]:
         x = self._device.faces(crops)
         arguments: dict[str, Any] = {}
         if "w" in self._options:
-            arguments["w"] = fidelity
-        if "noise" in self._options and seed is not None:
-            # One set of maps for all faces: a face comes out the same alone and among others.
-            arguments["noise"] = self._draw_noise(torch.Generator().manual_seed(seed))
+            arguments["w"] = settings.fidelity
+        if "noise" in self._options and settings.seed is not None:
+            # All faces get the same maps, so a face comes out the same alone and among others.
+            arguments["noise"] = self._draw_noise(torch.Generator().manual_seed(settings.seed))
         out = self._device.compute(self.name, self._net, x, **arguments)
         return list(self._device.pixels((out + 1) / 2, crops[0].dtype))
-
-
-def colourless(pixels: Pixels) -> bool:
-    """Whether (H, W, 3) is a grey picture, up to JPEG's noise and an even tint."""
-    step = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / SAMPLE))
-    sample = pixels[::step, ::step].astype(np.float32) * (255 / peak(pixels))
-    return float((sample - np.roll(sample, 1, axis=2)).var(axis=(0, 1)).mean()) <= GREY_VARIANCE
-
-
-def in_grey(face: Pixels, crop: Pixels) -> Pixels:
-    """A restored face without colour of its own, with the mean and spread of each channel of the crop it came from.
-
-    So the face of a grey picture comes back grey and that of a sepia picture in sepia, as bright as it was.
-    """
-    grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
-    mean, spread = crop.mean(axis=(0, 1)), crop.std(axis=(0, 1))
-    spread_now = max(float(grey.std()), 1e-3)
-    return to_dtype((grey - grey.mean()) * (spread / spread_now) + mean, face.dtype)

@@ -1,4 +1,4 @@
-"""From a file of weights to a network ready to run."""
+"""Files of weights to networks ready to run."""
 
 import copy
 import zipfile
@@ -11,15 +11,16 @@ from torch import Tensor, nn
 
 from facemend.errors import MismatchError, NotInstalledError, WeightsError
 from facemend.weights.installed import check, find, folders
-from facemend.weights.models import lookup
+from facemend.weights.models import MODELS, Model, Task, lookup
 
+SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")  # of files of weights
 WRAPPERS = ("params_ema", "params")  # keys under which the official files keep their tensors, the better ones first
 
 
 def load(name: str, path: Path | None = None) -> nn.Module:
     """Build a model's network with its trained weights: on the CPU, in float32, in eval mode, without gradients.
 
-    The tensors are mapped from the file where its format allows, so nothing is held in memory twice.
+    The tensors are mapped from the file where its format allows, so no tensor is in memory twice.
 
     Args:
         name: of the model.
@@ -39,19 +40,41 @@ def load(name: str, path: Path | None = None) -> nn.Module:
             raise NotInstalledError(name, folders())
         check(model, path)
     tensors = read(path)
-    with torch.device("meta"):  # no memory, no random numbers: every parameter comes from the file
-        network = model.net()
+    network = _unfilled(model)
     wanted = network.state_dict()
-    missing = [key for key in wanted if key not in tensors or not alike(wanted[key], tensors[key])]
-    unexpected = [key for key in tensors if key not in wanted]
+    missing, unexpected = _differences(wanted, tensors)
     if missing or unexpected:
         raise MismatchError(path, name, missing, unexpected)
     network.load_state_dict({key: tensors[key].to(wanted[key].dtype) for key in wanted}, assign=True)
     return network.requires_grad_(False)
 
 
-def alike(wanted: Tensor, given: Tensor) -> bool:
-    """Tell whether a tensor of a file can take a parameter's place, in whatever precision it is stored."""
+def identify(path: Path, task: Task) -> Model:
+    """Return the first model with this task whose network a file of weights fits.
+
+    Raises:
+        WeightsError: the file cannot be read, or fits none.
+    """
+    tensors = read(path)
+    for model in MODELS.values():
+        if model.task == task and not any(_differences(_unfilled(model).state_dict(), tensors)):
+            return model
+    raise WeightsError(f"{path} fits the network of no {task} in the table of models", "give another file")
+
+
+def _unfilled(model: Model) -> nn.Module:
+    with torch.device("meta"):  # no memory, no random numbers: every parameter comes from a file
+        return model.net()
+
+
+def _differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Names that `given` lacks or has in another shape, and names that only `given` has."""
+    missing = [key for key in wanted if key not in given or not _fits(wanted[key], given[key])]
+    return missing, [key for key in given if key not in wanted]
+
+
+def _fits(wanted: Tensor, given: Tensor) -> bool:
+    """Whether a tensor of a file can be a parameter's value, in whatever precision it is stored."""
     return wanted.shape == given.shape and wanted.is_floating_point() == given.is_floating_point()
 
 
@@ -71,8 +94,9 @@ def read(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # a file that is no checkpoint makes the unpickler raise anything, KeyError for a text
         raise WeightsError(
-            f"{path} is no file of network weights, or a damaged one, or holds code, which is never run: "
-            f"give the official file ({type(error).__name__})"
+            f"{path} is not a file of network weights, or damaged, or holds code, which is never run "
+            f"({type(error).__name__})",
+            "give the official file",
         ) from error
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
@@ -82,7 +106,7 @@ def read(path: Path) -> dict[str, Tensor]:
         isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided
         for key, value in content.items()
     ):
-        raise WeightsError(f"{path} holds something else than named tensors: give the official file")
+        raise WeightsError(f"{path} holds something else than named tensors", "give the official file")
     return {key.removeprefix("module."): value for key, value in content.items()}
 
 

@@ -169,8 +169,8 @@ class _Transfer:
     def other_file(self, url: httpx.URL, actual: str) -> ChecksumError:
         """Return the error that says what the server has instead of the official file."""
         expected = f"{self.model.sha256} of {self.model.size} bytes"
-        advice = f"{_shown(url)} has another one; fetch the official one by hand and put it at {self.target}"
-        return ChecksumError(self.part, expected, actual, advice)
+        remedy = f"{_shown(url)} has another one; download the official one yourself and put it at {self.target}"
+        return ChecksumError(self.part, expected, actual, remedy)
 
 
 def _reason(error: httpx.HTTPError) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import platformdirs
 
-from facemend.errors import ChecksumError, WeightsError
+from facemend.errors import ChecksumError, Remedy, WeightsError
 from facemend.weights.models import MODELS, Model, lookup
 
 BLOCK = 1 << 20  # bytes read at a time
@@ -95,8 +95,13 @@ def check(model: Model, path: Path) -> None:
     """
     actual, size = digest(path)
     if actual != model.sha256:
-        advice = f"delete it and run 'facemend download {model.name}', or use it as your own with --weights NAME=PATH"
-        raise ChecksumError(path, f"{model.sha256} of {model.size} bytes", f"{actual} of {size} bytes", advice)
+        raise ChecksumError(
+            path,
+            f"{model.sha256} of {model.size} bytes",
+            f"{actual} of {size} bytes",
+            f"delete it and run 'facemend download {model.name}'",
+            Remedy(f"use it as your own with {{}} {model.name}=PATH", "weights"),
+        )
 
 
 def verify() -> Iterator[tuple[Model, Path, WeightsError | None]]:

@@ -1,6 +1,7 @@
-"""The registered models: where each one's weights come from, what they may be used for, which network reads them.
+"""The table of models: where each one's weights come from, what they may be used for, which network reads them.
 
-Adding a model is one row of MODELS and at most one file in nets/. Nothing here imports torch before `Model.net`.
+Adding a model is one row of MODELS, and one file in nets/ where its network is new. Nothing here imports torch before
+`Model.net` is called.
 """
 
 import pkgutil
@@ -10,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from facemend.errors import OptionError
+from facemend.records import Tiling
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,8 +28,8 @@ class Model:
     """One row: a file of weights and the network it is for.
 
     Attributes:
-        name: what users call it.
-        task: what it does; a companion only serves the model that names it in `also`.
+        name: unique in the table.
+        task: what it does; a companion only serves the model that names it in `companions`.
         file: the official file name.
         urls: where the file is published, tried in order; none for a file that comes with the package.
         size: of the file, in bytes.
@@ -38,10 +40,11 @@ class Model:
         source: where the file comes from: a repository.
         architecture: the network's class, as "module:name".
         arguments: the keyword arguments of that class.
-        half: the lowest precision the network is thought safe in; "fp16" includes "bf16".
-        scale: output size / input size.
-        face_size: side of the aligned face the network takes, in px; of restorers.
-        also: names of the companions it needs, downloaded with it.
+        safe_precision: the lowest precision that is safe for the network; "fp16" includes "bf16".
+        tiling: how an upscaler's input is cut into tiles, and its scale.
+        face_size: side of the aligned face that a restorer takes, in px.
+        companions: names of the models it needs, downloaded with it.
+        automatic: whether it may be chosen where no model is asked for; of those installed, the first row is.
     """
 
     name: str
@@ -56,10 +59,11 @@ class Model:
     source: str
     architecture: str
     arguments: Mapping[str, object] = field(default_factory=dict, hash=False)
-    half: Precision
-    scale: int = 1
+    safe_precision: Precision
+    tiling: Tiling | None = None
     face_size: int = 512
-    also: tuple[str, ...] = ()
+    companions: tuple[str, ...] = ()
+    automatic: bool = True
 
     @property
     def bundled(self) -> bool:
@@ -67,7 +71,7 @@ class Model:
         return not self.urls
 
     @property
-    def called(self) -> str:
+    def public_name(self) -> str:
         """What users call it where its task is known."""
         return LITE if self.bundled else self.name
 
@@ -78,7 +82,7 @@ class Model:
 
     def parts(self) -> "tuple[Model, ...]":
         """Return this model and its companions: everything to download before it can be used."""
-        return (self, *(MODELS[name] for name in self.also))
+        return (self, *(MODELS[name] for name in self.companions))
 
 
 def lookup(name: str) -> Model:
@@ -92,23 +96,28 @@ def lookup(name: str) -> Model:
     return MODELS[name]
 
 
-def named(task: Task, name: str) -> Model:
-    """Return what users call `name` where they ask for that task.
+def lookup_for(task: Task, public_name: str) -> Model:
+    """Return the model that users call `public_name` where they ask for that task.
 
     Raises:
         OptionError: no model has this name.
     """
-    return lookup(f"{LITE}-{task}" if name == LITE else name)
+    return lookup(f"{LITE}-{task}" if public_name == LITE else public_name)
 
 
-def names(task: Task) -> tuple[str, ...]:
+def public_names(task: Task) -> tuple[str, ...]:
     """Return what users call the models with that task, in the order to offer them."""
-    return tuple(model.called for model in MODELS.values() if model.task == task)
+    return tuple(model.public_name for model in MODELS.values() if model.task == task)
 
 
-# Half precision: GFPGAN and ParseNet overflow float16 but not bfloat16; CodeFormer and RestoreFormer would pick other
-# codes than in float32, so what chooses them stays in it; the upscalers are published for float16 use; the detectors
-# stay in float32, as landmarks need its digits and detection takes little of the time.
+def automatic(task: Task) -> tuple[Model, ...]:
+    """Return the models with that task that may be chosen where none is asked for, the preferred ones first."""
+    return tuple(model for model in MODELS.values() if model.task == task and model.automatic)
+
+
+# Safe precision: GFPGAN and ParseNet overflow float16 but not bfloat16. In half precision CodeFormer and RestoreFormer
+# would pick other codes than in float32, so the parts that choose them stay in float32. The upscalers are published for
+# use in float16. The detectors stay in float32: landmarks need its digits, and detection takes little of the time.
 _gfpgan = partial(
     Model,
     task="restorer",
@@ -117,19 +126,23 @@ _gfpgan = partial(
     why="GFPGAN's licence lists non-commercial parts without saying whether the weights are among them",
     source="https://github.com/TencentARC/GFPGAN",
     architecture="facemend.nets.gfpgan:GFPGAN",
-    half="bf16",
+    safe_precision="bf16",
 )
+COMPACT_TILING = Tiling(scale=4, step=4, bytes_per_pixel=1_400)
 _realesrgan = partial(
     Model,
     task="upscaler",
     licence="BSD-3-Clause",
     commercial="yes",
     source="https://github.com/xinntao/Real-ESRGAN",
-    half="fp16",
-    scale=4,
+    safe_precision="fp16",
 )
-_rrdbnet = partial(_realesrgan, architecture="facemend.nets.realesrgan:RRDBNet")
-_compact = partial(_realesrgan, architecture="facemend.nets.realesrgan:SRVGGNetCompact")
+_rrdbnet = partial(
+    _realesrgan,
+    architecture="facemend.nets.realesrgan:RRDBNet",
+    tiling=Tiling(scale=4, step=4, bytes_per_pixel=14_000),
+)
+_compact = partial(_realesrgan, architecture="facemend.nets.realesrgan:SRVGGNetCompact", tiling=COMPACT_TILING)
 _retinaface = partial(
     Model,
     task="detector",
@@ -137,7 +150,7 @@ _retinaface = partial(
     commercial="yes",
     source="https://github.com/xinntao/facexlib",
     architecture="facemend.nets.retinaface:RetinaFace",
-    half="fp32",
+    safe_precision="fp32",
 )
 
 _lite = partial(
@@ -145,7 +158,7 @@ _lite = partial(
     licence="CC0-1.0",
     commercial="yes",
     source="training/ of this project",
-    half="bf16",
+    safe_precision="bf16",
 )
 
 MODELS: Mapping[str, Model] = {
@@ -189,7 +202,7 @@ MODELS: Mapping[str, Model] = {
             commercial="yes",
             source="https://github.com/wzhouxiff/RestoreFormer",
             architecture="facemend.nets.restoreformer:RestoreFormer",
-            half="bf16",
+            safe_precision="bf16",
         ),
         Model(
             name="codeformer",
@@ -203,7 +216,8 @@ MODELS: Mapping[str, Model] = {
             why="the S-Lab licence allows non-commercial use only",
             source="https://github.com/sczhou/CodeFormer",
             architecture="facemend.nets.codeformer:CodeFormer",
-            half="bf16",
+            safe_precision="bf16",
+            automatic=False,  # whoever may use it asks for it by name
         ),
         _lite(
             name="lite-restorer",
@@ -231,7 +245,7 @@ MODELS: Mapping[str, Model] = {
             size=67061725,
             sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
             arguments={"num_block": 23, "scale": 2},
-            scale=2,
+            tiling=Tiling(scale=2, step=4, bytes_per_pixel=3_500),
         ),
         _rrdbnet(
             name="realesrnet-x4plus",
@@ -240,6 +254,7 @@ MODELS: Mapping[str, Model] = {
             size=67040989,
             sha256="a820b9bde89a874d7599d545567308ce6c128fc8754a53208eda016d40aa81df",
             arguments={"num_block": 23, "scale": 4},
+            automatic=False,  # softer than x4plus
         ),
         _rrdbnet(
             name="realesrgan-x4plus-anime-6b",
@@ -248,6 +263,7 @@ MODELS: Mapping[str, Model] = {
             size=17938799,
             sha256="f872d837d3c90ed2e05227bed711af5671a6fd1c9f7d7e91c911a61f155e99da",
             arguments={"num_block": 6, "scale": 4},
+            automatic=False,  # for drawings
         ),
         _compact(
             name="realesr-animevideov3",
@@ -256,6 +272,7 @@ MODELS: Mapping[str, Model] = {
             size=2504012,
             sha256="b8a8376811077954d82ca3fcf476f1ac3da3e8a68a4f4d71363008000a18b75d",
             arguments={"num_conv": 16},
+            automatic=False,  # for drawings
         ),
         _compact(
             name="realesr-general-x4v3",
@@ -264,7 +281,7 @@ MODELS: Mapping[str, Model] = {
             size=4885111,
             sha256="8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
             arguments={"num_conv": 32},
-            also=("realesr-general-wdn-x4v3",),
+            companions=("realesr-general-wdn-x4v3",),
         ),
         _compact(
             name="realesr-general-wdn-x4v3",
@@ -283,7 +300,7 @@ MODELS: Mapping[str, Model] = {
             sha256="88d715b39d2b59f0c615157b8134d9c194e828cdaebb5d7347daba18cdde4178",
             architecture="facemend.nets.realesrgan:SRVGGNetCompact",
             arguments={"num_conv": 9},
-            scale=4,
+            tiling=COMPACT_TILING,
         ),
         _retinaface(
             name="retinaface-r50",
@@ -315,7 +332,7 @@ MODELS: Mapping[str, Model] = {
             sha256="f9e4773965ba95d629413b0d59bb0d883e8176d64090d20a88606680037f51c7",
             architecture="facemend.nets.retinaface:RetinaFace",
             arguments={"backbone": "mobile0.25"},
-            half="fp32",
+            safe_precision="fp32",
         ),
         Model(
             name="parsenet",
@@ -332,7 +349,7 @@ MODELS: Mapping[str, Model] = {
             why="facexlib gives it the MIT licence, but its code says it comes from a non-commercial project",
             source="https://github.com/xinntao/facexlib",
             architecture="facemend.nets.parsenet:ParseNet",
-            half="bf16",
+            safe_precision="bf16",
         ),
     )
 }

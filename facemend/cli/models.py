@@ -1,0 +1,69 @@
+"""The commands about models: `facemend models`, `download`, `verify`."""
+
+import argparse
+
+from facemend.cli.say import Reporter
+from facemend.errors import OptionError
+from facemend.weights import installed
+from facemend.weights.download import fetch, progress_bar
+from facemend.weights.models import LITE, MODELS, Model
+
+
+def show_models(options: argparse.Namespace, reporter: Reporter) -> None:
+    """Print the table of models, a line each."""
+    rows = [("NAME", "TASK", "SCALE", "SIZE", "COMMERCIAL USE", "INSTALLED", "LICENCE")]
+    for model in MODELS.values():
+        rows.append(
+            (
+                model.public_name,
+                model.task,
+                f"x{model.tiling.scale}" if model.tiling else "",
+                f"{model.size / 1e6:.1f} MB",
+                model.commercial,
+                "bundled" if model.bundled else "yes" if installed.find(model.name) else "no",
+                model.licence,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print()
+    for reason in dict.fromkeys(model.why for model in MODELS.values() if model.why):
+        print(f"Note: {reason}.")
+    print(f"Downloads go to {installed.download_folder()}.")
+
+
+def download(options: argparse.Namespace, reporter: Reporter) -> None:
+    """Download weights."""
+    remote = [model for model in MODELS.values() if not model.bundled]
+    choices = {model.name: model for model in remote}
+    models = []
+    for name in options.names:
+        if name not in choices:
+            allowed = ", ".join(choices)
+            raise OptionError("the model name", name, f"one of {allowed}; {LITE} is part of the program")
+        models.append(choices[name])
+    if options.all:
+        models += remote
+    if options.commercial:
+        models += [model for model in remote if model.commercial == "yes"]
+    if not models:
+        raise OptionError("the list of models", "", "one or more names, --all or --commercial")
+    parts: dict[str, Model] = {part.name: part for model in models for part in model.parts()}
+    for model in parts.values():
+        with progress_bar(model) as progress:
+            path = fetch(model, installed.download_folder(), progress)
+        allowed = "" if model.commercial == "yes" else f"  commercial use: {model.commercial} ({model.why})"
+        print(f"{model.name}  {path}{allowed}")
+
+
+def verify(options: argparse.Namespace, reporter: Reporter) -> None:
+    """Hash every installed file again."""
+    count = 0
+    for model, path, error in installed.verify():
+        count += 1
+        if error:
+            reporter.failed(error)
+        else:
+            print(f"{model.name}  {path}  official")
+    print(f"{count} installed files hashed")

@@ -1,0 +1,152 @@
+"""The options of `facemend restore`."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from facemend.files import formats
+from facemend.records import DEFAULT_SETTINGS, FACE_CHOICES
+from facemend.weights.models import MODELS, Task, public_names
+
+WRITTEN = ", ".join(row.suffix for row in formats.WRITABLE)
+
+
+def add_restore_options(parser: argparse.ArgumentParser) -> None:
+    """Add all of them; the destination of an option is the name of the setting or argument in Python."""
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT",
+        help="a picture, or a folder of pictures; write ./-old.jpg where a name begins with a dash",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--output", metavar="OUT",
+        help=f"a file ({WRITTEN}) or a folder (default: NAME_restored.EXT beside the input)",
+    )  # fmt: skip
+    there = parser.add_mutually_exclusive_group()
+    there.add_argument("--force", action="store_true", help="overwrite files (never the input)")
+    there.add_argument(
+        "--skip-existing", action="store_true",
+        help="skip pictures whose result exists, to continue a run that was stopped; where a result is missing, the "
+        "pictures beside it are written again",
+    )  # fmt: skip
+
+    what = parser.add_argument_group("what to do")
+    what.add_argument(
+        "--model", dest="restorer", type=_model("restorer", "none"), metavar="NAME|FILE",
+        help="face restorer, see 'facemend models', or a file of weights; 'none' leaves faces as they are "
+        "(default: the best one installed)",
+    )  # fmt: skip
+    what.add_argument(
+        "--upscaler", type=_model("upscaler", "lanczos"), metavar="NAME|FILE",
+        help="enlarges the picture, see 'facemend models', or a file of weights; 'lanczos' needs no weights and is "
+        "fast (default: the best one installed)",
+    )  # fmt: skip
+    what.add_argument(
+        "--scale",
+        type=float,
+        default=DEFAULT_SETTINGS.scale,
+        metavar="1..8",
+        help="output size / input size (%(default)g)",
+    )
+    what.add_argument(
+        "--fidelity", type=float, default=DEFAULT_SETTINGS.fidelity, metavar="0..1",
+        help="codeformer only: 0 looks best, 1 is most like the input (%(default)g)",
+    )  # fmt: skip
+    what.add_argument(
+        "--strength", type=float, default=DEFAULT_SETTINGS.strength, metavar="0..1",
+        help="how much of the restored face is mixed in (%(default)g)",
+    )  # fmt: skip
+    what.add_argument(
+        "--denoise", type=float, default=DEFAULT_SETTINGS.denoise, metavar="0..1",
+        help="realesr-general-x4v3 only: 0 keeps grain, 1 cleans (%(default)g)",
+    )  # fmt: skip
+    what.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="gfpgan only: draw its noise with this seed (default: the noise of its weights)",
+    )
+
+    faces = parser.add_argument_group("which faces")
+    faces.add_argument(
+        "--faces", type=_faces, default=DEFAULT_SETTINGS.faces, metavar="|".join(FACE_CHOICES) + "|0,2",
+        help="which faces to restore; --boxes shows their numbers (all)",
+    )  # fmt: skip
+    faces.add_argument(
+        "--aligned", action="store_true", help="the picture is one face, cut out and upright; no faces are looked for"
+    )
+    faces.add_argument(
+        "--sensitivity", type=float, default=DEFAULT_SETTINGS.sensitivity, metavar="0..1",
+        help="0 finds only certain faces, 1 also doubtful ones (%(default)g)",
+    )  # fmt: skip
+    faces.add_argument(
+        "--min-face",
+        type=int,
+        default=DEFAULT_SETTINGS.min_face,
+        metavar="PX",
+        help="ignore smaller faces (%(default)s)",
+    )
+
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--format", choices=formats.CHOICES, default="auto",
+        help="auto keeps that of the input where it can hold the result; with -o FILE the suffix decides (%(default)s)",
+    )  # fmt: skip
+    output.add_argument("--quality", type=int, default=95, metavar="1..100", help="of JPEG and WebP (%(default)s)")
+    output.add_argument(
+        "--strip-metadata", action="store_true",
+        help="write no EXIF (place, time, camera, DPI); otherwise it is kept where the format holds it",
+    )  # fmt: skip
+    output.add_argument("--compare", action="store_true", help="also write OUT_compare.jpg: before beside after")
+    output.add_argument("--boxes", action="store_true", help="also write OUT_boxes.jpg: the faces with their numbers")
+    output.add_argument("--json", action="store_true", help="one JSON line for each picture on stdout")
+
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (%(default)s)")
+    machine.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto",
+        help="of the networks; auto is half precision where it is fast on the hardware and safe (%(default)s)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--max-input-mp", type=float, default=DEFAULT_SETTINGS.max_input_mp, metavar="MP",
+        help="refuse larger inputs, in megapixels (%(default)g)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--max-output-mp", type=float, default=DEFAULT_SETTINGS.max_output_mp, metavar="MP",
+        help="refuse larger outputs, in megapixels (%(default)g)",
+    )  # fmt: skip
+    machine.add_argument(
+        "--weights", action="append", default=[], type=_weights, metavar="NAME=PATH",
+        help="use your own file for a model; its hash is not checked; may be repeated",
+    )  # fmt: skip
+
+
+def _faces(text: str) -> str | tuple[int, ...]:
+    if text in FACE_CHOICES:
+        return text
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {', '.join(FACE_CHOICES)}, and not numbers such as 0,2"
+        ) from None
+
+
+def _model(task: Task, without: str) -> Callable[[str], str]:
+    """A parser of names of models with a task, `without` and existing files, without an import of PyTorch."""
+
+    def parse(text: str) -> str:
+        choices = (*public_names(task), without)
+        if text not in choices and not Path(text).is_file():
+            raise argparse.ArgumentTypeError(
+                f"invalid choice: {text!r} is not an existing file and none of {', '.join(choices)}"
+            )
+        return text if text in choices else str(Path(text).absolute())
+
+    return parse
+
+
+def _weights(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not equals or not path or name not in MODELS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH with a NAME of {', '.join(MODELS)}")
+    return name, Path(path)

@@ -1,0 +1,96 @@
+"""`facemend restore`."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from facemend.cli import say, sources
+from facemend.cli.sources import Source
+from facemend.errors import OptionError
+from facemend.machine import process
+from facemend.records import Picture, Settings
+from facemend.weights.models import LITE
+
+if TYPE_CHECKING:
+    from facemend.job import Outputs
+    from facemend.pipeline import Pipeline
+
+LARGER_MODELS = "'facemend download gfpgan-v1.4 realesrgan-x4plus retinaface-r50'"
+
+
+def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
+    """Restore every picture that the arguments name; one that fails does not stop the others."""
+    given = {name: getattr(options, name) for name in Settings.__dataclass_fields__ if hasattr(options, name)}
+    settings = Settings(**given)
+    if not 1 <= options.quality <= 100:
+        raise OptionError("quality", options.quality, "a whole number from 1 to 100")
+    found = sources.collect(options.inputs, options.output, reporter.failed)
+    if not found:
+        return
+    with process.startup():
+        from facemend.pipeline import Pipeline  # imports torch, which --help and mistakes need not wait for
+
+        pipeline = Pipeline.load(
+            restorer=options.restorer,
+            upscaler=options.upscaler,
+            device=options.device,
+            precision=options.precision,
+            weights=dict(options.weights),
+        )
+    say.note(say.describe(pipeline))
+    used = {stage.name for stage in (pipeline.restorer, pipeline.upscaler) if stage}
+    if LITE in used - {options.restorer, options.upscaler}:
+        say.note(f"lite models are part of the program; {LARGER_MODELS} gets larger ones")
+    if pipeline.restorer is None and not (options.boxes or options.json):
+        settings = replace(settings, faces="none")  # nothing shows where they are
+    _run(found, pipeline, settings, options, reporter)
+
+
+def _run(
+    found: Sequence[Source],
+    pipeline: "Pipeline",
+    settings: Settings,
+    options: argparse.Namespace,
+    reporter: say.Reporter,
+) -> None:
+    from facemend import job  # imports torch
+
+    taken = {sources.identity(source.path) for source in found}  # files not to write to: inputs, and this run's outputs
+
+    def check(picture: Picture, outputs: "Outputs") -> bool:
+        for path in outputs.paths():
+            if sources.identity(path) in taken:
+                expected = "another file than the inputs and the other outputs"
+                raise OptionError("the output", str(path), expected, "rename one of them")
+        taken.update(map(sources.identity, outputs.paths()))
+        if options.skip_existing and outputs.target in outputs.existing():
+            reporter.skipped(source.path, outputs.target)
+            return False
+        if picture.several:
+            say.note(f"{source.path} holds several pictures; the first is restored")
+        return True
+
+    for source in tqdm(found, unit="picture", disable=None if len(found) > 1 else True):
+        work = job.Job(
+            source=source.path,
+            target=source.target,
+            format=None if source.has_suffix else options.format,
+            quality=options.quality,
+            strip_metadata=options.strip_metadata,
+            compare=options.compare,
+            boxes=options.boxes,
+            force=options.force or options.skip_existing,
+        )
+        try:
+            with say.progress_bar(len(found) == 1) as progress:
+                done = job.run(work, pipeline, settings, progress, check)
+        except Exception as error:
+            if options.debug:
+                raise
+            reporter.failed(error, source.path)
+        else:
+            if done:
+                reporter.done(source.path, done, looked_for_faces=settings.faces != "none")

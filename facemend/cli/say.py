@@ -1,0 +1,148 @@
+"""What the command line writes: notes and errors to stderr, results to stdout, progress bars to a terminal."""
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from facemend.errors import FacemendError, InputError
+from facemend.records import Face, Progress
+
+if TYPE_CHECKING:
+    from facemend.job import Done
+    from facemend.pipeline import Pipeline
+
+DONE, FAILED, MISTAKE = 0, 1, 2  # exit codes
+
+
+class Reporter:
+    """Writes, in the words of the command line, and remembers the exit code.
+
+    Args:
+        options: of the command.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._json: bool = getattr(options, "json", False)
+        self._codes = {DONE}
+
+    @property
+    def code(self) -> int:
+        """The exit code; a failure that is not the caller's outweighs the caller's mistakes."""
+        return FAILED if FAILED in self._codes else max(self._codes)
+
+    def spelled(self, option: str) -> str | None:
+        """How the command line spells an option; None if this command does not have it."""
+        if option == "restorer":
+            return "--model"
+        return f"--{option.replace('_', '-')}" if hasattr(self._options, option) else None
+
+    def failed(self, problem: object, source: Path | None = None) -> None:
+        """Write an error, and the picture it is about, on one line."""
+        line = self._error_line(problem, source)
+        tqdm.write(f"facemend: {line}", file=sys.stderr)
+        if self._json and source:
+            tqdm.write(json.dumps({"input": str(source), "error": line}))
+        self._codes.add(MISTAKE if isinstance(problem, InputError) else FAILED)
+
+    def done(self, source: Path, done: "Done", looked_for_faces: bool) -> None:
+        """Write what became of a picture."""
+        tqdm.write(json.dumps(_record(source, done)) if self._json else _line(done, looked_for_faces))
+
+    def skipped(self, source: Path, target: Path) -> None:
+        """Write that a picture's result exists."""
+        record = {"input": str(source), "output": str(target), "skipped": True}
+        tqdm.write(json.dumps(record) if self._json else f"{target}  exists already")
+
+    def _error_line(self, problem: object, source: Path | None) -> str:
+        message = str(problem)
+        if isinstance(problem, FacemendError):
+            message = problem.message(self.spelled)
+        elif isinstance(problem, Exception) and not isinstance(problem, OSError):
+            message = f"unexpected {type(problem).__name__}: {message} (--debug shows where)"
+        if source and str(source) not in message:
+            message = f"{source}: {message}"
+        return " ".join(message.split())
+
+
+class Notes(logging.Handler):
+    """Shows the log messages of the package on stderr, above a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        note(record.getMessage())
+
+
+def note(text: str) -> None:
+    """Write a line that is not about an error."""
+    tqdm.write(f"facemend: {text}", file=sys.stderr)
+
+
+def describe(pipeline: "Pipeline") -> str:
+    """The models a pipeline uses, on one line."""
+    parts = {
+        "faces": pipeline.restorer,
+        "picture": pipeline.upscaler,
+        "detector": pipeline.detector,
+        "parser": pipeline.parser,
+    }
+    return ", ".join(f"{part}: {stage.name if stage else 'none'}" for part, stage in parts.items())
+
+
+@contextmanager
+def progress_bar(shown: bool) -> Iterator[Progress | None]:
+    """Show a bar for the stages that take long, on a terminal only."""
+    if not shown:
+        yield None
+        return
+    with tqdm(disable=None, leave=False) as bar:
+
+        def move(stage: str, done: int, total: int) -> None:
+            bar.set_description(stage, refresh=False)
+            bar.total = total
+            bar.n = done
+            bar.refresh()
+
+        yield move
+
+
+def _line(done: "Done", looked_for_faces: bool) -> str:
+    result = done.result
+    height, width = result.pixels.shape[:2]
+    restored = sum(face.restored for face in result.faces)
+    faces = f"{restored} of {len(result.faces)} faces restored" if result.faces else "no faces found"
+    parts = [str(done.outputs.target), f"{width} x {height}", *([faces] if looked_for_faces else [])]
+    return " ".join("  ".join([*parts, f"{result.seconds['total']:.1f} s"]).split("\n"))
+
+
+def _record(source: Path, done: "Done") -> dict[str, Any]:
+    """What --json says of one picture; places in px of the input, rounded to hundredths."""
+    result = done.result
+    height, width = result.pixels.shape[:2]
+    return {
+        "input": str(source),
+        "output": str(done.outputs.target),
+        "size": [width, height],
+        "restorer": result.restorer,
+        "upscaler": result.upscaler,
+        "faces": [_face(face) for face in result.faces],
+        "seconds": {stage: round(value, 4) for stage, value in result.seconds.items()},
+    }
+
+
+def _face(face: Face) -> dict[str, Any]:
+    return {
+        "box": [round(value, 2) for value in face.box],
+        "landmarks": {name: [round(value, 2) for value in point] for name, point in face.landmarks._asdict().items()},
+        "score": round(face.score, 4),
+        "restored": face.restored,
+        "net": face.net,
+        "reason": face.reason,
+    }

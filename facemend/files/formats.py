@@ -1,0 +1,191 @@
+"""The table of file formats. Adding one is one row here, and a reader or writer where Pillow has none.
+
+Readers and writers are named as "module:name" and imported when they are first used.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facemend.errors import OptionError, listed
+from facemend.records import Picture
+
+HEAD = 64  # bytes of a file that are enough to recognise it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One row: how files of a format are recognised, read and written.
+
+    Attributes:
+        name: in `Picture.format` and in options.
+        title: in messages.
+        suffixes: of its files, in lower case; files we write get the first.
+        signature: matches the first `HEAD` bytes of its files, from the start.
+        reader: the class that reads it, a `PIL.ImageFile.ImageFile`.
+        writer: the function that writes it, as those of `facemend.files.encode`; "" if it is not written.
+        converted_to: the format that "auto" writes for an input of this one; "" for the same.
+        deep: whether it holds 16 bits per channel.
+        alpha: whether it holds transparency.
+        longest_side: in px, a limit of its writer; 0 for none.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    signature: bytes
+    reader: str
+    writer: str = ""
+    converted_to: str = ""
+    deep: bool = False
+    alpha: bool = False
+    longest_side: int = 0
+
+    @property
+    def suffix(self) -> str:
+        """The suffix that files we write get."""
+        return self.suffixes[0]
+
+    def recognises(self, head: bytes) -> bool:
+        """Whether a file that starts with these `HEAD` bytes has this format."""
+        return re.match(self.signature, head, re.DOTALL) is not None
+
+    def lacks(self, picture: Picture, size: tuple[int, int]) -> str:
+        """What this format cannot hold of a picture that becomes `size` = (height, width) px; "" if nothing."""
+        if picture.pixels.dtype == np.uint16 and not self.deep:
+            return "16 bits per channel"
+        if picture.alpha is not None and not self.alpha:
+            return "transparency"
+        if self.longest_side and max(size) > self.longest_side:
+            return f"a side over {self.longest_side} pixels"
+        return ""
+
+
+FORMATS: Mapping[str, Format] = {
+    row.name: row
+    for row in (
+        Format(
+            name="jpeg",
+            title="JPEG",
+            suffixes=(".jpg", ".jpeg", ".jfif"),
+            signature=rb"\xff\xd8\xff",
+            reader="PIL.JpegImagePlugin:JpegImageFile",
+            writer="facemend.files.encode:write_jpeg",
+            longest_side=65500,  # of libjpeg
+        ),
+        Format(
+            name="png",
+            title="PNG",
+            suffixes=(".png",),
+            signature=rb"\x89PNG\r\n\x1a\n",
+            reader="PIL.PngImagePlugin:PngImageFile",
+            writer="facemend.files.encode:write_png",
+            deep=True,
+            alpha=True,
+        ),
+        Format(
+            name="webp",
+            title="WebP",
+            suffixes=(".webp",),
+            signature=rb"RIFF....WEBP",
+            reader="PIL.WebPImagePlugin:WebPImageFile",
+            writer="facemend.files.encode:write_webp",
+            alpha=True,
+            longest_side=16383,  # of libwebp
+        ),
+        Format(
+            name="tiff",
+            title="TIFF",
+            suffixes=(".tiff", ".tif"),
+            signature=rb"II[*+]\0|MM\0[*+]",
+            reader="PIL.TiffImagePlugin:TiffImageFile",
+            writer="facemend.files.encode:write_tiff",
+            deep=True,
+            alpha=True,
+        ),
+        Format(
+            name="bmp",
+            title="BMP",
+            suffixes=(".bmp",),
+            signature=rb"BM",
+            reader="PIL.BmpImagePlugin:BmpImageFile",
+            converted_to="png",
+        ),
+        Format(
+            name="gif",
+            title="GIF",
+            suffixes=(".gif",),
+            signature=rb"GIF8",
+            reader="PIL.GifImagePlugin:GifImageFile",
+            converted_to="png",
+        ),
+        Format(  # before HEIC, which is told by the same first bytes
+            name="avif",
+            title="AVIF",
+            suffixes=(".avif",),
+            signature=rb"....ftyp.*avi[fs]",
+            reader="PIL.AvifImagePlugin:AvifImageFile",
+            converted_to="jpeg",
+        ),
+        Format(
+            name="heif",
+            title="HEIC",
+            suffixes=(".heic", ".heif"),
+            signature=rb"....ftyp",
+            reader="pillow_heif:HeifImageFile",
+            converted_to="jpeg",
+        ),
+    )
+}
+WRITABLE = tuple(row for row in FORMATS.values() if row.writer)
+BY_SUFFIX: Mapping[str, Format] = {suffix: row for row in FORMATS.values() for suffix in row.suffixes}
+CHOICES = ("auto", *(row.suffix[1:] for row in WRITABLE))  # of the option `format`
+
+
+READABLE = listed([row.title for row in FORMATS.values()])
+
+
+def recognise(head: bytes) -> Format | None:
+    """The format of a file that starts with these `HEAD` bytes; None if it is not in the table."""
+    return next((row for row in FORMATS.values() if row.recognises(head)), None)
+
+
+def choose(picture: Picture, requested: str = "auto", size: tuple[int, int] | None = None) -> Format:
+    """The format to write.
+
+    Args:
+        picture: the result, or the input it will be made of.
+        requested: "auto" (that of the input where it can hold the result, else PNG), or the name or a suffix of a
+            format, without the dot.
+        size: (height, width) of the result in px, where `picture` has another.
+
+    Raises:
+        OptionError: a format that is not written, or one that cannot hold the result.
+    """
+    size = size or (picture.pixels.shape[0], picture.pixels.shape[1])
+    if requested == "auto":
+        given = FORMATS.get(picture.format, FORMATS["png"])
+        row = FORMATS[given.converted_to or given.name]
+        return FORMATS["png"] if row.lacks(picture, size) else row
+    named = FORMATS.get(requested) or BY_SUFFIX.get(f".{requested}")
+    if named is None or not named.writer:
+        raise OptionError("format", requested, CHOICES)
+    if reason := named.lacks(picture, size):
+        able = listed([row.name for row in WRITABLE if not row.lacks(picture, size)])
+        raise OptionError("format", named.name, f"{able} for a picture with {reason}")
+    return named
+
+
+def by_suffix(path: Path) -> Format:
+    """The format that a file name asks for.
+
+    Raises:
+        OptionError: its suffix is not that of a format we write.
+    """
+    row = BY_SUFFIX.get(path.suffix.lower())
+    if row is None or not row.writer:
+        raise OptionError("the output's suffix", path.suffix, tuple(s for row in WRITABLE for s in row.suffixes))
+    return row

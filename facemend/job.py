@@ -1,0 +1,151 @@
+"""One source to one written result: the piece that every way in shares."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from facemend.draw import SEAM, before_after, numbered
+from facemend.errors import OptionError, Remedy
+from facemend.files import formats
+from facemend.files.decode import Source, decode
+from facemend.files.encode import check_quality, encode, write
+from facemend.pipeline import Pipeline
+from facemend.records import Picture, Progress, Settings
+from facemend.result import Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One source, and where its result goes.
+
+    Attributes:
+        source: as `Pipeline.run` takes it.
+        target: file of the result. Where `format` is None its suffix says the format; otherwise it has no suffix, and
+            that of the format is added.
+        name: what error messages call the source, instead of its path.
+        format: "auto", or the name or suffix of a format.
+        quality: 1 to 100, for JPEG and WebP.
+        strip_metadata: whether to leave out EXIF.
+        compare: whether to write NAME_compare.jpg too: before beside after.
+        boxes: whether to write NAME_boxes.jpg too: the faces with their numbers.
+        force: whether to replace files that exist.
+    """
+
+    source: Source
+    target: Path
+    name: str = ""
+    format: str | None = None
+    quality: int = 95
+    strip_metadata: bool = False
+    compare: bool = False
+    boxes: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files a job writes; None for those not asked for."""
+
+    target: Path
+    compare: Path | None
+    boxes: Path | None
+
+    def paths(self) -> list[Path]:
+        """All of them."""
+        return [path for path in (self.target, self.compare, self.boxes) if path]
+
+    def existing(self) -> list[Path]:
+        """Those that exist already; raises OptionError where a file cannot have such a name."""
+        try:
+            return [path for path in self.paths() if Path(os.path.realpath(path)).exists()]
+        except OSError as error:
+            raise OptionError("the output", str(self.target), f"a name a file can have ({error.strerror})") from error
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a job: the result, with the seconds of decoding and encoding, and the files it was written to."""
+
+    result: Result
+    outputs: Outputs
+
+
+Check = Callable[[Picture, Outputs], bool]
+
+
+def run(
+    job: Job,
+    pipeline: Pipeline,
+    settings: Settings,
+    progress: Progress | None = None,
+    check: Check = lambda picture, outputs: True,
+) -> Done | None:
+    """Do a job. Every mistake about the output is found before the work; each file appears whole or not at all.
+
+    Args:
+        job: what to do.
+        pipeline: the networks.
+        settings: what to do with the picture.
+        progress: as for `Pipeline.run`.
+        check: called before the work with the decoded picture and the files that will be written. It returns whether to
+            go on; it may raise an error.
+
+    Returns:
+        None where `check` returned False.
+
+    Raises:
+        InputError: the source cannot be read, or an option does not fit it.
+        OutputError: a file cannot be written.
+        FacemendError: a network failed.
+    """
+    start = time.perf_counter()
+    check_quality(job.quality)
+    picture = decode(job.source, settings, job.name)
+    decoded = time.perf_counter()
+    outputs = _outputs(job, picture, settings)
+    if not check(picture, outputs):
+        return None
+    _check_writable(job, outputs)
+    result = pipeline.run(picture, settings, progress)
+    computed = time.perf_counter()
+    if outputs.compare:
+        write(outputs.compare, encode(Picture(before_after(result.before, result.picture)), "jpeg"))
+    if outputs.boxes:
+        write(outputs.boxes, encode(Picture(numbered(result.before, result.faces)), "jpeg"))
+    # Last: where the result is, the other files are too.
+    result.save(outputs.target, quality=job.quality, strip_metadata=job.strip_metadata)
+    end = time.perf_counter()
+    seconds = {**result.seconds, "decode": decoded - start, "encode": end - computed, "total": end - start}
+    return Done(replace(result, seconds=seconds), outputs)
+
+
+def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:
+    """The files of a job; raises OptionError where a format cannot hold the result."""
+    height, width = size = settings.output_size(*picture.pixels.shape[:2])
+    row = formats.choose(picture, job.format or formats.by_suffix(job.target).name, size)
+    target = job.target.with_name(job.target.name + row.suffix) if job.format else job.target
+    limit = formats.FORMATS["jpeg"].longest_side
+    if job.compare and max(height, 2 * width + SEAM) > limit:
+        raise OptionError("compare", f"{2 * width + SEAM} x {height} px", f"at most {limit} px a side")
+    return Outputs(
+        target,
+        target.with_name(f"{target.stem}_compare.jpg") if job.compare else None,
+        target.with_name(f"{target.stem}_boxes.jpg") if job.boxes else None,
+    )
+
+
+def _check_writable(job: Job, outputs: Outputs) -> None:
+    """Make the folder; raise OptionError where it cannot be written to, or a file exists that may not be replaced."""
+    if (existing := outputs.existing()) and not job.force:
+        remedies = Remedy("overwrite it with {}", "force"), Remedy("leave it with {}", "skip_existing")
+        raise OptionError("the output", str(existing[0]), "a new file", *remedies)
+    folder = outputs.target.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        expected = f"in a folder that can be made ({error.strerror})"
+        raise OptionError("the output", str(outputs.target), expected) from error
+    if not os.access(folder, os.W_OK):
+        raise OptionError("the output", str(outputs.target), "in a folder that may be written to")

@@ -1,0 +1,125 @@
+"""Names of models, or paths of weight files, to stages."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from torch import nn
+
+from facemend.errors import OptionError
+from facemend.machine.device import Device, choose
+from facemend.stages import Detector, Parser, Restorer, Upscaler
+from facemend.stages.detect import RetinaFaceDetector
+from facemend.stages.parse import ParseNetParser
+from facemend.stages.restore import FunctionRestorer, NetRestorer, RestorerFunction
+from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, UpscalerFunction
+from facemend.weights.checkpoint import SUFFIXES, identify, load
+from facemend.weights.installed import find
+from facemend.weights.models import Model, Task, automatic, lookup, lookup_for, public_names
+
+NONE = "none"  # the choice to go without a stage
+
+Weights = Mapping[str, str | Path]
+Given = TypeVar("Given")
+
+
+class Loader:
+    """Loads stages, and remembers which of the caller's own files it used.
+
+    `Pipeline.load` makes the stages of one pipeline. A server that keeps several restorers and upscalers loads each
+    stage once and combines them with the constructor of `Pipeline`.
+
+    Every stage may be asked for by
+
+    - None: the one of `weights` with that task, else the preferred one that is installed;
+    - the name of a model, see `facemend.weights.MODELS`;
+    - the path of a file whose parameters fit the network of a model with that task.
+
+    The arguments are those of `Pipeline.load`.
+    """
+
+    def __init__(self, device: str = "auto", precision: str = "auto", weights: Weights | None = None) -> None:
+        self._files = {name: Path(path) for name, path in (weights or {}).items()}
+        self._device = device
+        self._precision = precision
+        self._used: set[str] = set()
+
+    def detector(self, wanted: str | Path | None) -> Detector | None:
+        """Load a detector; "none" is none."""
+        return self._stage("detector", wanted, RetinaFaceDetector)
+
+    def restorer(self, wanted: str | Path | RestorerFunction | None) -> Restorer | None:
+        """Load a restorer, or wrap a function; "none" is none."""
+        if callable(wanted):
+            return FunctionRestorer(wanted)
+        found = self._find("restorer", wanted, NONE)
+        if found is None:
+            return None
+        name, model, path = found
+        return NetRestorer(name, *self._net(model, path), model.face_size)
+
+    def upscaler(self, wanted: str | Path | UpscalerFunction | None) -> Upscaler:
+        """Load an upscaler, or wrap a function; None is "lanczos" where no network is installed."""
+        if callable(wanted):
+            return FunctionUpscaler(wanted)
+        found = self._find("upscaler", wanted, LanczosUpscaler.name)
+        if found is None:
+            return LanczosUpscaler()
+        name, model, path = found
+        assert model.tiling is not None  # for the type checker: every upscaler has one
+        _, *companions = model.parts() if path is None else (model,)
+        nets = [self._net(companion)[0] for companion in companions if self._installed(companion)]
+        return NetUpscaler(
+            name,
+            *self._net(model, path),
+            model.tiling,
+            companion=next(iter(nets), None),
+            companion_name=next((companion.name for companion in companions), ""),
+        )
+
+    def parser(self, wanted: str | Path | None) -> Parser | None:
+        """Load a parser; "none" is none."""
+        return self._stage("parser", wanted, ParseNetParser)
+
+    def check_all_used(self) -> None:
+        """Raise OptionError if a file was given for a model that was not loaded."""
+        if unused := self._files.keys() - self._used:
+            raise OptionError("weights", ", ".join(sorted(unused)), "given for models that are used")
+
+    def _stage(
+        self, task: Task, wanted: str | Path | None, make: Callable[[str, nn.Module, Device], Given]
+    ) -> Given | None:
+        found = self._find(task, wanted, NONE)
+        if found is None:
+            return None
+        name, model, path = found
+        return make(name, *self._net(model, path))
+
+    def _find(self, task: Task, wanted: str | Path | None, without: str) -> tuple[str, Model, Path | None] | None:
+        """The name to show, the model and the caller's file of what is asked for; None to go without."""
+        if wanted is None:
+            own = [lookup(name) for name in self._files if lookup(name).task == task]
+            models = filter(self._installed, (*own, *automatic(task)))
+            return next(((model.public_name, model, None) for model in models), None)
+        if is_path(wanted):
+            return Path(wanted).stem, identify(Path(wanted), task), Path(wanted)
+        if wanted not in (choices := (*public_names(task), without)):
+            raise OptionError(task, wanted, (*choices, "the path of a file of weights"))
+        if wanted == without:
+            return None
+        model = lookup_for(task, str(wanted))
+        return model.public_name, model, None
+
+    def _installed(self, model: Model) -> bool:
+        return all(part.name in self._files or find(part.name) is not None for part in model.parts())
+
+    def _net(self, model: Model, path: Path | None = None) -> tuple[nn.Module, Device]:
+        self._used.add(model.name)
+        device = choose(self._device, self._precision, model.safe_precision)  # before the file is read
+        return load(model.name, path or self._files.get(model.name)), device
+
+
+def is_path(wanted: str | Path) -> bool:
+    """Whether a path of a weights file is asked for, and not a model's name."""
+    return isinstance(wanted, Path) or os.sep in wanted or Path(wanted).suffix in SUFFIXES
