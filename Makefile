@@ -5,7 +5,7 @@ READY := .venv/ready
 
 SECONDS ?= 600
 
-.PHONY: demo test lint bench fuzz serve soak openapi
+.PHONY: demo test lint bench fuzz serve soak generated
 
 demo: $(READY)
 	$(RUN)facemend restore examples/old.jpg -o demo/ --compare --boxes --force
@@ -48,8 +48,10 @@ serve: $(READY)
 soak: $(READY)
 	$(RUN)python -m tests.cog.soak
 
-openapi: $(READY)
-	$(RUN)python -m script.openapi
+# After a change of facemend/weights/models.py or of the inputs in predict.py: writes the choices in predict.py,
+# openapi.json and docs/models.md.
+generated: $(READY)
+	$(RUN)python -m script.generate
 
 $(READY): pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv
