@@ -1,7 +1,8 @@
-"""Cog's way in: declared inputs -> Settings -> Pipeline -> a file.
+"""The container's adapter: declared inputs to `Settings` and a `Job`.
 
-Cog reads the inputs from the text of this file, without running it, and silently loses what is not a plain literal: so
-every keyword of Input() is one, and each description is a single string.
+Cog reads the inputs from the text of this file, without running it, and silently drops what is not a plain literal. So
+every keyword of Input() is one, and each description is a single string. `make generated` fills in the literals that
+come from tables.
 """
 # ruff: noqa: B008, E501
 
@@ -11,49 +12,53 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
 from cog import BaseRunner, Input, Path
 
-from facemend.errors import FacemendError, InputError, OptionError, TooLargeError, WeightsError
-from facemend.files import encode
-from facemend.files.decode import decode
-from facemend.pipeline import NO_MODEL, PREFERRED, Loader, Pipeline
+from facemend.collection import Collection
+from facemend.errors import FacemendError, InputError
+from facemend.job import Job, run
+from facemend.loader import NONE
+from facemend.machine import process
+from facemend.pipeline import Pipeline
 from facemend.records import Settings
-from facemend.stages.restore import BATCH
-from facemend.weights.installed import download_folder, find
-from facemend.weights.models import lookup, named, names
 
-LANCZOS = "lanczos"  # needs no weights
 ROOM = 2**30  # bytes of the temp folder that must be free for the server to count as healthy
 COG_FOLDERS = Path("/tmp/coglet/predictions")  # two empty ones for each call, which Cog never removes
 COG_FOLDER_AGE = 60  # seconds after which no call needs them any more
+# How this way in spells options of the package; remedies by others are left out of messages.
+SPELLING = {
+    "restorer": "model",
+    "scale": "upscale",
+    "format": "output_format",
+    "quality": "output_quality",
+    "models": "FACEMEND_MODELS",
+    **{name: name for name in ("upscaler", "fidelity", "strength", "aligned", "sensitivity", "seed", "denoise")},
+}
 
 
 class Predictor(BaseRunner):
-    """Keeps the models FACEMEND_MODELS names (else all that can be asked for) and restores one picture at a time."""
+    """Keeps the models that FACEMEND_MODELS names loaded (by default all) and restores one picture at a time."""
 
     def setup(self) -> None:
         """Load every model once."""
-        held = _held()
-        loader = Loader()
-        self.restorers = {name: loader.restorer(name) for name in names("restorer") if name in held}
-        self.upscalers = {name: loader.upscaler(name) for name in (*names("upscaler"), LANCZOS) if name in held}
-        self.detector = loader.detector(next((name for name in names("detector") if name in held), NO_MODEL))
-        self.parser = loader.parser(next((name for name in names("parser") if name in held), NO_MODEL))
-        self.folder = tempfile.TemporaryDirectory(prefix="facemend-")  # of the last output, until the next call
-        self.uploads = Path(tempfile.mkdtemp(dir=self.folder.name))
-        tempfile.tempdir = str(self.uploads)  # Cog saves there what comes with a call; nothing else is ever in it
-        self.doubted: Pipeline | None = None  # that of the last call, if it failed in a way nobody foresaw
+        self.folder = tempfile.TemporaryDirectory(prefix="facemend-")  # holds the last output until the next call
+        self.uploads = Path(tempfile.mkdtemp(dir=self.folder.name))  # Cog saves the files of a call here, and only them
+        with process.startup(temp_folder=self.uploads), _own_words():
+            names = {name.strip() for name in os.environ.get("FACEMEND_MODELS", "").split(",")} - {""}
+            self.models = Collection(names)
+        self.suspect: Pipeline | None = None  # the pipeline of the last call, if it failed unexpectedly
         if torch.cuda.is_available():
-            self._warm_up()
+            self.models.warm_up()
 
     def run(
         self,
         image: Path = Input(
-            description="The photo: JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC or AVIF, up to 100 megapixels.",
+            description="The photo: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC, up to 100 megapixels.",
         ),
         model: str = Input(
             default="gfpgan-v1.4",
@@ -134,64 +139,46 @@ class Predictor(BaseRunner):
         ),
     ) -> Path:
         """Restore the faces of one picture and enlarge it."""
+        inputs = locals()
         self._tidy(image)
-        pipeline = self._pipeline(model if face_enhance else NO_MODEL, upscaler)
-        try:
-            settings = Settings(
-                scale=float(upscale),
-                fidelity=float(fidelity),
-                strength=float(strength),
-                faces="none" if not face_enhance else "center" if only_center_face else "all",
-                aligned=aligned and face_enhance,
-                sensitivity=float(sensitivity),
-                seed=seed,
-                denoise=float(denoise),
+        with _own_words():
+            pipeline = self.models.pipeline(model if face_enhance else NONE, upscaler)
+            given = {name: inputs[name] for name in Settings.__dataclass_fields__ if name in inputs}
+            given |= {"scale": upscale, "aligned": aligned and face_enhance}
+            given |= {"faces": "none" if not face_enhance else "center" if only_center_face else "all"}
+            job = Job(
+                source=self._uploaded(image),
+                target=Path(self.folder.name) / "output",
+                name="the image",
+                format=output_format,
+                quality=output_quality,
+                force=True,
             )
-            start = time.perf_counter()
-            picture = decode(self._uploaded(image), settings)
-            size = settings.output_size(*picture.pixels.shape[:2])
-            suffix = encode.SUFFIXES[encode.output_format(picture, output_format, size)]
-            decoded = time.perf_counter()
-            result = pipeline.run(picture, settings, _print_progress)
-            computed = time.perf_counter()
-            output = result.save(Path(self.folder.name) / f"output{suffix}", quality=output_quality)
-            done = time.perf_counter()
-        except FacemendError as error:
-            raise FacemendError(_explained(error, image)) from error
-        except Exception as error:
-            self.doubted = pipeline
-            raise FacemendError(" ".join(f"{type(error).__name__}: {error}".split())) from error
+            try:
+                done = run(job, pipeline, Settings(**given), _print_progress)
+            except FacemendError:
+                raise
+            except Exception:
+                self.suspect = pipeline
+                raise
+        assert done is not None  # for the type checker: no check was given that could refuse
+        result = done.result
         self.record_metric("faces_detected", len(result.faces))
         self.record_metric("faces_restored", sum(face.restored for face in result.faces))
         self.record_metric("restorer", result.restorer)
         self.record_metric("upscaler", result.upscaler)
-        seconds = {"decode": decoded - start, "encode": done - computed, "total": done - start}
-        self.record_metric("seconds", {**result.seconds, **seconds})
-        return Path(output)
+        self.record_metric("seconds", dict(result.seconds))
+        return Path(done.outputs.target)
 
     def healthcheck(self) -> bool:
-        """Whether a result can be written and, after a failure nobody foresaw, the networks of that call compute."""
-        if self.doubted:  # half the strength, so that the picture is enlarged too and not only the face in it
-            self.doubted.run(np.zeros((8, 8, 3), np.uint8), Settings(aligned=True, strength=0.5))
-            self.doubted = None
+        """Whether a result can be written and, after an unexpected failure, the networks of that call compute."""
+        if self.suspect:  # half the strength, so that the picture is enlarged too and not only the face in it
+            self.suspect.run(np.zeros((8, 8, 3), np.uint8), Settings(aligned=True, strength=0.5))
+            self.suspect = None
         return shutil.disk_usage(self.uploads).free >= ROOM
 
-    def _warm_up(self) -> None:
-        """Use every network twice: on a GPU the first use of each takes seconds, and the second records it."""
-        blank = np.zeros((512, 512, 3), np.uint8)
-        for _ in range(2):
-            for restorer in self.restorers.values():
-                if restorer:
-                    restorer([blank] * (2 * BATCH - 1))  # in batches of every size
-            for upscaler in self.upscalers.values():
-                upscaler(blank, (1024, 1024))
-            if self.parser:
-                self.parser(blank)
-            if self.detector:
-                self.detector(blank)
-
     def _tidy(self, image: Path) -> None:
-        """Remove what calls before this one have left: an output, a piece of a download, the folders Cog made."""
+        """Remove what earlier calls have left: an output, a part of a download, the folders Cog made."""
         left = [path for path in Path(self.folder.name).rglob("*") if path.is_file() and path != image]
         for path in left:
             path.unlink()
@@ -204,64 +191,25 @@ class Predictor(BaseRunner):
                         empty.rmdir()
 
     def _uploaded(self, image: Path | str) -> Path:
-        """The input. Cog lets through any path of this machine too: none but that of an upload is read."""
+        """The input. Cog accepts any path of this machine; only that of an uploaded file is read."""
         path = Path(image)
         if path not in self.uploads.iterdir():
-            raise InputError("image is no file that came with this call: give an http(s) or data URL")
+            raise InputError("image is not a file that came with this call; give an http(s) or data URL")
         return path
 
-    def _pipeline(self, model: str, upscaler: str) -> Pipeline:
-        """The loaded stages that were asked for; nothing is loaded here."""
-        if model == "auto":
-            best = (lookup(name).called for name in PREFERRED["restorer"])
-            model = next((name for name in best if name in self.restorers), model)
-        if model not in (NO_MODEL, *self.restorers):
-            raise OptionError("model", model, f"one this server holds: {', '.join(self.restorers) or 'it holds none'}")
-        if upscaler not in self.upscalers:
-            raise OptionError("upscaler", upscaler, f"one this server holds: {', '.join(self.upscalers)}")
-        return Pipeline(
-            detector=self.detector,
-            restorer=self.restorers.get(model),
-            upscaler=self.upscalers[upscaler],
-            parser=self.parser,
-        )
 
-
-def _held() -> set[str]:
-    """Names of the models to keep loaded; every one of them is installed.
-
-    Raises:
-        OptionError: FACEMEND_MODELS makes no sense.
-        WeightsError: files are missing; names each, where it is published and where to put it.
-    """
-    known = {task: names(task) for task in PREFERRED}
-    best = {PREFERRED["detector"][0], PREFERRED["parser"][0]}
-    listed = {name.strip() for name in os.environ.get("FACEMEND_MODELS", "").split(",")} - {""}
-    held = listed or {*known["restorer"], *known["upscaler"], *best}
-    if unknown := held.difference({LANCZOS}, *known.values()):
-        choices = sorted({LANCZOS}.union(*known.values()))
-        raise OptionError("FACEMEND_MODELS", ",".join(sorted(unknown)), f"names out of {', '.join(choices)}")
-    if held.intersection(known["restorer"]) and held.isdisjoint(known["detector"]):
-        needed = f"with a detector too, such as {PREFERRED['detector'][0]}"
-        raise OptionError("FACEMEND_MODELS", ",".join(sorted(held)), needed)
-    models = [named(task, name) for task in PREFERRED for name in known[task] if name in held]
-    parts = {part.name: part for model in models for part in model.parts()}
-    if missing := [part for part in parts.values() if find(part.name) is None]:
-        lines = (f"{part.file} (from {next(iter(part.urls), 'this project')})" for part in missing)
-        advice = "run script/weights, or set FACEMEND_MODELS (lite needs no download)"
-        raise WeightsError(f"weights are missing, {advice}, or put them into {download_folder()}: {', '.join(lines)}")
-    return held | {LANCZOS}
-
-
-def _explained(error: FacemendError, image: Path) -> str:
-    """What happened, on one line, in the words of this way in: no file names of the server, no command-line options."""
-    if isinstance(error, TooLargeError):
-        seen, limit = error.pixels / 1e6, error.limit / 1e6
-        return f"{seen:.1f} megapixels are over the limit of {limit:g}: give a smaller picture or a smaller upscale"
-    return " ".join(str(error).replace(str(image), "the image").replace("--aligned", "aligned").split())
+@contextmanager
+def _own_words() -> Iterator[None]:
+    """Turn every error into one line in the words of this way in."""
+    try:
+        yield
+    except FacemendError as error:
+        raise FacemendError(error.message(SPELLING.get)) from error
+    except Exception as error:
+        raise FacemendError(f"{type(error).__name__}: {error}") from error
 
 
 def _print_progress(stage: str, done: int, total: int) -> None:
-    """A line as tqdm writes it, from which Replicate's clients read the progress."""
+    """Write a line as tqdm does, from which Replicate's clients read the progress."""
     bar = "█" * (10 * done // total)
     sys.stdout.write(f"{100 * done // total:3d}%|{bar:10}| {done}/{total} {stage}\n")

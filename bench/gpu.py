@@ -18,7 +18,8 @@ import torch
 
 from bench.compare import ENVIRONMENT, WORKS, compared, prepare
 from bench.ours import weights
-from facemend.pipeline import Loader, Pipeline
+from facemend.loader import Loader
+from facemend.pipeline import Pipeline
 from facemend.records import Settings
 
 RUNS = 20

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from facemend.pipeline import Loader, Pipeline
+from facemend.loader import Loader
+from facemend.pipeline import Pipeline
 from facemend.records import Settings
 from facemend.result import Result
 from facemend.weights.models import MODELS
@@ -34,8 +35,8 @@ def tile(folder: Path, name: str) -> Callable[[], object]:
     """Enlarge what makes one 256 px tile."""
     upscaler = Loader(weights=weights(folder, *(part.name for part in MODELS[name].parts()))).upscaler(name)
     pixels = np.load(folder / "face.npy")[:SEEN, :SEEN]
-    size = (SEEN * MODELS[name].scale,) * 2
-    return lambda: upscaler(pixels, size, denoise=1)
+    size = (SEEN * MODELS[name].tiling.scale,) * 2
+    return lambda: upscaler(pixels, size, Settings(denoise=1))
 
 
 def picture(

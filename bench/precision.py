@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 
 from bench.ours import weights
-from facemend.pipeline import Loader
-from facemend.records import Pixels
+from facemend.loader import Loader
+from facemend.records import Pixels, Settings
 from facemend.weights.models import MODELS
 
 REAL, DRAWN = 40, 35  # dB at least, with real weights and with drawn ones
@@ -53,8 +53,9 @@ def result(folder: Path, name: str, precision: str, face: Pixels, photo: Pixels)
     files = {} if model.bundled else weights(folder, *(part.name for part in model.parts()))
     loader = Loader(precision=precision, weights=files)
     if model.task == "restorer":
-        restorer = loader.restorer(model.called)
+        restorer = loader.restorer(model.public_name)
         assert restorer
         return restorer([face])[0]
     height, width = photo.shape[:2]
-    return loader.upscaler(model.called)(photo, (height * model.scale, width * model.scale), denoise=1)
+    scale = model.tiling.scale
+    return loader.upscaler(model.public_name)(photo, (height * scale, width * scale), Settings(denoise=1))

@@ -7,13 +7,16 @@
 
 import json
 
-from facemend.weights.models import MODELS, Model, Task, names
+from facemend.files.formats import READABLE
+from facemend.records import DEFAULT_SETTINGS
+from facemend.weights.models import MODELS, Model, Task, public_names
 from script.openapi import ROOT, document, inputs
 
 WIDTH = 120  # of a line of code
 LITERALS: dict[tuple[str, str], str | list[str]] = {  # (input, keyword of its Input()): the value
-    ("model", "choices"): ["auto", *names("restorer")],
-    ("upscaler", "choices"): [*names("upscaler"), "lanczos"],
+    ("image", "description"): f"The photo: {READABLE}, up to {DEFAULT_SETTINGS.max_input_mp:g} megapixels.",
+    ("model", "choices"): ["auto", *public_names("restorer")],
+    ("upscaler", "choices"): [*public_names("upscaler"), "lanczos"],
 }
 TASKS: dict[Task, str] = {
     "restorer": "restores faces",
@@ -79,15 +82,15 @@ def with_literal(source: str, name: str, key: str, value: str | list[str]) -> st
 
 def _row(model: Model) -> str:
     """Return the line of a model in the table."""
-    users = ", ".join(f"`{user.name}`" for user in MODELS.values() if model.name in user.also)
-    scale = str(model.scale) if model.task in ("upscaler", "companion") else ""
+    users = ", ".join(f"`{user.name}`" for user in MODELS.values() if model.name in user.companions)
+    scale = str(model.tiling.scale) if model.tiling else ""
     file = f"[{model.file}]({model.urls[0]})" if model.urls else model.file
     commercial = f"**{model.commercial}**: {model.why}" if model.why else model.commercial
     source = model.source
     if source.startswith("https://"):
         source = f"[{'/'.join(source.split('/')[3:])}]({source})"
     cells = (
-        f"`{model.called}`",
+        f"`{model.public_name}`",
         f"{TASKS[model.task]} {users}".strip(),
         scale,
         file,

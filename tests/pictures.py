@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from facemend.machine.device import choose
-from facemend.records import Face, Landmarks
+from facemend.records import Face, Landmarks, Tiling
 from facemend.stages.align import TEMPLATE
 from facemend.stages.geometry import inverse
 
 CPU = choose("cpu", "fp32", "fp32")
+TILING = Tiling(scale=4, step=4, bytes_per_pixel=100)  # of `Repeat` as it comes
 
 
 def smooth(height, width, dtype=np.uint8, seed=0, cell=24):
@@ -40,7 +41,7 @@ def face_at(matrix):
 def detector(*faces):
     """A detector that always finds these faces."""
 
-    def detect(pixels, *, sensitivity, min_face):
+    def detect(pixels, settings):
         return list(faces)
 
     detect.name = "drawn"
@@ -54,8 +55,6 @@ def identity(crops, fidelity):
 
 class Repeat(nn.Module):
     """An upscaling net that repeats pixels `scale` times after a small blur: its answer depends on 5x5 input px."""
-
-    bytes_per_pixel = 100
 
     def __init__(self, scale=4):
         super().__init__()

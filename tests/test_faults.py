@@ -70,7 +70,7 @@ def test_a_killed_folder_run_is_gone_on_with(tmp_path):
     arguments = ["restore", source, "-o", target, "--skip-existing", *ALONE]
     for moment in moments:
         with facemend(*arguments) as victim:
-            while victim.stdout.readline().endswith("is there already\n"):
+            while victim.stdout.readline().endswith("exists already\n"):
                 pass
             time.sleep(moment)
             victim.kill()
@@ -80,7 +80,7 @@ def test_a_killed_folder_run_is_gone_on_with(tmp_path):
     with facemend(*arguments) as last:
         said, _ = last.communicate()
     assert last.returncode == 0
-    assert said.count("is there already") == len(finished)
+    assert said.count("exists already") == len(finished)
     assert len(whole(target)) == 24
     assert finished.items() <= whole(target).items(), "what was finished is not written again"
 

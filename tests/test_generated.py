@@ -44,7 +44,7 @@ def test_the_page_has_one_row_for_each_model(made):
     assert len(rows) == len(MODELS)
     for row, model in zip(rows, MODELS.values(), strict=True):
         assert len(re.findall(r"(?<!\\)\|", row)) == 9, "a cell with a | in it"
-        assert row.startswith(f"| `{model.called}` |")
+        assert row.startswith(f"| `{model.public_name}` |")
         assert all(text in row for text in (model.file, model.licence, model.commercial, model.why, model.source))
 
 

@@ -17,7 +17,7 @@ LAYERS = [  # a part (a folder or a file) may import from the lines above its ow
     {"loader"},
     {"result", "draw"},
     {"pipeline"},
-    {"job"},
+    {"job", "collection"},
     {"cli"},
     {"__main__"},
 ]

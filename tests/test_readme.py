@@ -23,4 +23,4 @@ def test_every_model_is_in_the_table():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for model in MODELS.values():
         if model.task != "companion":
-            assert f"`{model.called}`" in text or f"`-{model.name.split('-')[-1]}`" in text, model.name
+            assert f"`{model.public_name}`" in text or f"`-{model.name.split('-')[-1]}`" in text, model.name

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from facemend.machine import device
 from facemend.stages.align import align
-from facemend.stages.detect import Detector
+from facemend.stages.detect import RetinaFaceDetector
 from facemend.stages.geometry import warp
 from training import degradations
 
@@ -53,7 +53,7 @@ def portraits(folder: Path, detector: nn.Module, store: Path | None = None) -> l
     """
     if store is not None and store.exists():
         return [Portrait(read(folder / name), matrix) for name, matrix in np.load(store).items()]
-    detect = Detector("teacher", detector, device.choose("cpu", "fp32", "fp32"))
+    detect = RetinaFaceDetector("teacher", detector, device.choose("cpu", "fp32", "fp32"))
     found = {}
     for path in tqdm(sorted(folder.glob("*.jpg")), desc="align", mininterval=5):
         image = read(path)

@@ -25,7 +25,7 @@ from facemend.nets.lite import LiteRestorer
 from facemend.nets.realesrgan import SRVGGNetCompact
 from facemend.nets.retinaface import RetinaFace
 from facemend.records import Face
-from facemend.stages.detect import Detector
+from facemend.stages.detect import RetinaFaceDetector
 from training import data, degradations
 
 Image = NDArray[np.uint8]
@@ -133,7 +133,7 @@ VIEWS = (np.asarray, framed)  # of a face, in which landmarks are looked for
 
 def restorer(net: nn.Module, official: nn.Module, folder: Path, yardstick: ModuleType) -> list[str]:
     """The restorer against bicubic on aligned portraits it never saw: picture and landmarks."""
-    detect = Detector("official", official, CPU)
+    detect = RetinaFaceDetector("official", official, CPU)
     faces = [data.aligned(portrait) for portrait in data.portraits(folder, official)]
     truths = [[largest(detect(view(face))) for view in VIEWS] for face in faces]
     near = [
@@ -228,7 +228,7 @@ def best_time(call: Callable[[], object], times: int = 5) -> float:
 
 def detector(net: nn.Module, official: nn.Module, folder: Path) -> list[str]:
     """The detector against the official one it learned from."""
-    ours, theirs = Detector("lite", net, CPU), Detector("official", official, CPU)
+    ours, theirs = RetinaFaceDetector("lite", net, CPU), RetinaFaceDetector("official", official, CPU)
     lines = ["| pictures | official finds | lite finds of these | lite finds besides | landmarks off |", RULE * 5 + "|"]
     for name in ("portraits/val", "group_photos", "old_photos", "photos", "kodak"):
         official_count, both, besides, alone, errors = 0, 0, 0, 0, []

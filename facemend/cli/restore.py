@@ -65,8 +65,8 @@ def _run(
             if sources.identity(path) in taken:
                 expected = "another file than the inputs and the other outputs"
                 raise OptionError("the output", str(path), expected, "rename one of them")
-        taken.update(map(sources.identity, outputs.paths()))
         if options.skip_existing and outputs.target in outputs.existing():
+            taken.add(sources.identity(outputs.target))
             reporter.skipped(source.path, outputs.target)
             return False
         if picture.several:
@@ -93,4 +93,5 @@ def _run(
             reporter.failed(error, source.path)
         else:
             if done:
+                taken.update(map(sources.identity, done.outputs.paths()))
                 reporter.done(source.path, done, looked_for_faces=settings.faces != "none")

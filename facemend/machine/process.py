@@ -7,8 +7,10 @@ import ctypes
 import gc
 import math
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from facemend.machine import cgroup
 
@@ -24,7 +26,7 @@ MALLOC_OPTIONS = {
 
 
 @contextmanager
-def startup() -> Iterator[None]:
+def startup(temp_folder: Path | None = None) -> Iterator[None]:
     """Set this process up for networks; the block should import `facemend.pipeline` and load.
 
     - glibc's allocator keeps up to 512 MiB of freed memory. Threads that ran before have heaps of their own; a server
@@ -32,9 +34,12 @@ def startup() -> Iterator[None]:
     - PyTorch uses no more threads than the container's CPU quota.
     - The garbage collector does not scan what the block imports and loads, neither now nor later: PyTorch starts and
       ends in half the time.
+    - Temporary files go to `temp_folder`, if given.
     """
     gc.disable()
     try:
+        if temp_folder:
+            tempfile.tempdir = str(temp_folder)
         keep_freed_memory()
         limit_threads()
         yield

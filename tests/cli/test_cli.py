@@ -94,7 +94,7 @@ def test_folders_keep_their_structure(run, drawn, photo, tmp_path):
 def test_results_in_a_folder_are_not_restored_again(run, drawn, photo):
     assert run("restore", photo.parent)[0] == 0
     code, _, _ = run("restore", photo.parent)
-    assert code == 2, "the result is there already"
+    assert code == 2, "the result exists already"
     assert sorted(path.name for path in photo.parent.iterdir()) == ["old.jpg", "old_restored.jpg"]
     assert run("restore", photo.parent, "--force")[0] == 0
 
@@ -159,11 +159,11 @@ def test_json_is_one_line_a_picture_and_nothing_else(run, drawn, photo, tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--scale", "9"], "scale is 9.0, but must be a number from 1 to 8"),
-        (["--scale", "nan"], "scale is nan"),
+        (["--scale", "9"], "--scale is 9.0, but must be a number from 1 to 8"),
+        (["--scale", "nan"], "--scale is nan"),
         (["--fidelity", "-1"], "fidelity"),
         (["--faces", "0,x"], "0,2"),
-        (["--faces", "7"], "faces is '7', but must be below 1: so many faces were found"),
+        (["--faces", "7"], "--faces is '7', but must be below 1, as 1 face was found"),
         (["--model", "gfpgan"], "invalid choice"),
         (["--weights", "nonsense"], "NAME=PATH"),
         (["--weights", "lite=my.pth"], "lite-detector"),
@@ -205,7 +205,7 @@ def test_a_format_that_cannot_hold_the_result_is_found_before_the_work(run, phot
     assert "a side over 16383" in err
     code, _, err = run("restore", tmp_path / "wide.webp", "--scale", 4, "--compare", "-o", tmp_path / "new.png")
     assert code == 2
-    assert "compare is '72004 x 16 px'" in err
+    assert "--compare is '72004 x 16 px'" in err
 
 
 def test_failures_exit_with_1(run, photo):
@@ -333,7 +333,7 @@ def test_an_unforeseen_failure_is_one_line_and_the_others_go_on(run, drawn, phot
     code, out, err = run("restore", tmp_path / "small.png", photo, "--json")
     first, second = map(json.loads, out.splitlines())
     assert code == 1
-    assert "unforeseen RuntimeError: broken in two" in first["error"]
+    assert "unexpected RuntimeError: broken in two" in first["error"]
     assert second["output"].endswith("old_restored.jpg")
     assert "Traceback" not in err
 
@@ -352,7 +352,7 @@ def test_models_lists_every_model_with_its_terms(run):
     lines = {tuple(line.split()[:2]): line for line in out.splitlines() if line}
     assert code == 0
     for model in MODELS.values():
-        line = lines[model.called, model.task]
+        line = lines[model.public_name, model.task]
         assert model.licence in line
         assert f" {model.commercial} " in line
         assert (" bundled " in line) == model.bundled
@@ -369,7 +369,7 @@ def test_download_needs_a_name_and_knows_the_names(run):
 def test_verify_with_nothing_downloaded(run):
     code, out, err = run("verify")
     assert (code, err) == (0, "")
-    assert out.count("  right\n") == 3
+    assert out.count("  official\n") == 3
     assert out.endswith("3 installed files hashed\n")
 
 
@@ -440,7 +440,7 @@ def test_skip_existing_does_what_is_missing_only(run, drawn, photo, tmp_path):
     assert first == {"input": str(photo), "output": str(out / "old.jpg"), "skipped": True}
     assert second["size"] == [80, 60]
     assert (out / "old.jpg").read_bytes() == b"as it was"
-    assert f"{out / 'old.jpg'}  is there already\n" in run("restore", photo, "-o", out, "--skip-existing")[1]
+    assert f"{out / 'old.jpg'}  exists already\n" in run("restore", photo, "-o", out, "--skip-existing")[1]
 
 
 def test_skip_existing_makes_what_a_stopped_run_began(run, drawn, photo):
@@ -542,5 +542,5 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(run, drawn, ph
 def test_only_what_is_published_can_be_downloaded(run, name):
     code, _, err = run("download", name)
     assert code == 2
-    assert "lite comes with the program" in err
+    assert "lite is part of the program" in err
     assert "lite-restorer, " not in err

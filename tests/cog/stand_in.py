@@ -8,12 +8,14 @@ import torch
 import predict
 from facemend.machine import memory
 from facemend.machine.device import choose
+from facemend.records import Tiling
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import NetUpscaler
-from tests.pictures import Repeat
+from tests.pictures import TILING, Repeat
 
 COLOURS = {"gfpgan-v1.4": (200, 30, 30), "gfpgan-v1.3": (30, 30, 200)}  # RGB that each one paints faces in
 TILE_SECONDS = 0.25  # realesrnet-x4plus sleeps as long for each tile
+SMALL_TILES = Tiling(scale=4, step=4, bytes_per_pixel=memory.WORKING // 360**2)  # several for the tests' pictures
 BROKEN = "first line\nsecond line"
 
 
@@ -33,8 +35,6 @@ def broken(crops, fidelity):
 
 
 class Slow(Repeat):
-    bytes_per_pixel = memory.WORKING // 360**2  # more than one tile for the tests' pictures
-
     def forward(self, x):
         time.sleep(TILE_SECONDS)
         return super().forward(x)
@@ -45,7 +45,7 @@ class Predictor(predict.Predictor):
         super().setup()
         torch.set_num_threads(1)
         cpu = choose("cpu", "fp32", "fp32")
-        self.restorers |= {name: painter(name) for name in COLOURS}
-        self.restorers["restoreformer"] = FunctionRestorer(broken)
-        self.upscalers["realesrgan-x4plus"] = NetUpscaler("realesrgan-x4plus", Repeat(), 4, cpu)
-        self.upscalers["realesrnet-x4plus"] = NetUpscaler("realesrnet-x4plus", Slow(), 4, cpu)
+        self.models.restorers |= {name: painter(name) for name in COLOURS}
+        self.models.restorers["restoreformer"] = FunctionRestorer(broken)
+        self.models.upscalers["realesrgan-x4plus"] = NetUpscaler("realesrgan-x4plus", Repeat(), cpu, TILING)
+        self.models.upscalers["realesrnet-x4plus"] = NetUpscaler("realesrnet-x4plus", Slow(), cpu, SMALL_TILES)

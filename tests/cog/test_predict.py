@@ -12,7 +12,7 @@ import pytest
 from cog import Path
 from PIL import Image
 
-import facemend.pipeline
+import facemend.loader
 import predict
 from facemend.errors import FacemendError
 from facemend.records import Settings
@@ -63,9 +63,9 @@ def predictor(monkeypatch):
 def test_on_a_gpu_every_network_is_used_before_the_first_call(predictor):
     used = []
     stages = {name: lambda *given, name=name: used.append((name, *map(np.shape, given))) for name in "rudp"}
-    predictor.restorers, predictor.upscalers = {"r": stages["r"]}, {"u": stages["u"]}
-    predictor.detector, predictor.parser = stages["d"], stages["p"]
-    predictor._warm_up()
+    predictor.models.restorers, predictor.models.upscalers = {"r": stages["r"]}, {"u": stages["u"]}
+    predictor.models.detector, predictor.models.parser = stages["d"], stages["p"]
+    predictor.models.warm_up()
     face = (512, 512, 3)
     assert sorted(set(used)) == [("d", face), ("p", face), ("r", (15, *face)), ("u", face, (2,))]
     assert len(used) == 8  # what is used again is recorded
@@ -86,8 +86,8 @@ def test_health_is_doubted_only_after_a_failure_nobody_foresaw(predictor, monkey
             raise RuntimeError("the device is gone")
         return pixels.repeat(2, axis=0).repeat(2, axis=1)
 
-    monkeypatch.setitem(predictor.restorers, "gfpgan-v1.4", FunctionRestorer(restore))
-    monkeypatch.setitem(predictor.upscalers, "lanczos", FunctionUpscaler(enlarge))
+    monkeypatch.setitem(predictor.models.restorers, "gfpgan-v1.4", FunctionRestorer(restore))
+    monkeypatch.setitem(predictor.models.upscalers, "lanczos", FunctionUpscaler(enlarge))
     monkeypatch.setattr(predictor, "record_metric", lambda name, value: None)
     inputs = {**INPUTS, "model": "gfpgan-v1.4", "face_enhance": True, "aligned": True, "strength": 0.5}
     image = uploaded(predictor)
@@ -102,7 +102,7 @@ def test_health_is_doubted_only_after_a_failure_nobody_foresaw(predictor, monkey
     assert predictor.healthcheck()
     broken = stage
     assert predictor.healthcheck()
-    with pytest.raises(FacemendError, match="no file that came"):
+    with pytest.raises(FacemendError, match="not a file that came"):
         predictor.run(image=Path("/etc/passwd"), **inputs)
     assert predictor.healthcheck()
 
@@ -183,12 +183,12 @@ def test_inputs_become_settings_and_a_surprise_becomes_one_line(predictor, monke
         raise KeyError("first\nsecond")
 
     monkeypatch.setattr(predict.Pipeline, "run", surprise)
-    predictor.restorers["gfpgan-v1.4"] = FunctionRestorer(identity)
+    predictor.models.restorers["gfpgan-v1.4"] = FunctionRestorer(identity)
     with pytest.raises(FacemendError, match=r"^KeyError: 'first\\nsecond'$"):
         predictor.run(image=uploaded(predictor), **{**INPUTS, "model": "auto", **inputs})
     assert seen == [settings]
     assert all(isinstance(seen[0].__dict__[name], float) for name in ("scale", "fidelity", "strength", "denoise"))
-    assert predictor.doubted
+    assert predictor.suspect
 
 
 @pytest.mark.weights
@@ -197,21 +197,21 @@ def test_only_what_is_listed_is_loaded(shared, monkeypatch):
     monkeypatch.setenv("FACEMEND_MODELS", " realesr-animevideov3 ,")
     predictor = predict.Predictor()
     predictor.setup()
-    assert (predictor.detector, predictor.parser, predictor.restorers) == (None, None, {})
-    assert list(predictor.upscalers) == ["realesr-animevideov3", "lanczos"]
+    assert (predictor.models.detector, predictor.models.parser, predictor.models.restorers) == (None, None, {})
+    assert list(predictor.models.upscalers) == ["realesr-animevideov3", "lanczos"]
     predictor.folder.cleanup()
 
 
 @pytest.mark.weights
 def test_each_network_is_loaded_once(shared, monkeypatch):
     loaded = Counter()
-    load = facemend.pipeline.load_net
+    load = facemend.loader.load
 
     def counting(name, path=None):
         loaded[name] += 1
         return load(name, path)
 
-    monkeypatch.setattr(facemend.pipeline, "load_net", counting)
+    monkeypatch.setattr(facemend.loader, "load", counting)
     monkeypatch.setenv("FACEMEND_WEIGHTS", str(shared / "weights"))
     monkeypatch.setenv("FACEMEND_MODELS", "realesr-animevideov3,retinaface-mobile0.25")
     predictor = predict.Predictor()

@@ -10,7 +10,7 @@ import openapi_spec_validator
 import pytest
 import yaml
 
-from facemend.weights.models import names
+from facemend.weights.models import public_names
 from script.openapi import ROOT, TARGET, document
 from tests.cog.serving import ARENAS
 
@@ -21,13 +21,13 @@ INPUTS = SCHEMAS["Input"]["properties"]
 CONFIG = yaml.safe_load((ROOT / "cog.yaml").read_text(encoding="utf-8"))
 EXPECTED = {  # name: type, default, bounds or choices
     "image": ("string", "required", None),
-    "model": ("string", "gfpgan-v1.4", {"auto", *names("restorer")}),
+    "model": ("string", "gfpgan-v1.4", {"auto", *public_names("restorer")}),
     "fidelity": ("number", 0.5, (0, 1)),
     "upscale": ("number", 2, (1, 8)),
     "face_enhance": ("boolean", True, None),
     "only_center_face": ("boolean", False, None),
     "strength": ("number", 1, (0, 1)),
-    "upscaler": ("string", "realesrgan-x4plus", {"lanczos", *names("upscaler")}),
+    "upscaler": ("string", "realesrgan-x4plus", {"lanczos", *public_names("upscaler")}),
     "denoise": ("number", 0.5, (0, 1)),
     "aligned": ("boolean", False, None),
     "sensitivity": ("number", 0.5, (0, 1)),
@@ -71,7 +71,7 @@ def test_cog_sees_the_same_when_it_runs_the_file():
 
 
 def test_every_keyword_is_a_plain_literal():
-    run = next(node for node in ast.walk(ast.parse(SOURCE)) if getattr(node, "name", "") == "run")
+    run = next(node for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.FunctionDef) and node.name == "run")
     for call in run.args.defaults:
         assert not call.args
         for keyword in call.keywords:

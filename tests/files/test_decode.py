@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from facemend.errors import DecodeError, OptionError, OutputError, TooLargeError
+from facemend.files import formats
 from facemend.files.decode import decode
-from facemend.files.encode import SUFFIXES, encode, output_format, write
+from facemend.files.encode import encode, write
 from facemend.records import Picture, Settings
 from tests.hostile import chunk, png, saved, saved_heif, whole
 
@@ -225,7 +226,7 @@ def test_red_stays_red(kind):
     assert not picture.several
     assert picture.alpha is None
     assert close(picture.pixels, np.full((48, 64, 3), (230, 20, 10)), 6)
-    out = output_format(picture)
+    out = formats.choose(picture).name
     assert close(decode(encode(picture, out)).pixels, picture.pixels, 6)
 
 
@@ -534,7 +535,7 @@ def test_limit_is_checked_before_decoding():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert caught.value.pixels == 3_600_000_000
-    assert "--max-input-mp" in str(caught.value)
+    assert "raise max_input_mp" in str(caught.value)
     assert peak < 5e6
 
 
@@ -558,7 +559,7 @@ def test_files_that_are_no_pictures(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     for path, words in (
         (tmp_path / "pipe.jpg", "a pipe"),
-        (text, "no picture"),
+        (text, "format is unknown"),
         (empty, "empty"),
         (tmp_path, "directory"),
         (tmp_path / "missing.png", "No such file"),
@@ -617,13 +618,13 @@ def test_warnings_of_decoders_stay_inside(capfd):
 )
 def test_output_format(kind, alpha, dtype, expected):
     picture = Picture(np.zeros((2, 2, 3), dtype), np.ones((2, 2), dtype) if alpha else None, format=kind)
-    assert output_format(picture) == expected
+    assert formats.choose(picture).name == expected
     assert decode(encode(picture, expected)).format == expected
 
 
 def test_output_format_where_the_input_format_is_too_small():
-    assert output_format(Picture(np.zeros((16384, 1, 3), np.uint8), format="webp")) == "png"
-    assert output_format(Picture(np.zeros((1, 65501, 3), np.uint8), format="jpeg")) == "png"
+    assert formats.choose(Picture(np.zeros((16384, 1, 3), np.uint8), format="webp")).name == "png"
+    assert formats.choose(Picture(np.zeros((1, 65501, 3), np.uint8), format="jpeg")).name == "png"
     for shape in ((16383, 1, 3), (1, 16383, 3)):
         assert decode(encode(Picture(np.zeros(shape, np.uint8)), "webp")).pixels.shape == shape
     assert decode(encode(Picture(np.zeros((65500, 1, 3), np.uint8)), "jpeg")).pixels.shape == (65500, 1, 3)
@@ -636,10 +637,10 @@ def test_jpeg_of_noise(quality):
 
 def test_output_format_by_name():
     picture = Picture(scene())
-    assert output_format(picture, "jpg") == "jpeg"
-    assert all(output_format(picture, name) == name for name in SUFFIXES)
+    assert formats.choose(picture, "jpg").name == "jpeg"
+    assert all(formats.choose(picture, row.name) == row for row in formats.WRITABLE)
     with pytest.raises(OptionError, match="bmp"):
-        output_format(picture, "bmp")
+        formats.choose(picture, "bmp")
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch import nn
 
+from facemend.loader import Loader
 from facemend.machine import captured
 from facemend.machine.captured import KEPT, Captured
 from facemend.nets.codeformer import CodeFormer
 from facemend.nets.gfpgan import GFPGAN
 from facemend.nets.parsenet import ParseNet
-from facemend.pipeline import Loader
 from tests.pictures import smooth
 
 

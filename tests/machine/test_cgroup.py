@@ -7,8 +7,7 @@ import psutil
 import pytest
 import torch
 
-from facemend.machine import cgroup, memory
-from facemend.machine.device import choose
+from facemend.machine import cgroup, memory, process
 
 VERSION_2 = "0::/app/worker\n"
 VERSION_1 = "5:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n0::/\n"
@@ -102,7 +101,7 @@ def test_networks_get_no_more_threads_than_the_container_has_processors(machine,
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        choose("cpu", "fp32", "fp32")
+        process.limit_threads()
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)

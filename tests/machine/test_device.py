@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -73,11 +75,18 @@ def test_float32_asked_for_is_no_less_on_a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    choose("cpu", "fp32", "fp32")
-    choose("cuda", "auto", "fp32")
-    assert torch.backends.cudnn.allow_tf32
-    choose("cuda", "fp32", "fp16")
-    assert not torch.backends.cudnn.allow_tf32
+    seen = []
+
+    class Looking(torch.nn.Module):
+        def forward(self, x):
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return x
+
+    for precision in ("fp32", "auto"):
+        chosen = replace(choose("cuda", precision, "fp32"), place=torch.device("cpu"))
+        chosen.compute("net", Looking(), torch.zeros(1))
+        assert torch.backends.cudnn.allow_tf32, "the setting of the process is as before"
+    assert seen == [False, True]
 
 
 @pytest.mark.gpu

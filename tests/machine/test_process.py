@@ -10,7 +10,7 @@ COUNT = """
 import resource, sys, threading, torch
 from facemend.machine import process
 if sys.argv[1] == "keep":
-    assert process.keep()
+    assert process.keep_freed_memory()
 def fill(): torch.ones(16 * 2**20)
 def count():
     for _ in range(30):  # at first, what else is allocated meanwhile gets in the way
@@ -46,11 +46,11 @@ def test_large_holes_are_given_back():
     code = """
 import numpy as np, psutil
 from facemend.machine import process
-process.keep()
+process.keep_freed_memory()
 large, small = np.ones(2**28, np.uint8), np.ones(2**18, np.uint8)
 del large
 held = psutil.Process().memory_info().rss
-process.give_back()
+process.give_back_memory()
 print(held - psutil.Process().memory_info().rss)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -60,9 +60,9 @@ print(held - psutil.Process().memory_info().rss)
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
 def test_other_systems_are_left_alone(monkeypatch, platform):
     monkeypatch.setattr(sys, "platform", platform)
-    assert process.keep.__wrapped__() is False
+    assert process.keep_freed_memory() is False
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(process.ctypes, "CDLL", lambda name: object())
-    assert process.keep.__wrapped__() is False
+    assert process.keep_freed_memory() is False

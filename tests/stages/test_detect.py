@@ -8,7 +8,8 @@ from torch import nn
 
 from facemend.errors import NonFiniteError
 from facemend.nets import retinaface
-from facemend.stages.detect import Detector
+from facemend.records import Settings
+from facemend.stages.detect import RetinaFaceDetector
 from facemend.weights import load
 from tests.pictures import CPU, smooth
 
@@ -46,7 +47,7 @@ def test_values_that_are_no_numbers_are_an_error_with_the_name_of_the_network(ou
             return outputs
 
     with pytest.raises(NonFiniteError, match="lost"):
-        Detector("lost", Lost(), CPU)(np.zeros((64, 64, 3), np.uint8))
+        RetinaFaceDetector("lost", Lost(), CPU)(np.zeros((64, 64, 3), np.uint8))
 
 
 def test_a_picture_smaller_than_the_smallest_face_is_not_looked_at():
@@ -54,7 +55,7 @@ def test_a_picture_smaller_than_the_smallest_face_is_not_looked_at():
         def forward(self, x):
             pytest.fail("looked")
 
-    assert Detector("unused", Unused(), CPU)(np.zeros((15, 900, 3), np.uint8), min_face=16) == []
+    assert RetinaFaceDetector("unused", Unused(), CPU)(np.zeros((15, 900, 3), np.uint8), Settings(min_face=16)) == []
 
 
 def patch(height, width, x, y, side):
@@ -65,7 +66,7 @@ def patch(height, width, x, y, side):
 
 @pytest.fixture
 def detector():
-    return Detector("marks", Marks(), CPU)
+    return RetinaFaceDetector("marks", Marks(), CPU)
 
 
 @pytest.mark.parametrize(("height", "width"), [(640, 640), (300, 450), (1500, 900), (331, 777)])
@@ -89,9 +90,9 @@ def test_nothing_found_is_no_error(detector, height, width):
 
 def test_small_faces_are_left_out(detector):
     picture = patch(640, 640, 100, 60, 30)
-    assert len(detector(picture, min_face=16)) == 1
-    assert detector(picture, min_face=60) == []
-    assert detector(patch(640, 640, 100, 60, 7), min_face=1) == [], "eyes less than 5 px apart"
+    assert len(detector(picture, Settings(min_face=16))) == 1
+    assert detector(picture, Settings(min_face=60)) == []
+    assert detector(patch(640, 640, 100, 60, 7), Settings(min_face=1)) == [], "eyes less than 5 px apart"
 
 
 class Boxes(nn.Module):
@@ -119,7 +120,7 @@ class Boxes(nn.Module):
 
 
 def found(*boxes):
-    faces = Detector("boxes", Boxes(*boxes), CPU)(np.zeros((640, 640, 3), np.uint8))
+    faces = RetinaFaceDetector("boxes", Boxes(*boxes), CPU)(np.zeros((640, 640, 3), np.uint8))
     return [tuple(round(value) for value in face.box) for face in faces]
 
 
@@ -127,8 +128,8 @@ def found(*boxes):
     ("score", "sensitivity", "count"), [(0.9, 0.5, 1), (0.9, 0, 0), (0.995, 0, 1), (0.65, 0.5, 0), (0.65, 1, 1)]
 )
 def test_sensitivity_sets_the_threshold(score, sensitivity, count):
-    detector = Detector("boxes", Boxes((100, 100, 200, 200, score)), CPU)
-    assert len(detector(np.zeros((640, 640, 3), np.uint8), sensitivity=sensitivity)) == count
+    detector = RetinaFaceDetector("boxes", Boxes((100, 100, 200, 200, score)), CPU)
+    assert len(detector(np.zeros((640, 640, 3), np.uint8), Settings(sensitivity=sensitivity))) == count
 
 
 def test_of_overlapping_boxes_the_surest_stays():
@@ -164,7 +165,7 @@ class Looks(nn.Module):
 def test_a_turned_view_shows_better_what_the_upright_look_found_upside_down():
     box = (100, 100, 200, 200)
     looks = Looks(Boxes((*box, 0.85), upright=False), NOTHING, Boxes((*box, 0.88)))
-    (face,) = Detector("looks", looks, CPU)(np.zeros((640, 640, 3), np.uint8))
+    (face,) = RetinaFaceDetector("looks", looks, CPU)(np.zeros((640, 640, 3), np.uint8))
     assert face.score == pytest.approx(0.88)
 
 
@@ -179,21 +180,21 @@ def test_a_turned_view_shows_better_what_the_upright_look_found_upside_down():
 def test_a_turned_view_needs_a_surer_face_that_is_upright_in_it(scores, upright, count):
     first, second = scores
     turned = Boxes((100, 100, 200, 200, first), (300, 300, 400, 400, second), upright=upright)
-    detector = Detector("looks", Looks(NOTHING, NOTHING, turned, NOTHING), CPU)
+    detector = RetinaFaceDetector("looks", Looks(NOTHING, NOTHING, turned, NOTHING), CPU)
     assert len(detector(np.zeros((640, 640, 3), np.uint8))) == count
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_a_face_that_only_a_turned_view_shows_is_where_it_is_in_the_picture(turns):
     looks = Looks(*[NOTHING] * turns, Marks())
-    (face,) = Detector("looks", looks, CPU)(patch(640, 700, 100, 60, 80), sensitivity=0.6)
+    (face,) = RetinaFaceDetector("looks", looks, CPU)(patch(640, 700, 100, 60, 80), Settings(sensitivity=0.6))
     np.testing.assert_allclose(face.box, (99.5, 59.5, 179.5, 139.5), atol=0.1)
     np.testing.assert_allclose(face.landmarks.nose, (139.5, 99.5), atol=0.1)
 
 
 @pytest.fixture(scope="module")
 def mobile(shared):
-    return Detector(
+    return RetinaFaceDetector(
         "retinaface-mobile0.25",
         load("retinaface-mobile0.25", shared / "weights" / "detection_mobilenet0.25_Final.pth"),
         CPU,

@@ -5,7 +5,7 @@ from torch import nn
 
 from facemend.pipeline import Pipeline
 from facemend.records import Settings
-from facemend.stages.parse import FACE_CLASSES, Parser
+from facemend.stages.parse import FACE_CLASSES, ParseNetParser
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import LanczosUpscaler
 from tests.pictures import CPU, detector, face_at, identity, similarity, smooth
@@ -28,7 +28,7 @@ class Halves(nn.Module):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_face_classes_are_in_with_soft_edges_and_a_frame_is_out(dtype):
-    mask = Parser("halves", Halves(1, 0), CPU)(smooth(512, 512, dtype))
+    mask = ParseNetParser("halves", Halves(1, 0), CPU)(smooth(512, 512, dtype))
     assert mask.shape == (512, 512)
     assert mask.dtype == np.float32
     assert mask[256, 128] == pytest.approx(1, abs=1e-3)
@@ -41,7 +41,7 @@ def test_face_classes_are_in_with_soft_edges_and_a_frame_is_out(dtype):
 
 @pytest.mark.parametrize("label", range(19))
 def test_hat_neck_necklace_clothes_and_background_are_out(label):
-    inside = Parser("halves", Halves(label, label), CPU)(smooth(512, 512))[256, 256]
+    inside = ParseNetParser("halves", Halves(label, label), CPU)(smooth(512, 512))[256, 256]
     assert inside == pytest.approx(float(label in FACE_CLASSES), abs=1e-3)
     assert (label in FACE_CLASSES) == (label not in (0, 14, 16, 17, 18))
 
@@ -54,7 +54,7 @@ def test_only_the_parsed_part_of_a_face_is_pasted():
         detector=detector(face_at(similarity(2, 0, -160, -160))),
         restorer=FunctionRestorer(white),
         upscaler=LanczosUpscaler(),
-        parser=Parser("halves", Halves(1, 0), CPU),
+        parser=ParseNetParser("halves", Halves(1, 0), CPU),
     )
     picture = smooth(420, 420)
     out = pipeline.run(picture, Settings(scale=1)).pixels

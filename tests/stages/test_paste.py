@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from facemend.records import Crop
 from facemend.stages.align import align
-from facemend.stages.paste import canvas_size, enlarged, paste, square_mask
+from facemend.stages.paste import canvas_px_per_crop_px, enlarged, paste, square_mask
 from facemend.stages.upscale import lanczos
 from tests.pictures import face_at, similarity, smooth
 
@@ -144,9 +144,9 @@ def test_a_face_smaller_than_its_crop_is_averaged_not_sampled():
     assert abs(canvas.astype(int) - 100).max() <= 8
 
 
-def test_canvas_size_is_canvas_px_per_crop_px():
+def test_canvas_px_per_crop_px_is_canvas_px_per_crop_px():
     crop = Crop(smooth(512, 512), similarity(0.5, 40, 0, 0))
-    assert canvas_size(crop, (3, 3)) == pytest.approx(6)
+    assert canvas_px_per_crop_px(crop, (3, 3)) == pytest.approx(6)
 
 
 def test_mask_is_whole_inside_and_nothing_at_the_edge():

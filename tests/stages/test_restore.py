@@ -4,10 +4,11 @@ import torch
 from torch import nn
 
 from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError
+from facemend.loader import Loader
 from facemend.machine.device import choose
-from facemend.pipeline import Loader
+from facemend.records import Settings
 from facemend.stages import restore
-from facemend.stages.restore import FunctionRestorer, NetRestorer, colourless, in_grey
+from facemend.stages.restore import FunctionRestorer, NetRestorer
 from tests.pictures import CPU, smooth
 
 
@@ -93,14 +94,14 @@ class Noisy(nn.Module):
 
 
 def test_fidelity_reaches_the_network_that_has_it():
-    (out,) = NetRestorer("fidelity", Fidelity(), CPU)([grey(0)], fidelity=0.2)
+    (out,) = NetRestorer("fidelity", Fidelity(), CPU)([grey(0)], Settings(fidelity=0.2))
     assert (out == 51).all()
 
 
 def test_seed_draws_noise_and_no_seed_uses_the_stored_one():
     restorer = NetRestorer("noisy", Noisy(), CPU)
     plain, again = restorer([grey(9)])[0], restorer([grey(9)])[0]
-    one, one_again, two = (restorer([grey(9)], seed=seed)[0] for seed in (1, 1, 2))
+    one, one_again, two = (restorer([grey(9)], Settings(seed=seed))[0] for seed in (1, 1, 2))
     np.testing.assert_array_equal(plain, again)
     np.testing.assert_array_equal(one, one_again)
     assert (one != two).any()
@@ -122,7 +123,7 @@ class Overflowing(nn.Module):
 
 def test_what_overflows_in_half_precision_is_computed_again_in_float32():
     half = choose("cpu", "bf16", "bf16")
-    (out,) = NetRestorer("overflowing", Overflowing(always=False), half)([grey(77)], fidelity=0.9)
+    (out,) = NetRestorer("overflowing", Overflowing(always=False), half)([grey(77)], Settings(fidelity=0.9))
     assert (out == 128).all()
 
 
@@ -137,7 +138,7 @@ def test_any_function_restores():
         assert fidelity == 0.3
         return [255 - crop for crop in crops]
 
-    (out,) = FunctionRestorer(invert)([grey(65535, np.uint16)], fidelity=0.3)
+    (out,) = FunctionRestorer(invert)([grey(65535, np.uint16)], Settings(fidelity=0.3))
     assert out.dtype == np.uint16
     assert (out == 0).all()
 
@@ -146,34 +147,3 @@ def test_any_function_restores():
 def test_a_function_that_returns_something_else_is_an_error(answer):
     with pytest.raises(FacemendError, match="the restorer .* returned"):
         FunctionRestorer(lambda crops, fidelity: answer)([grey(1)])
-
-
-def test_colourless_allows_noise_and_an_even_tint_but_no_colour():
-    rng = np.random.default_rng(0)
-    base = smooth(80, 90)[..., :1].astype(int)
-    noise = rng.normal(0, 1.5, (80, 90, 3))
-    sepia = np.clip(base + noise + (20, 0, -30), 0, 255).astype(np.uint8)
-    assert colourless(np.repeat(base, 3, 2).astype(np.uint8))
-    assert colourless(sepia)
-    assert colourless(sepia.astype(np.uint16) * 257)
-    assert not colourless(smooth(80, 90))
-    dark = np.zeros((80, 90, 3), np.uint16)
-    dark[::2, :, 0] = 250
-    assert colourless(dark), "a difference of one 8-bit level is none, whatever the numbers look like"
-
-
-def test_grey_faces_keep_the_crop_s_tone():
-    crop = np.repeat(smooth(512, 512)[..., :1], 3, 2)
-    np.testing.assert_array_equal(in_grey(crop, crop), crop)
-    restored = smooth(512, 512, seed=3)
-    out = in_grey(restored, crop)
-    assert (out[..., 0] == out[..., 1]).all()
-    assert abs(out.mean() - crop.mean()) < 1
-    assert abs(out.std() - crop.std()) < 2
-
-
-def test_grey_faces_are_clamped_not_wrapped():
-    black = grey(0)
-    black[:50] = 8
-    out = in_grey(smooth(512, 512, seed=1), black)
-    assert out.max() < 30

@@ -1,4 +1,4 @@
-import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +9,11 @@ from torch import nn
 
 from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError, NotInstalledError
 from facemend.machine import memory
+from facemend.records import Settings, Tiling
 from facemend.stages import upscale
-from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos, spans
+from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos
 from facemend.weights import load
-from tests.pictures import CPU, Repeat, smooth
+from tests.pictures import CPU, TILING, Repeat, smooth
 
 
 @pytest.fixture
@@ -32,36 +33,13 @@ def test_tiles_are_as_large_as_fits(bytes_per_pixel, largest):
             sides.update(x.shape[2:])
             return super().forward(x)
 
-    net = Recording(1)
-    net.bytes_per_pixel = bytes_per_pixel
-    NetUpscaler("net", net, 1, CPU)(smooth(130, 3000), (130, 3000))
+    tiling = Tiling(scale=1, step=4, bytes_per_pixel=bytes_per_pixel)
+    NetUpscaler("net", Recording(1), CPU, tiling)(smooth(130, 3000), (130, 3000))
     assert largest * 0.8 < max(sides) <= largest
 
 
 def repeat(scale=4):
-    return NetUpscaler("repeat", Repeat(scale), scale, CPU)
-
-
-@given(st.integers(1, 700), st.floats(1, 8), st.sampled_from([96, 160, 360]))
-def test_shares_of_the_tiles_sum_to_one(length, scale, tile):
-    out_length = round(length * scale)
-    total = np.zeros(out_length)
-    for span in spans(length, out_length, tile):
-        assert span.length % upscale.TILE_STEP == 0
-        total[span.start : span.stop] += span.weight
-    np.testing.assert_allclose(total, 1, atol=1e-6)
-
-
-@given(st.integers(1, 3000), st.sampled_from([96, 360]))
-def test_tiles_are_equal_and_see_beyond_their_part(length, tile):
-    tiles = spans(length, length * 4, tile)
-    assert len({span.length for span in tiles}) == 1
-    assert tiles[0].first <= -upscale.EDGE
-    assert tiles[-1].first + tiles[-1].length >= length + upscale.EDGE
-    seen = upscale.OVERLAP - upscale.RAMP - 1
-    for before, after in itertools.pairwise(tiles):
-        assert before.first + before.length >= before.stop / 4 + seen
-        assert after.first <= after.start / 4 - seen
+    return NetUpscaler("repeat", Repeat(scale), CPU, replace(TILING, scale=scale))
 
 
 @settings(max_examples=30, deadline=None)
@@ -93,7 +71,7 @@ def test_tiled_equals_whole(monkeypatch, scale, dtype):
 )
 def test_tiled_equals_whole_with_real_weights(shared, tile, monkeypatch, model, file):
     picture = smooth(100, 150, cell=9)
-    upscaler = NetUpscaler(model, load(model, shared / "weights" / file), 4, CPU)
+    upscaler = NetUpscaler(model, load(model, shared / "weights" / file), CPU, TILING)
     tiled = upscaler(picture, (400, 600))
     monkeypatch.setattr(upscale, "LARGEST_TILE", 360)
     whole = upscaler(picture, (400, 600))
@@ -138,7 +116,7 @@ def test_what_the_network_enlarged_too_much_is_averaged_not_sampled():
             board = checkerboard(x.shape[2] * 4, x.shape[3] * 4) * np.float32(200 / 255)
             return torch.from_numpy(board).expand(1, 3, -1, -1)
 
-    out = NetUpscaler("board", Checkerboard(), 4, CPU)(smooth(50, 50), (75, 75))
+    out = NetUpscaler("board", Checkerboard(), CPU, TILING)(smooth(50, 50), (75, 75))
     assert abs(out.astype(int) - 100).max() <= 30
 
 
@@ -167,17 +145,17 @@ class Hungry(Repeat):
 def test_out_of_memory_halves_the_tile(limit, caplog):
     picture = smooth(200, 200)
     net = Hungry(limit)
-    out = NetUpscaler("hungry", net, 4, CPU)(picture, (800, 800))
+    out = NetUpscaler("hungry", net, CPU, TILING)(picture, (800, 800))
     assert max(net.sides) > 200
     assert limit / 2 < net.sides[-1] <= limit
     assert abs(out.astype(int) - repeat()(picture, (800, 800))).max() <= 1
-    assert "hungry ran out of memory: going on in tiles of" in caplog.text
+    assert "hungry ran out of memory; it continues in tiles of" in caplog.text
 
 
 def test_smallest_tile_too_large_is_a_clear_error_and_the_next_call_works():
     net = Hungry(limit=10)
-    hungry = NetUpscaler("hungry", net, 4, CPU)
-    with pytest.raises(MemoryLimitError, match="hungry.*96 px.*--upscaler lanczos"):
+    hungry = NetUpscaler("hungry", net, CPU, TILING)
+    with pytest.raises(MemoryLimitError, match="hungry.*96 px.*use upscaler lanczos"):
         hungry(smooth(200, 200), (800, 800))
     net.limit = 400
     assert hungry(smooth(20, 20), (80, 80)).shape == (80, 80, 3)
@@ -189,7 +167,7 @@ def test_values_that_are_no_numbers_are_an_error_with_the_name_of_the_network():
             return super().forward(x) * torch.nan
 
     with pytest.raises(NonFiniteError, match="lost"):
-        NetUpscaler("lost", Lost(), 4, CPU)(smooth(20, 20), (80, 80))
+        NetUpscaler("lost", Lost(), CPU, TILING)(smooth(20, 20), (80, 80))
 
 
 def test_other_failures_of_the_network_are_not_taken_for_memory():
@@ -198,13 +176,11 @@ def test_other_failures_of_the_network_are_not_taken_for_memory():
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
-        NetUpscaler("broken", Broken(), 4, CPU)(smooth(20, 20), (80, 80))
+        NetUpscaler("broken", Broken(), CPU, TILING)(smooth(20, 20), (80, 80))
 
 
 class Level(nn.Module):
     """Answers with one grey level everywhere."""
-
-    bytes_per_pixel = 100
 
     def __init__(self, level):
         super().__init__()
@@ -220,7 +196,7 @@ def test_tiles_are_blended_over_their_seam(tile):
             self.level.data = 1 - self.level
             return super().forward(x)
 
-    row = NetUpscaler("flickering", Flickering(0.0), 4, CPU)(smooth(60, 130), (240, 520))[100].astype(int)
+    row = NetUpscaler("flickering", Flickering(0.0), CPU, TILING)(smooth(60, 130), (240, 520))[100].astype(int)
     assert np.ptp(row) == 255
     assert abs(np.diff(row, axis=0)).max() < 20
 
@@ -228,15 +204,15 @@ def test_tiles_are_blended_over_their_seam(tile):
 @pytest.mark.parametrize(("denoise", "expected"), [(0, 0), (0.25, 50), (1, 200)])
 def test_denoise_mixes_the_two_networks(denoise, expected):
     clean, grainy = Level(200 / 255), Level(0.0)
-    upscaler = NetUpscaler("level", clean, 4, CPU, keeps_grain=grainy, grain_model="grainy")
-    assert (upscaler(smooth(10, 10), (40, 40), denoise=denoise) == expected).all()
+    upscaler = NetUpscaler("level", clean, CPU, TILING, companion=grainy, companion_name="grainy")
+    assert (upscaler(smooth(10, 10), (40, 40), Settings(denoise=denoise)) == expected).all()
 
 
 def test_denoise_without_the_companion_says_what_to_download():
-    upscaler = NetUpscaler("level", Level(0.5), 4, CPU, grain_model="grainy")
-    assert upscaler(smooth(10, 10), (40, 40), denoise=1).shape == (40, 40, 3)
+    upscaler = NetUpscaler("level", Level(0.5), CPU, TILING, companion_name="grainy")
+    assert upscaler(smooth(10, 10), (40, 40), Settings(denoise=1)).shape == (40, 40, 3)
     with pytest.raises(NotInstalledError, match="facemend download grainy"):
-        upscaler(smooth(10, 10), (40, 40), denoise=0.5)
+        upscaler(smooth(10, 10), (40, 40), Settings(denoise=0.5))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

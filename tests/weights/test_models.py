@@ -8,7 +8,7 @@ import tomllib
 import torch
 
 from facemend.errors import OptionError
-from facemend.weights.models import MODELS, lookup, named, names
+from facemend.weights.models import MODELS, lookup, lookup_for, public_names
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
@@ -38,16 +38,23 @@ def test_every_tensor_of_a_network_comes_from_its_file(model):
 
 
 def test_names_by_task():
-    assert names("restorer") == ("gfpgan-v1.4", "gfpgan-v1.3", "gfpgan-v1.2", "restoreformer", "codeformer", "lite")
-    assert names("detector") == ("retinaface-r50", "retinaface-mobile0.25", "lite")
-    assert names("parser") == ("parsenet",)
-    assert "realesr-general-x4v3" in names("upscaler")
+    assert public_names("restorer") == (
+        "gfpgan-v1.4",
+        "gfpgan-v1.3",
+        "gfpgan-v1.2",
+        "restoreformer",
+        "codeformer",
+        "lite",
+    )
+    assert public_names("detector") == ("retinaface-r50", "retinaface-mobile0.25", "lite")
+    assert public_names("parser") == ("parsenet",)
+    assert "realesr-general-x4v3" in public_names("upscaler")
 
 
 @pytest.mark.parametrize("task", ["restorer", "upscaler", "detector"])
 def test_lite_is_one_model_a_task(task):
-    assert named(task, "lite").task == task
-    assert named(task, "lite").called == "lite"
+    assert lookup_for(task, "lite").task == task
+    assert lookup_for(task, "lite").public_name == "lite"
 
 
 def test_bundled_files_are_in_the_wheel():
@@ -62,7 +69,7 @@ def test_a_companion_comes_with_its_partner_and_is_no_choice():
         "realesr-general-x4v3",
         "realesr-general-wdn-x4v3",
     ]
-    assert "realesr-general-wdn-x4v3" not in names("upscaler")
+    assert "realesr-general-wdn-x4v3" not in public_names("upscaler")
     assert [model.name for model in lookup("parsenet").parts()] == ["parsenet"]
 
 
@@ -73,5 +80,5 @@ def test_an_unknown_name_is_answered_with_the_known_ones():
 
 @pytest.mark.parametrize("module", ["models", "installed", "download"])
 def test_looking_at_models_does_not_import_torch(module):
-    code = f"import sys, facemend.{module}; sys.exit('torch' in sys.modules)"
+    code = f"import sys, facemend.weights.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -1,0 +1,32 @@
+import itertools
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facemend.stages import tiles
+from facemend.stages.tiles import spans
+
+STEP = 4
+
+
+@given(st.integers(1, 700), st.floats(1, 8), st.sampled_from([96, 160, 360]))
+def test_shares_of_the_tiles_sum_to_one(length, scale, tile):
+    out_length = round(length * scale)
+    total = np.zeros(out_length)
+    for span in spans(length, out_length, tile, STEP):
+        assert span.length % STEP == 0
+        total[span.start : span.stop] += span.weight
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+
+
+@given(st.integers(1, 3000), st.sampled_from([96, 360]))
+def test_tiles_are_equal_and_see_beyond_their_part(length, tile):
+    cuts = spans(length, length * 4, tile, STEP)
+    assert len({span.length for span in cuts}) == 1
+    assert cuts[0].first <= -tiles.EDGE
+    assert cuts[-1].first + cuts[-1].length >= length + tiles.EDGE
+    seen = tiles.OVERLAP - tiles.RAMP - 1
+    for before, after in itertools.pairwise(cuts):
+        assert before.first + before.length >= before.stop / 4 + seen
+        assert after.first <= after.start / 4 - seen
