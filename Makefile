@@ -53,9 +53,9 @@ openapi: $(READY)
 	$(RUN)python -m script.openapi
 
 # PyPI's torch for Linux brings gigabytes of CUDA libraries. If $(PYTHON) has torch 2.5 or newer, that one is used:
-# torch.pth adds the folder that holds it to the environment's path. --system-site-packages would not work where $(PYTHON)
-# is in a virtual environment: .venv would get the packages of its base interpreter. Packages in the added folder are not
-# installed again and have no programs in .venv/bin, so tools are run as modules.
+# torch.pth adds the folder that holds it to the environment's path. --system-site-packages would not work where
+# $(PYTHON) is in a virtual environment: .venv would get the packages of its base interpreter. Packages in the added
+# folder are not installed again and have no programs in .venv/bin, so tools are run as modules.
 TORCH_FOLDER := from pathlib import Path; import torch; \
 	assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5); print(Path(torch.__file__).parents[1])
 SITE_PACKAGES := import site; print(site.getsitepackages()[0])
@@ -68,5 +68,6 @@ $(READY): pyproject.toml requirements.txt
 	else \
 		cp requirements.txt .venv; \
 	fi
-	$(RUN)python -m pip install --quiet --disable-pip-version-check --requirement .venv/requirements.txt --editable '.[test]'
+	$(RUN)python -m pip install --quiet --disable-pip-version-check \
+		--requirement .venv/requirements.txt --editable '.[test]'
 	touch $@
