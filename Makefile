@@ -1,4 +1,4 @@
-# The commands of the README and of CI. Everything is installed into .venv.
+# The commands named in the documentation and used by CI. Everything is installed into .venv.
 PYTHON ?= python3
 RUN := .venv/bin/
 READY := .venv/ready
@@ -12,15 +12,15 @@ demo: $(READY)
 	@echo 'Look at demo/old_compare.jpg: before beside after. demo/old_boxes.jpg: the faces with their numbers.'
 
 test: lint
-	$(RUN)pytest
+	$(RUN)python -m pytest
 
 lint: $(READY)
-	$(RUN)ruff check .
-	$(RUN)ruff format --check .
-	$(RUN)mypy
+	$(RUN)python -m ruff check .
+	$(RUN)python -m ruff format --check .
+	$(RUN)python -m mypy
 
-# Beside the packages it replaces, in an environment of their own; SHARED is the folder with test pictures, and
-# LARGE=--large adds a picture of 24 MP, which takes twenty minutes.
+# Compares speed with the original packages, which get an environment of their own. SHARED is the folder of test
+# pictures. LARGE=--large adds a 24 MP picture, which takes twenty minutes.
 SHARED ?= ../shared
 ORIGINALS := .venv-originals/bin/
 bench: $(READY) .venv-originals/ready
@@ -33,18 +33,19 @@ bench: $(READY) .venv-originals/ready
 	$(ORIGINALS)python -m pip install --quiet --no-build-isolation --requirement $<
 	touch $@
 
-# Coverage-guided, on Linux; SEEDS may name folders of more pictures, and what it finds is left in this one.
+# Coverage-guided fuzzing, on Linux. SEEDS may name folders of further pictures. A file that causes a failure is written
+# into this folder.
 fuzz: $(READY)
 	$(RUN)python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
 	$(RUN)python -m fuzz.decode $(SECONDS) $(SEEDS)
 
-# The container's server without Docker; PORT and FACEMEND_MODELS are its settings.
+# Runs the container's server without Docker. It reads PORT and FACEMEND_MODELS from the environment.
 serve: $(READY)
 	mkdir -p .cog && cp openapi.json .cog/openapi_schema.json
 	PATH="$(CURDIR)/.venv/bin:$$PATH" MALLOC_ARENA_MAX=1 COG_PREDICT_TYPE_STUB=predict.py:Predictor \
 		exec $(RUN)python -m cog.server.http --host 127.0.0.1
 
-# A thousand calls of that server, watched for wrong answers and for memory, files and handles it does not give back.
+# Sends a thousand calls to that server and checks for wrong answers and for leaks of memory, files and handles.
 soak: $(READY)
 	$(RUN)python -m tests.cog.soak
 
@@ -53,7 +54,22 @@ soak: $(READY)
 generated: $(READY)
 	$(RUN)python -m script.generate
 
+# PyPI's torch for Linux brings gigabytes of CUDA libraries. If $(PYTHON) has torch 2.5 or newer, that one is used:
+# torch.pth adds the folder that holds it to the environment's path. --system-site-packages would not work where
+# $(PYTHON) is in a virtual environment: .venv would get the packages of its base interpreter. Packages in the added
+# folder are not installed again and have no programs in .venv/bin, so tools are run as modules.
+TORCH_FOLDER := from pathlib import Path; import torch; \
+	assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5); print(Path(torch.__file__).parents[1])
+SITE_PACKAGES := import site; print(site.getsitepackages()[0])
+
 $(READY): pyproject.toml requirements.txt
 	$(PYTHON) -m venv .venv
-	$(RUN)python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt --editable '.[test]'
+	if $(PYTHON) -c '$(TORCH_FOLDER)' > .venv/torch.pth 2> /dev/null; then \
+		cp .venv/torch.pth "$$($(RUN)python -c '$(SITE_PACKAGES)')"; \
+		grep -v '^torch==' requirements.txt > .venv/requirements.txt; \
+	else \
+		cp requirements.txt .venv; \
+	fi
+	$(RUN)python -m pip install --quiet --disable-pip-version-check \
+		--requirement .venv/requirements.txt --editable '.[test]'
 	touch $@

@@ -1,8 +1,8 @@
-"""Time facemend and the packages it replaces, side by side, and write RESULTS.md: `make bench`.
+"""Compare the speed of facemend with the packages it replaces and write RESULTS.md: `make bench`.
 
-Both do the same work on the same pictures with the same weights, each in a process of its own, in turn. Where the real
-weights are too large to come along, they are drawn from a formula, in the official files' layout: what a network costs
-does not depend on its numbers.
+Both do the same work on the same pictures with the same weights. Each runs in a process of its own, and the two take
+turns. Where the official weights are too large for the test data, deterministic random weights in the layout of the
+official files replace them: the time a network takes does not depend on its weights.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from tests.nets import deterministic, reference
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = ROOT / ".venv-originals"
 RESULTS = Path(__file__).with_name("RESULTS.md")
-DRAWN = {  # record of the network -> model whose file it makes, key the official file wraps it in
+DRAWN = {  # recorded network -> model whose file is written, key that wraps the parameters in the official file
     "gfpgan_1.4": ("gfpgan-v1.4", "params_ema"),
     "codeformer": ("codeformer", "params_ema"),
     "restoreformer": ("restoreformer", "params"),
@@ -48,13 +48,13 @@ DRAWN = {  # record of the network -> model whose file it makes, key the officia
 
 @dataclass(frozen=True)
 class Work:
-    """One row.
+    """One row of the table.
 
     Attributes:
-        name: what both sides call it.
-        title: what it is.
-        goal: how many times faster than the original we mean to be.
-        runs: how often it is timed.
+        name: its key in `WORKS` of both sides.
+        title: its description in the table.
+        goal: the intended speed relative to the original.
+        runs: how many times it is timed.
     """
 
     name: str
@@ -77,11 +77,11 @@ WORKS = (
 )
 LARGE = Work("large", "24 MP picture, x2plus, scale 2", None, 1)
 ONNX = ("gfpgan", "x4plus", "general")
-PAUSE = 0.5  # seconds before each run, as the other side's threads first wait busily for more, ONNX Runtime's most
+PAUSE = 0.5  # seconds before each run: after a run, threads wait for more work in a busy loop (ONNX Runtime's longest)
 
 
 class Side:
-    """One process that does one work whenever asked."""
+    """A process that repeats one work on request."""
 
     def __init__(self, python: Path | str, module: str, work: str, folder: Path) -> None:
         command = [python, "-m", "bench.worker", module, work, folder]
@@ -90,10 +90,10 @@ class Side:
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
         )
         self.peak = 0
-        self.answer()  # ready
+        self.answer()  # wait until it is ready
 
     def answer(self) -> float:
-        """Seconds of what was asked last."""
+        """Wait for the answer to the last request; return its seconds."""
         assert self.process.stdout
         for line in self.process.stdout:
             if line.startswith(SIGN):
@@ -104,7 +104,7 @@ class Side:
         raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}:\n{self.errors.read()}")
 
     def __call__(self) -> float:
-        """Do the work once; seconds."""
+        """Do the work once; return its seconds."""
         assert self.process.stdin
         time.sleep(PAUSE)
         self.process.stdin.write("\n")
@@ -120,10 +120,10 @@ class Side:
 
 
 def compared(work: Work, folder: Path, others: Sequence[tuple[Path | str, str]]) -> list[tuple[float, int]]:
-    """Median seconds and peak bytes of every side: ours, then `others` as (python, module); timed in turn."""
+    """Time all sides in turn: facemend, then `others` as (python, module). Return median seconds and peak bytes."""
     sides = [Side(python, module, work.name, folder) for python, module in ((sys.executable, "ours"), *others)]
     if work.runs > 1:
-        for side in sides * 2:  # on a GPU, what comes a second time is recorded
+        for side in sides * 2:  # on a GPU, a network is recorded as a CUDA graph at its second run
             side()
     times = [[side() for side in sides] for _ in range(work.runs)]
     for side in sides:
@@ -134,7 +134,7 @@ def compared(work: Work, folder: Path, others: Sequence[tuple[Path | str, str]])
 
 
 def prepare(folder: Path, shared: Path) -> None:
-    """Put weights and pictures where both sides find them."""
+    """Write the weights and pictures that both sides read into a folder."""
     for record, (model, wrapper) in DRAWN.items():
         state = {key: value.contiguous() for key, value in reference.load(record).state_dict().items()}
         torch.save({wrapper: state} if wrapper else state, folder / MODELS[model].file)
@@ -152,7 +152,7 @@ def prepare(folder: Path, shared: Path) -> None:
 
 
 def started(folder: Path, *options: str) -> float:
-    """Median seconds of a whole `facemend restore` of a small photo, its files in the disk's cache."""
+    """Return the median seconds of a complete `facemend restore` of a small photo; its files are in the disk cache."""
     program = Path(sys.executable).with_name("facemend")
     command = [program, "restore", ROOT / "examples/old.jpg", "-o", folder / "started.png", "--force", *options]
     times = []
@@ -164,7 +164,7 @@ def started(folder: Path, *options: str) -> float:
 
 
 def loading(folder: Path) -> str:
-    """A row for loading three large models beside reading their files."""
+    """Return the row for loading three large models; the goal depends on the time for reading their files."""
     paths = ours.weights(folder, *ours.LOADED).values()
     reading = statistics.median(limits.median(lambda: [path.read_bytes() for path in paths], 1) for _ in range(3))
     side = Side(sys.executable, "ours", "load", folder)
@@ -175,7 +175,7 @@ def loading(folder: Path) -> str:
 
 
 def machine() -> str:
-    """What it ran on."""
+    """Describe the machine, the precision and the versions."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
@@ -187,24 +187,25 @@ def machine() -> str:
 
 
 def main() -> None:
-    """Read the command line, measure, write."""
+    """Read the command line, measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, required=True, help="folder with the small real weights/ and data/")
     parser.add_argument(
-        "--originals", type=Path, default=ENVIRONMENT, help="environment of originals.txt (%(default)s)"
+        "--originals", type=Path, default=ENVIRONMENT, help="environment of the originals (%(default)s)"
     )
-    parser.add_argument("--large", action="store_true", help="measure the 24 MP picture too: twenty minutes")
-    parser.add_argument("--only", nargs="*", help="names of works; RESULTS.md is left alone then")
+    parser.add_argument("--large", action="store_true", help="also measure the 24 MP picture (twenty minutes)")
+    parser.add_argument("--only", nargs="*", help="measure only these works, and do not write RESULTS.md")
     options = parser.parse_args()
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # for GPUs there is `bench.gpu`
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # `bench.gpu` measures GPUs
     python = options.originals / "bin/python"
     lines = [
-        "# How fast, and how near the limit",
+        "# Benchmarks",
         "",
         f"Written by `make bench` on {datetime.date.today()}: {machine()}.",
-        "The originals run in float32 on PyTorch 2.12, as their users run them; medians of runs in turn, one process",
-        "for each side; seconds, peak memory of the process. The originals run ParseNet on every face of a photo; ours",
-        "where it is installed, and else it pastes a soft square, as after `facemend download gfpgan-v1.4`.",
+        "The original programs run in float32 on PyTorch 2.12, as their users run them. Each program runs in its own",
+        "process, and the two take turns. The times are medians; the memory is the peak of the process. The originals",
+        "run ParseNet on every face of a photo. facemend runs it if it is installed. Otherwise, for example after",
+        "`facemend download gfpgan-v1.4`, it pastes a square with soft edges: the rows without ParseNet.",
         "",
         "| work | original | facemend | ratio | goal | original's memory | facemend's |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -1,8 +1,9 @@
 """Time facemend and the packages it replaces on a GPU: `python -m bench.gpu --shared FOLDER`, from the repository.
 
-First facemend alone: each work is done twice to warm up, as what comes again is recorded, then as often as it takes;
-from pixels to pixels in the host's memory, so with the copies there and back. The median counts. Then both in turn, as
-`bench.compare` times them on a CPU; `make .venv-originals/ready` makes the originals' environment.
+The first table is for facemend alone. Each work is done twice to warm up, because a network is recorded as a CUDA graph
+at its second run. Then the median of further runs is taken. A run starts and ends with pixels in the host's memory, so
+the copies to and from the GPU are included. The second table compares facemend with the originals as `bench.compare`
+does on a CPU; `make .venv-originals/ready` creates their environment.
 """
 
 import argparse
@@ -26,11 +27,11 @@ RUNS = 20
 WARM_UP = 2
 SIDE = 1024  # px of the picture and of the portrait
 COMPARED = ("gfpgan", "codeformer", "x4plus", "two")  # names of works of `bench.compare`
-FASTER = 6  # times, at least
+FASTER = 6  # goal: how many times faster than the originals
 
 
 def milliseconds(call: Callable[[], object]) -> float:
-    """Median of a call's wall-clock times; its results lie in the host's memory, so nothing is left to wait for."""
+    """Return the median wall-clock time of a call. Its result is in the host's memory, so the GPU has finished."""
     times = []
     for _ in range(RUNS + WARM_UP):
         start = time.perf_counter()
@@ -40,7 +41,7 @@ def milliseconds(call: Callable[[], object]) -> float:
 
 
 def alone(folder: Path, portraits: Path) -> None:
-    """Print how long facemend takes, row by row."""
+    """Print the times of facemend, row by row."""
     face = np.load(folder / "face.npy")
     photo = cv2.resize(cv2.imread(str(folder / "two.jpg"))[..., ::-1], (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     portrait = cv2.imread(str(min(portraits.glob("*.jpg"))))
@@ -50,7 +51,7 @@ def alone(folder: Path, portraits: Path) -> None:
     upscaler = loader.upscaler("realesrgan-x4plus")
     used = weights(folder, "gfpgan-v1.4", "realesrgan-x2plus", "retinaface-mobile0.25")
     pipeline = Pipeline.load("gfpgan-v1.4", "realesrgan-x2plus", "retinaface-mobile0.25", "none", weights=used)
-    works: list[tuple[str, Callable[[], object], float]] = []  # title, call, ms to reach
+    works: list[tuple[str, Callable[[], object], float]] = []  # title, call, goal in ms
     for model, one, among in (("gfpgan-v1.4", 6, 2.5), ("codeformer", 8, 4)):
         restorer = loader.restorer(model)
         assert restorer
@@ -69,7 +70,7 @@ def alone(folder: Path, portraits: Path) -> None:
 
 
 def beside(folder: Path, python: Path) -> None:
-    """Print how long the originals and facemend take, row by row."""
+    """Print the times of the originals and of facemend, row by row."""
     print(f"| work | original | facemend | ratio (goal {FASTER}x) |\n| --- | --- | --- | --- |")
     for work in WORKS:
         if work.name in COMPARED:
@@ -83,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, required=True, help="folder with the small real weights/ and data/")
     parser.add_argument(
-        "--originals", type=Path, default=ENVIRONMENT, help="environment of originals.txt (%(default)s)"
+        "--originals", type=Path, default=ENVIRONMENT, help="environment of the originals (%(default)s)"
     )
     options = parser.parse_args()
     place = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU: the CPU instead"

@@ -1,4 +1,4 @@
-"""How much the networks compute, and how fast this machine computes at best."""
+"""How many operations the networks need, and how many per second this machine can do."""
 
 import statistics
 import time
@@ -17,15 +17,15 @@ INPUTS = {  # work of `bench.compare` -> its network, px of the square input
     "x2plus": ("realesrgan-x2plus", 256),
     "general": ("realesr-general-x4v3", 256),
 }
-CHANNELS, SIDE = 256, 128  # of the plain convolution
-ROWS = 4096  # of the plain matrices
+CHANNELS, SIDE = 256, 128  # of the convolution that is timed
+ROWS = 4096  # of the square matrices that are timed
 
 
 def achieved(seconds: Mapping[str, float]) -> list[str]:
-    """A table of what each network computes, counted as it is written here, and how fast.
+    """Return a table of the operations of each network, as implemented here, and the operations per second.
 
     Args:
-        seconds: of each work.
+        seconds: the time of each work of `bench.compare`.
     """
     lines = ["| network | input | TFLOP | TFLOP/s |", "| --- | --- | --- | --- |"]
     for work, (name, side) in INPUTS.items():
@@ -37,7 +37,7 @@ def achieved(seconds: Mapping[str, float]) -> list[str]:
 
 
 def rates() -> list[str]:
-    """A table of the rates of a large convolution and a large matrix product."""
+    """Return a table of the operations per second of a large convolution and a large matrix product."""
     lines = [f"| precision | 3x3 convolution, {CHANNELS} channels, {SIDE}x{SIDE} | matrices {ROWS}x{ROWS} |"]
     lines += ["| --- | --- | --- |"]
     for dtype in (torch.bfloat16, torch.float32):
@@ -52,7 +52,7 @@ def rates() -> list[str]:
 
 
 def median(call: Callable[[], object], runs: int = 10) -> float:
-    """Median of some calls."""
+    """Return the median seconds of several calls, after one to warm up."""
     times = []
     with torch.inference_mode():
         for _ in range(runs + 1):

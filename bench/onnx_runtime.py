@@ -1,6 +1,6 @@
-"""Networks of `bench.originals` as ONNX Runtime runs them in float32, which is what facefusion and others use.
+"""Networks of `bench.originals` run by ONNX Runtime in float32, as facefusion and other programs do.
 
-CodeFormer is not among them: its code asks for sizes in a way the exporter cannot follow.
+CodeFormer is missing because the exporter cannot trace how its code reads tensor sizes.
 """
 
 import warnings
@@ -17,20 +17,20 @@ OPSET = 17
 
 
 class Called(torch.nn.Module):
-    """A network with its further arguments."""
+    """A network with its additional arguments."""
 
     def __init__(self, net: torch.nn.Module, arguments: dict[str, object]) -> None:
         super().__init__()
         self.net, self.arguments = net, arguments
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the picture alone; some networks return more."""
+        """Return only the picture; some networks return a tuple."""
         out = self.net(x, **self.arguments)
         return out[0] if isinstance(out, tuple) else out
 
 
 def network(folder: Path, work: str) -> Callable[[], object]:
-    """One network, once."""
+    """Return a function that runs a network once."""
     file = folder / f"{work}.onnx"
     net, x = loaded(folder, work)
     if not file.exists():

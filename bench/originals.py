@@ -1,8 +1,8 @@
-"""The works of `bench.compare`, done by the packages people use: see originals.txt for where they run.
+"""The works of `bench.compare`, done by the original packages in the environment of originals.txt.
 
-On a GPU where PyTorch sees one, upscalers in half precision, as their programs have it there; all else is float32.
-Their detector is set to the small one and their other choices left alone. CodeFormer's network is that of
-spandrel-extra-arches, a copy of the original.
+They run on a GPU if PyTorch finds one. There, upscalers use half precision, as their own programs do; everything else
+uses float32. The small detector is selected; all other options have their defaults. CodeFormer's network is the copy of
+the original in spandrel-extra-arches.
 """
 
 import importlib
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torchvision.transforms.functional
 
-# basicsr imports a module that torchvision no longer has.
+# basicsr imports a module that newer versions of torchvision lack.
 stand_in = types.ModuleType("torchvision.transforms.functional_tensor")
 stand_in.rgb_to_grayscale = torchvision.transforms.functional.rgb_to_grayscale
 sys.modules[stand_in.__name__] = stand_in
@@ -31,12 +31,12 @@ from realesrgan import RealESRGANer  # noqa: E402
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact  # noqa: E402
 
 SIDE = 256  # px of a tile
-HALF = torch.cuda.is_available()  # as the programs of Real-ESRGAN run then
+HALF = torch.cuda.is_available()  # as Real-ESRGAN's program does on a GPU
 DEVICE = "cuda" if HALF else "cpu"
 
 
 def gfpgan_net() -> torch.nn.Module:
-    """As GFPGANer builds it."""
+    """Build the network as GFPGANer does."""
     return GFPGANv1Clean(
         out_size=512, num_style_feat=512, channel_multiplier=2, decoder_load_path=None, fix_decoder=False, num_mlp=8,
         input_is_latent=True, different_w=True, narrow=1, sft_half=True,
@@ -44,7 +44,7 @@ def gfpgan_net() -> torch.nn.Module:
 
 
 def codeformer_net() -> torch.nn.Module:
-    """As CodeFormer's own program builds it."""
+    """Build the network as CodeFormer's program does."""
     source = importlib.import_module("spandrel_extra_arches.architectures.CodeFormer.__arch.codeformer")
     return source.CodeFormer(
         dim_embd=512, codebook_size=1024, n_head=8, n_layers=9, connect_list=["32", "64", "128", "256"]
@@ -52,17 +52,17 @@ def codeformer_net() -> torch.nn.Module:
 
 
 def rrdbnet(scale: int) -> torch.nn.Module:
-    """As Real-ESRGAN's own program builds it."""
+    """Build the network as Real-ESRGAN's program does."""
     return RRDBNet(num_in_ch=3, num_out_ch=3, num_feat=64, num_block=23, num_grow_ch=32, scale=scale)
 
 
 def compact_net() -> torch.nn.Module:
-    """As Real-ESRGAN's own program builds it."""
+    """Build the network as Real-ESRGAN's program does."""
     return SRVGGNetCompact(num_in_ch=3, num_out_ch=3, num_feat=64, num_conv=32, upscale=4, act_type="prelu")
 
 
 NETS: dict[str, tuple[Callable[[], torch.nn.Module], str, int, dict[str, object]]] = {
-    # constructor, file of weights, side of the input in px, further arguments of a call
+    # constructor, weights file, side of the input in px, additional arguments of a call
     "gfpgan": (gfpgan_net, "GFPGANv1.4.pth", 512, {"return_rgb": False, "randomize_noise": False}),
     "codeformer": (codeformer_net, "codeformer.pth", 512, {"weight": 0.5}),
     "restoreformer": (RestoreFormer, "RestoreFormer.pth", 512, {}),
@@ -73,7 +73,7 @@ NETS: dict[str, tuple[Callable[[], torch.nn.Module], str, int, dict[str, object]
 
 
 def loaded(folder: Path, work: str) -> tuple[torch.nn.Module, torch.Tensor]:
-    """A network with its weights, and its input."""
+    """Return a network with its weights, and its input."""
     build, file, side, _ = NETS[work]
     state = torch.load(folder / file, map_location="cpu", weights_only=True)
     net = build()
@@ -85,7 +85,7 @@ def loaded(folder: Path, work: str) -> tuple[torch.nn.Module, torch.Tensor]:
 
 
 def network(folder: Path, work: str) -> Callable[[], object]:
-    """One network, once, from tensor to tensor in the host's memory."""
+    """Return a function that runs a network once, from tensor to tensor in the host's memory."""
     net, x = loaded(folder, work)
     _, _, side, arguments = NETS[work]
     dtype = torch.half if HALF and side == SIDE else torch.float32
@@ -100,7 +100,7 @@ def network(folder: Path, work: str) -> Callable[[], object]:
 
 
 def upsampler(folder: Path) -> RealESRGANer:
-    """As GFPGAN's own program sets it up."""
+    """Build the upscaler as GFPGAN's program does."""
     file = folder / "RealESRGAN_x2plus.pth"
     return RealESRGANer(
         scale=2, model_path=str(file), model=rrdbnet(2), tile=400, tile_pad=10, pre_pad=0, half=HALF,
@@ -109,7 +109,7 @@ def upsampler(folder: Path) -> RealESRGANer:
 
 
 def picture(folder: Path, file: str, enlarges: bool) -> Callable[[], object]:
-    """Restore a whole picture, twice as large, from file to file."""
+    """Return a function that restores a picture at twice its size, from file to file."""
     background = upsampler(folder) if enlarges else None
     helper = partial(
         FaceRestoreHelper, 2, face_size=512, det_model="retinaface_mobile0.25", use_parse=True, device=DEVICE,
@@ -128,7 +128,7 @@ def picture(folder: Path, file: str, enlarges: bool) -> Callable[[], object]:
 
 
 def enlarged(folder: Path, file: str) -> Callable[[], object]:
-    """Enlarge a whole picture, from file to file."""
+    """Return a function that enlarges a picture, from file to file."""
     enlarge = upsampler(folder).enhance
 
     def call() -> None:

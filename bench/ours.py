@@ -1,6 +1,6 @@
-"""The works of `bench.compare`, done by facemend as it comes.
+"""The works of `bench.compare`, done by facemend.
 
-Its defaults, but for `denoise`, which is 1: one network, as the originals run.
+All options have their defaults, except `denoise`, which is 1: a single network runs, as in the originals.
 """
 
 from collections.abc import Callable
@@ -16,23 +16,23 @@ from facemend.result import Result
 from facemend.weights.models import MODELS
 
 LOADED = ("gfpgan-v1.4", "retinaface-r50", "realesrgan-x4plus")
-SEEN = 240  # px; with the 8 mirrored ones on each side, a tile of the 256 px the originals are given
+SEEN = 240  # px; facemend adds 8 mirrored px on each side, which makes a tile of 256 px as the originals get
 
 
 def weights(folder: Path, *names: str) -> dict[str, Path]:
-    """The bench's own files for models."""
+    """Return the weights files that `bench.compare` prepared for these models."""
     return {name: folder / MODELS[name].file for name in names}
 
 
 def face(folder: Path, name: str) -> Callable[[], object]:
-    """Restore one 512 px face."""
+    """Return a function that restores one 512 px face."""
     restorer = Loader(weights=weights(folder, name)).restorer(name)
     crop = np.load(folder / "face.npy")
     return lambda: restorer([crop])
 
 
 def tile(folder: Path, name: str) -> Callable[[], object]:
-    """Enlarge what makes one 256 px tile."""
+    """Return a function that enlarges a picture of one 256 px tile."""
     upscaler = Loader(weights=weights(folder, *(part.name for part in MODELS[name].parts()))).upscaler(name)
     pixels = np.load(folder / "face.npy")[:SEEN, :SEEN]
     size = (SEEN * MODELS[name].tiling.scale,) * 2
@@ -42,7 +42,7 @@ def tile(folder: Path, name: str) -> Callable[[], object]:
 def picture(
     folder: Path, file: str, upscaler: str, restorer: str = "gfpgan-v1.4", parser: str = "parsenet"
 ) -> Callable[[], Result]:
-    """Restore a whole picture, twice as large, from file to file."""
+    """Return a function that restores a picture at twice its size, from file to file."""
     used = {"retinaface-mobile0.25", parser, restorer, upscaler} - {"lanczos", "none"}
     pipeline = Pipeline.load(
         restorer=restorer,
@@ -61,7 +61,7 @@ def picture(
 
 
 def load(folder: Path) -> Callable[[], object]:
-    """Load three large models."""
+    """Return a function that loads three large models."""
     files = weights(folder, *LOADED)
     return lambda: Pipeline.load("gfpgan-v1.4", "realesrgan-x4plus", "retinaface-r50", "none", weights=files)
 

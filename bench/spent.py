@@ -1,4 +1,4 @@
-"""Where the time goes: in a network by kind of operation, in a whole photo by stage."""
+"""Time of a network by kind of operation, and of a photo by stage."""
 
 from collections import Counter
 from pathlib import Path
@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 from bench import ours
 
 FACES = ("gfpgan", "codeformer", "restoreformer")  # works of `bench.ours`
-KINDS = {  # words in the name of a PyTorch operation -> what kind it is; the first that fits
+KINDS = {  # part of the name of a PyTorch operation -> its kind; the first match counts
     "convolution": "convolutions",
     "mm": "matrices, attention",
     "attention": "matrices, attention",
@@ -21,7 +21,7 @@ STAGES = ("decode", "detect", "align", "restore", "upscale", "paste")
 
 
 def kinds(folder: Path) -> list[str]:
-    """A table of seconds by kind of operation."""
+    """Return a table of seconds by kind of operation."""
     columns = list(dict.fromkeys((*KINDS.values(), OTHER)))
     lines = [f"| one face | {' | '.join(columns)} |", "| --- " * (len(columns) + 1) + "|"]
     for name in FACES:
@@ -38,7 +38,7 @@ def kinds(folder: Path) -> list[str]:
 
 
 def stages(folder: Path) -> list[str]:
-    """A table of seconds by stage; pasting includes ParseNet."""
+    """Return a table of seconds by stage; pasting includes ParseNet."""
     lines = [f"| photo | {' | '.join(STAGES)} |", "| --- " * (len(STAGES) + 1) + "|"]
     for title, run in (
         ("4 faces, GFPGAN, no upscaler", ours.picture(folder, "group.png", "lanczos")),

@@ -1,8 +1,9 @@
-"""Give `decode` ever stranger files, guided by the code they reach; what it reads must be writable too.
+"""Coverage-guided fuzzing of `decode`. A picture that can be decoded must also survive encoding and decoding again.
 
     python -m fuzz.decode SECONDS [FOLDER_OF_MORE_SEEDS ...]
 
-The first file that raises anything but a FacemendError, or takes 10 s or 2 GB, is left as crash-*, timeout-* or oom-*.
+Fuzzing stops at the first file that raises anything but a FacemendError, takes 10 s or needs 2 GB. The file is saved as
+crash-*, timeout-* or oom-*.
 """
 
 import sys
@@ -19,12 +20,12 @@ with atheris.instrument_imports(include=["facemend", "PIL", "pillow_heif"]):
 
 from tests.hostile import generated
 
-LONGEST = 20_000  # bytes; longer files are only tried more slowly
+LONGEST = 20_000  # bytes of a file; longer ones only make each run slower
 SMALL = Settings(scale=1, max_input_mp=1, max_output_mp=1)
 
 
 def survives(data: bytes) -> None:
-    """Decode, and where that works write the picture and read it again."""
+    """Decode a file; if that succeeds, encode the picture and decode it again."""
     try:
         picture = decode(data, SMALL)
     except FacemendError as error:
@@ -36,7 +37,7 @@ def survives(data: bytes) -> None:
 
 
 def main() -> None:
-    """Fuzz for the seconds given as the first argument, from the files of `tests.hostile` and of the other ones."""
+    """Read the command line and fuzz, starting with the files of `tests.hostile` and of the folders given."""
     seconds, *folders = sys.argv[1:]
     with tempfile.TemporaryDirectory() as corpus:
         for name, data in generated().items():

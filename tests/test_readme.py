@@ -6,21 +6,23 @@ import pytest
 from facemend.weights.models import MODELS
 
 ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", "SECURITY.md", "weights/README.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/container.md", "docs/supervision.md", "weights/README.md", "SECURITY.md"]
-)
+@pytest.mark.parametrize("page", sorted(PAGES))
 def test_files_that_are_named_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
     named = re.findall(r"`((?:[a-z]+/)+[A-Za-z_.]+\.[a-z]+)`", text)
-    missing = [name for name in linked + named if not (ROOT / name).exists() and not name.startswith(".cog/")]
+    tests = re.findall(r"\btests/[\w/]+\.py", text)
+    missing = [name for name in linked if not (ROOT / page).parent.joinpath(name).exists()]
+    missing += [name for name in named + tests if not (ROOT / name).exists() and not name.startswith(".cog/")]
     assert not missing
 
 
-def test_every_model_is_in_the_table():
+def test_models_in_the_table_of_the_readme_are_registered():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for model in MODELS.values():
-        if model.task != "companion":
-            assert f"`{model.public_name}`" in text or f"`-{model.name.split('-')[-1]}`" in text, model.name
+    table = text.partition("| purpose | models |")[2].partition("\n\n")[0]
+    named = re.findall(r"`([^`]+)`", table)
+    assert named
+    assert set(named) <= {model.public_name for model in MODELS.values()}
