@@ -28,7 +28,7 @@ class Device:
     dtype: torch.dtype
 
     def put(self, net: nn.Module, *, fixed_size: bool = False) -> nn.Module:
-        """The network, moved here and laid out for fast convolutions; what it calls `exact` stays in float32.
+        """The network, moved here and laid out for fast convolutions; its `float32_parts` stay in float32.
 
         Args:
             net: the network.
@@ -39,12 +39,12 @@ class Device:
 
     def _move(self, net: nn.Module) -> None:
         memory: Any = {"memory_format": torch.channels_last}  # missing from the type stubs
-        exact: Sequence[str] = getattr(net, "exact", ())
-        if not exact:
+        float32_parts: Sequence[str] = getattr(net, "float32_parts", ())
+        if not float32_parts:
             net.to(self.place, self.dtype, **memory)
             return
         for name, part in net.named_children():
-            part.to(self.place, None if name in exact else self.dtype, **memory)
+            part.to(self.place, None if name in float32_parts else self.dtype, **memory)
         net.to(self.place)
 
     def tensor(self, images: Pixels | Floats) -> Tensor:

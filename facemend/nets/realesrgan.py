@@ -71,7 +71,7 @@ class RRDBNet(nn.Module):
         scale: 4, or 2 (the input is folded 2x2 into channels first, then enlarged by 4 all the same).
     """
 
-    exact = ("conv_first", "conv_body")
+    float32_parts = ("conv_first", "conv_body")
 
     def __init__(self, num_block: int = 23, scale: int = 4) -> None:
         super().__init__()
