@@ -15,7 +15,7 @@ from facemend.nets.realesrgan import SRVGGNetCompact
 from facemend.nets.retinaface import RetinaFace
 from facemend.records import Face, Landmarks
 from training import data, degradations, detector, loop, losses, measure, restorer, upscaler
-from training.discriminator import Judge
+from training.discriminator import Adversary
 
 
 @pytest.fixture
@@ -108,16 +108,16 @@ def test_energy_wants_the_amount_and_not_the_place():
     assert losses.energy(elsewhere, detail) < 0.3 * losses.energy(smooth, detail)
 
 
-def test_a_judge_learns_to_tell_restored_from_real(one_thread):
+def test_the_discriminator_learns_to_tell_restored_from_real(one_thread):
     torch.manual_seed(0)
-    judge = Judge("cpu")
+    adversary = Adversary("cpu")
     real = data.to_tensor(picture(size=(64, 64)).astype(np.float32))[None]
     fake = torch.zeros_like(real)
     for _ in range(30):
-        judge.learn(2e-3, fake, real)
-    against_fake, against_real = judge.opinion(fake, real), judge.opinion(real, real)
-    assert against_fake[1] > 0 > against_real[1]
-    assert against_fake[0] > 0.01 > against_real[0]
+        adversary.learn(2e-3, fake, real)
+    matching, adversarial = zip(adversary.losses(fake, real), adversary.losses(real, real), strict=True)
+    assert matching[0] > 0.01 > matching[1]
+    assert adversarial[0] > 0 > adversarial[1]
 
 
 def test_landmarks_off_are_in_per_cent_of_the_eye_distance():
@@ -160,10 +160,8 @@ def train(out, trainer):
     torch.manual_seed(0)
     net = LiteRestorer((4, 4, 4, 4), (1, 1, 1, 1))
     restorer.initialise(net)
-    mean = loop.averaged(net)
     out.mkdir(exist_ok=True)
-    trainer(net, mean, faces(2 * 4, lead_in=2), out, 4, 2, 1e-3)
-    return mean.state_dict()
+    return trainer(net, faces(2 * 4, lead_in=2), out, 4, 2, 1e-3).state_dict()
 
 
 @pytest.mark.parametrize("trainer", [restorer.train_pixels, restorer.train_details])
@@ -221,7 +219,7 @@ def test_the_restorers_command_makes_weights_that_load(shared, tmp_path, monkeyp
 def test_the_upscalers_command_makes_weights_that_load_and_goes_on_from_its_checkpoint(
     shared, tmp_path, monkeypatch, one_thread
 ):
-    monkeypatch.setattr(upscaler, "JUDGED_FROM", 0)
+    monkeypatch.setattr(upscaler, "ADVERSARIAL_FROM", 0)
     folder = few(shared, tmp_path)
     for steps in (2, 4):
         command(monkeypatch, upscaler, "--data", folder, "--out", tmp_path, "--steps", steps, "--batch", 1)
