@@ -108,8 +108,8 @@ class Composites(Dataset[tuple[Tensor, Tensor]]):
         """Paste a portrait on the canvas, whole or cut out around the head, sometimes partly covered."""
         side = len(canvas)
         portrait = self.portraits[rng.integers(len(self.portraits))]
-        scale, turn = width / TEMPLATE_FACE, rng.normal(0, 12) if rng.random() < 0.8 else rng.normal(0, 45)
-        place = cv2.getRotationMatrix2D((256, 290), turn, scale)
+        scale, angle = width / TEMPLATE_FACE, rng.normal(0, 12) if rng.random() < 0.8 else rng.normal(0, 45)
+        place = cv2.getRotationMatrix2D((256, 290), angle, scale)
         room = max(side / 2 - width / 2, 0.15 * side)
         place[:, 2] += np.array((side / 2 - 256, side / 2 - 290)) + rng.uniform(-room, room, 2)
         if rng.random() < 0.5:
@@ -151,7 +151,7 @@ class Composites(Dataset[tuple[Tensor, Tensor]]):
 
 
 def to_input(image: NDArray[np.float32]) -> Tensor:
-    """(H, W, 3) RGB on 0..255 to (3, H, W) BGR minus the mean."""
+    """Convert (H, W, 3) RGB in [0, 255] to (3, H, W) BGR minus the mean."""
     return torch.from_numpy(np.ascontiguousarray((image[..., ::-1] - retinaface.MEAN).transpose(2, 0, 1), np.float32))
 
 

@@ -46,7 +46,7 @@ def cut(maps: Tensor, corners: Tensor, size: int, cell: int = 1) -> Tensor:
 def initialise(net: LiteRestorer) -> None:
     """Initialise the weights: signals keep their strength, and each block starts near the identity.
 
-    Training from PyTorch's default initialisation takes hours longer.
+    With PyTorch's default initialisation training takes hours longer.
     """
     for name, layer in net.named_modules():
         if isinstance(layer, nn.Conv2d):
@@ -100,7 +100,7 @@ def train_pixels(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, ba
 
 
 def train_details(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, batch: int, peak: float) -> nn.Module:
-    """Second phase: add losses for the amount of detail and of a discriminator, so that detail is as in real faces.
+    """Second phase: add a loss on the amount of detail and the losses of a discriminator, for realistic detail.
 
     Returns:
         The network with averaged weights.

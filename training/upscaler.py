@@ -60,7 +60,7 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
 
 
 def recipe(factor: int, rng: np.random.Generator) -> degradations.Recipe:
-    """Draw a degradation that shrinks by `factor`: shrinking alone, an old print, one near the quoted level, or any."""
+    """Draw a degradation that shrinks by `factor`: shrinking alone, an old print, near a level of `LEVELS`, or any."""
     kind = rng.random()
     if kind < 0.1:
         return degradations.Recipe(shrink=factor, shrink_filter=int(rng.choice([cv2.INTER_AREA, cv2.INTER_CUBIC])))
