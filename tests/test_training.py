@@ -1,4 +1,4 @@
-"""The trainers' parts, and a few steps of each trainer on pictures made of noise."""
+"""The parts of the trainers, and a few steps of each trainer on images of noise."""
 
 import dataclasses
 import sys
@@ -15,12 +15,12 @@ from facemend.nets.realesrgan import SRVGGNetCompact
 from facemend.nets.retinaface import RetinaFace
 from facemend.records import Face, Landmarks
 from training import data, degradations, detector, loop, losses, measure, restorer, upscaler
-from training.discriminator import Judge
+from training.discriminator import Adversary
 
 
 @pytest.fixture
 def one_thread():
-    """Trainers set it; what comes after gets back what it had."""
+    """Use one thread, and restore the settings that trainers change."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     yield
@@ -29,7 +29,7 @@ def one_thread():
 
 
 def picture(seed=0, size=(600, 520)):
-    """Noise with some structure."""
+    """Blurred noise."""
     noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     return cv2.GaussianBlur(noise, (0, 0), 2)
 
@@ -44,7 +44,7 @@ def test_levels_are_those_of_the_yardstick(shared):
     assert tuple(yardstick.LEVELS.values()) == degradations.LEVELS
 
 
-def test_a_recipe_does_what_the_yardstick_does_but_for_its_noise(shared):
+def test_a_recipe_degrades_as_the_yardstick_does_apart_from_noise(shared):
     yardstick = measure.load_yardstick(shared / "data/degrade.py")
     image = picture()
     for level, (blur, shrink, _, quality) in yardstick.LEVELS.items():
@@ -57,7 +57,7 @@ def test_a_recipe_does_what_the_yardstick_does_but_for_its_noise(shared):
 
 
 @pytest.mark.parametrize("draw", [degradations.draw, degradations.draw_bad, lambda rng: upscaler.recipe(4, rng)])
-def test_every_recipe_makes_a_picture_of_the_same_size(draw):
+def test_a_recipe_keeps_the_size_of_the_image(draw):
     image = picture(size=(96, 80)).astype(np.float32)
     for seed in range(60):
         small, enlarged = degradations.apply(image, draw(np.random.default_rng(seed)), np.random.default_rng(seed))
@@ -67,7 +67,7 @@ def test_every_recipe_makes_a_picture_of_the_same_size(draw):
 
 
 @pytest.mark.parametrize("effect", [{"grain": 9.0}, {"halftone": 0.3}, {"scratches": 3}, {"noise": 9.0}, {"blur": 2.0}])
-def test_every_effect_of_a_recipe_changes_the_picture(effect):
+def test_every_effect_of_a_recipe_changes_the_image(effect):
     image = picture(size=(96, 80)).astype(np.float32)
     plain, changed = (
         degradations.apply(image, dataclasses.replace(degradations.Recipe(), **change), np.random.default_rng(0))[1]
@@ -76,7 +76,7 @@ def test_every_effect_of_a_recipe_changes_the_picture(effect):
     assert np.abs(plain - changed).mean() > 0.2
 
 
-def test_an_item_depends_on_its_number_alone():
+def test_an_item_depends_on_its_index_alone():
     some, others = faces(), faces(9)
     others[1]
     for a, b in zip(some[3], others[3], strict=True):
@@ -84,7 +84,7 @@ def test_an_item_depends_on_its_number_alone():
     assert not torch.equal(some[3][1], some[2][1])
 
 
-def test_a_crop_lies_where_its_corner_says():
+def test_the_part_of_a_map_is_that_of_the_crop():
     whole = torch.arange(32.0 * 32).reshape(1, 1, 32, 32)
     corners = torch.tensor([[16, 32], [0, 0]])  # x, y in px
     part = restorer.cut(whole, corners, 64, cell=16)
@@ -92,7 +92,7 @@ def test_a_crop_lies_where_its_corner_says():
     assert torch.equal(part[1, 0], whole[0, 0, :4, :4])
 
 
-def test_terms_are_nothing_for_the_truth_and_grow_with_the_fault():
+def test_losses_are_zero_for_the_truth_and_positive_for_a_blurred_image():
     truth = data.to_tensor(picture(size=(64, 64)).astype(np.float32))[None].repeat(2, 1, 1, 1)
     wrong = truth.clone()
     wrong[1] = nn.functional.avg_pool2d(truth[1], 5, stride=1, padding=2)
@@ -102,39 +102,39 @@ def test_terms_are_nothing_for_the_truth_and_grow_with_the_fault():
         assert bad > 0
 
 
-def test_energy_wants_the_amount_and_not_the_place():
+def test_energy_measures_the_amount_of_detail_and_not_its_place():
     detail = data.to_tensor(picture(size=(64, 64)).astype(np.float32))[None]
     elsewhere, smooth = detail.roll(5, dims=3), torch.full_like(detail, float(detail.mean()))
     assert losses.energy(elsewhere, detail) < 0.3 * losses.energy(smooth, detail)
 
 
-def test_a_judge_learns_to_tell_restored_from_real(one_thread):
+def test_the_discriminator_learns_to_tell_restored_from_real(one_thread):
     torch.manual_seed(0)
-    judge = Judge("cpu")
+    adversary = Adversary("cpu")
     real = data.to_tensor(picture(size=(64, 64)).astype(np.float32))[None]
     fake = torch.zeros_like(real)
     for _ in range(30):
-        judge.learn(2e-3, fake, real)
-    against_fake, against_real = judge.opinion(fake, real), judge.opinion(real, real)
-    assert against_fake[1] > 0 > against_real[1]
-    assert against_fake[0] > 0.01 > against_real[0]
+        adversary.learn(2e-3, fake, real)
+    matching, adversarial = zip(adversary.losses(fake, real), adversary.losses(real, real), strict=True)
+    assert matching[0] > 0.01 > matching[1]
+    assert adversarial[0] > 0 > adversarial[1]
 
 
-def test_landmarks_off_are_in_per_cent_of_the_eye_distance():
+def test_the_landmark_error_is_in_per_cent_of_the_eye_distance():
     true = Face((0, 0, 9, 9), Landmarks((0, 0), (50, 0), (25, 20), (10, 40), (40, 40)), 1.0)
     moved = Landmarks(*((x + 3, y + 4) for x, y in true.landmarks))
     assert measure.landmark_error(dataclasses.replace(true, landmarks=moved), true) == pytest.approx(10)
     assert np.isnan(measure.landmark_error(None, true))
 
 
-def test_a_framed_face_lies_in_the_middle_of_twice_its_size():
+def test_a_framed_face_is_in_the_middle_of_an_image_of_twice_its_size():
     face = picture(size=(512, 512))
     whole = measure.framed(face)
     assert whole.shape == (1024, 1024, 3)
     assert np.array_equal(whole[256:768, 256:768], face)
 
 
-def test_an_old_print_is_small_then_as_large_as_it_was():
+def test_an_old_print_is_shrunk_and_enlarged_to_its_size():
     small, enlarged = measure.old_print(4, picture(size=(96, 80)), 0)
     assert (small.shape, enlarged.shape) == ((24, 20, 3), (96, 80, 3))
 
@@ -147,7 +147,7 @@ def test_the_learning_rate_rises_then_falls():
     assert rates[-1] == pytest.approx(0.02, abs=1e-4)
 
 
-def test_a_run_killed_while_saving_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
+def test_a_run_killed_while_saving_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     net = nn.Linear(1, 1)
     loop.save(tmp_path / "x.pt", 5, {"net": net})
     monkeypatch.setattr(torch, "save", lambda *_: 1 / 0)
@@ -160,14 +160,12 @@ def train(out, trainer):
     torch.manual_seed(0)
     net = LiteRestorer((4, 4, 4, 4), (1, 1, 1, 1))
     restorer.initialise(net)
-    mean = loop.averaged(net)
     out.mkdir(exist_ok=True)
-    trainer(net, mean, faces(2 * 4, lead_in=2), out, 4, 2, 1e-3)
-    return mean.state_dict()
+    return trainer(net, faces(2 * 4, lead_in=2), out, 4, 2, 1e-3).state_dict()
 
 
 @pytest.mark.parametrize("trainer", [restorer.train_pixels, restorer.train_details])
-def test_a_run_killed_and_resumed_ends_as_one_that_was_not(tmp_path, monkeypatch, trainer, one_thread):
+def test_a_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(tmp_path, monkeypatch, trainer, one_thread):
     whole = train(tmp_path / "whole", trainer)
     monkeypatch.setattr(loop, "SAVED_EVERY", 2)
     rate = loop.learning_rate
@@ -181,7 +179,7 @@ def test_a_run_killed_and_resumed_ends_as_one_that_was_not(tmp_path, monkeypatch
 
 
 def few(shared, folder):
-    """A data folder of photographs made of noise and of one real portrait more than is held out."""
+    """Make a data folder with photographs of noise and one real portrait more than are held out."""
     for name in ("photos", "portraits/train"):
         (folder / name).mkdir(parents=True)
     for index in range(4):
@@ -192,7 +190,7 @@ def few(shared, folder):
 
 
 def good(net, path):
-    """Whether a file has all of a network's weights, and numbers in all of them."""
+    """Whether a file has all weights of a network, and all are finite."""
     state = load_file(path)
     net.load_state_dict(state)
     return all(value.isfinite().all() for value in state.values())
@@ -203,7 +201,7 @@ def command(monkeypatch, trainer, *options):
     trainer.main()
 
 
-def test_the_restorers_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
+def test_the_restorer_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
     options = ["--detector", shared / "weights/detection_mobilenet0.25_Final.pth", "--batch", 1]
     options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--steps", 2, "--detail-steps", 2]
     command(monkeypatch, restorer, *options)
@@ -218,10 +216,10 @@ def test_the_restorers_command_makes_weights_that_load(shared, tmp_path, monkeyp
     assert any(not torch.equal(first[key], second[key]) for key in first)
 
 
-def test_the_upscalers_command_makes_weights_that_load_and_goes_on_from_its_checkpoint(
+def test_the_upscaler_command_makes_weights_that_load_and_continues_from_its_checkpoint(
     shared, tmp_path, monkeypatch, one_thread
 ):
-    monkeypatch.setattr(upscaler, "JUDGED_FROM", 0)
+    monkeypatch.setattr(upscaler, "ADVERSARIAL_FROM", 0)
     folder = few(shared, tmp_path)
     for steps in (2, 4):
         command(monkeypatch, upscaler, "--data", folder, "--out", tmp_path, "--steps", steps, "--batch", 1)
@@ -229,7 +227,7 @@ def test_the_upscalers_command_makes_weights_that_load_and_goes_on_from_its_chec
     assert good(SRVGGNetCompact(num_conv=9), tmp_path / "lite-upscaler.safetensors")
 
 
-def test_the_detectors_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
+def test_the_detector_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
     options = ["--teacher", shared / "weights/detection_mobilenet0.25_Final.pth", "--steps", 4]
     command(monkeypatch, detector, "--data", few(shared, tmp_path), "--out", tmp_path, *options)
     assert good(RetinaFace("mobile0.25"), tmp_path / "lite-detector.safetensors")

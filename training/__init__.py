@@ -1,1 +1,1 @@
-"""How the bundled lite weights were made: one command re-makes each of them."""
+"""Training of the bundled lite models, one command for each."""

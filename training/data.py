@@ -1,4 +1,4 @@
-"""The pictures to train on: aligned faces and crops of photographs, degraded at random."""
+"""Training data: portraits with their alignment, and randomly degraded crops of aligned faces."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +18,16 @@ from facemend.stages.geometry import warp
 from training import degradations
 
 FACE_SIZE = 512  # px
-CELL = 16  # px; crops of faces lie on this grid, that of the restorer's deepest level
-HELD_OUT = 20  # of the training portraits, kept for tuning
+CELL = 16  # px; corners of crops are multiples of it, as one position at the restorer's deepest level is 16 px
+HELD_OUT = 20  # training portraits kept for tuning
 
 
 def read(path: Path) -> NDArray[np.uint8]:
-    """Read a picture as (H, W, 3) RGB."""
+    """Read an image file as (H, W, 3) uint8 RGB.
+
+    Raises:
+        FileNotFoundError: the file does not exist or is not an image.
+    """
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise FileNotFoundError(path)
@@ -36,7 +40,7 @@ class Portrait:
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        matrix: (2, 3), from the picture to the 512 px template.
+        matrix: (2, 3), from the image to the 512 px template.
     """
 
     image: NDArray[np.uint8]
@@ -47,9 +51,12 @@ def portraits(folder: Path, detector: nn.Module, store: Path | None = None) -> l
     """Read the portraits of a folder and align the largest face of each.
 
     Args:
-        folder: with JPEG files, in whose order the portraits come; those without a face are left out.
+        folder: a folder of JPEG files. Files without a face are left out.
         detector: a `RetinaFace`.
-        store: an .npz file to keep the alignments in, for the next run.
+        store: an .npz file. If it exists, alignments are read from it, else they are saved to it.
+
+    Returns:
+        The portraits in the order of their file names.
     """
     if store is not None and store.exists():
         return [Portrait(read(folder / name), matrix) for name, matrix in np.load(store).items()]
@@ -67,20 +74,28 @@ def portraits(folder: Path, detector: nn.Module, store: Path | None = None) -> l
 
 
 def aligned(portrait: Portrait) -> NDArray[np.uint8]:
-    """(512, 512, 3) RGB: the face on the template, cut as the package cuts it."""
+    """(512, 512, 3) RGB: the face aligned to the template, with the interpolation that the package uses."""
     flags = {"interpolation": cv2.INTER_LINEAR, "border": cv2.BORDER_REFLECT_101}
     return warp(portrait.image, portrait.matrix, (FACE_SIZE, FACE_SIZE), **flags)
 
 
 def to_tensor(image: NDArray[np.float32]) -> Tensor:
-    """(H, W, 3) on 0..255 to (3, H, W) in [-1, 1]."""
+    """Convert (H, W, 3) in [0, 255] to (3, H, W) in [-1, 1]."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)) / np.float32(127.5) - 1)
 
 
 class Faces(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Crops of aligned faces with their degraded version; item i is the same in every run.
+    """Crops of aligned faces and their degraded versions. Item i is the same in every run.
 
-    Each item: input and truth (3, size, size) in [-1, 1], and the crop's corner (x, y) on the face in px.
+    Each item: input and truth (3, size, size) in [-1, 1], and the crop's top left corner (x, y) on the face in px.
+
+    Args:
+        portraits: where the faces are taken from.
+        backgrounds: (H, W, 3) uint8 RGB images to put behind some of the faces.
+        size: side of a crop in px.
+        seed: another seed gives other items.
+        length: number of items.
+        lead_in: number of first items that are strongly degraded.
     """
 
     def __init__(
@@ -93,8 +108,7 @@ class Faces(Dataset[tuple[Tensor, Tensor, Tensor]]):
         lead_in: int = 0,
     ) -> None:
         self.portraits, self.backgrounds = portraits, backgrounds
-        self.size, self.seed, self.length = size, seed, length
-        self.lead_in = lead_in  # the first items are bad faces only
+        self.size, self.seed, self.length, self.lead_in = size, seed, length, lead_in
 
     def __len__(self) -> int:
         return self.length
@@ -105,7 +119,7 @@ class Faces(Dataset[tuple[Tensor, Tensor, Tensor]]):
         room = (FACE_SIZE - self.size) // CELL
         if rng.random() < 0.5:
             corner = rng.integers(0, room + 1, 2) * CELL
-        else:  # over eyes, nose and mouth
+        else:  # near the middle of the face
             corner = np.clip(np.rint((rng.normal((256, 300), 50) - self.size / 2) / CELL), 0, room).astype(int) * CELL
         truth = self._warp(portrait, corner, rng)
         if self.backgrounds and rng.random() < 0.06:
@@ -116,7 +130,7 @@ class Faces(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return to_tensor(given), to_tensor(truth), torch.from_numpy(corner)
 
     def _warp(self, portrait: Portrait, corner: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Cut the crop straight from the picture, so that it is interpolated once."""
+        """Cut the crop from the image in one warp, so that pixels are interpolated only once."""
         if rng.random() < 0.6:
             angle, scale, shift = rng.normal(0, 3), np.exp(rng.normal(0, 0.05)), rng.normal(0, 4, 2)
         else:
@@ -132,7 +146,7 @@ class Faces(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def _swap_background(
         self, face: NDArray[np.uint8], corner: NDArray[np.int64], rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Put another picture behind a soft ellipse around the head."""
+        """Replace what is outside a soft ellipse around the head by a part of another image."""
         photo = self.backgrounds[rng.integers(len(self.backgrounds))]
         y, x = (int(rng.integers(0, n - self.size + 1)) for n in photo.shape[:2])
         mask = np.zeros((self.size, self.size), np.float32)

@@ -1,6 +1,6 @@
-"""What time, cameras and websites do to a picture, at random: blur, shrink, grain, scratches, noise, JPEG.
+"""Random degradations of old, blurred and compressed photographs: blur, shrinking, grain, scratches, noise, JPEG.
 
-All functions take and return float32 (H, W, 3) RGB on the 0..255 scale, and draw only from the generator given.
+Images are (H, W, 3) RGB in [0, 255], float32 unless stated. All random numbers come from the generator `rng`.
 """
 
 import dataclasses
@@ -13,30 +13,30 @@ from numpy.typing import NDArray
 Image = NDArray[np.float32]
 Rng = np.random.Generator
 
-# Blur sigma in px, shrink factor, noise sigma in grey levels, JPEG quality: the levels the figures are quoted on.
+# Blur sigma in px, shrink factor, noise sigma in grey levels and JPEG quality of the three levels that are measured.
 LEVELS = ((0.8, 2, 3.0, 85), (1.5, 4, 6.0, 65), (2.5, 8, 10.0, 50))
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One draw: the numbers of a degradation, and which old-photo effects come with it."""
+    """The parameters of one degradation."""
 
-    blur: float = 0.0  # sigma, px of the large picture
-    stretch: float = 1.0  # ratio of the two sigmas of the blur
-    angle: float = 0.0  # of the blur, degrees
+    blur: float = 0.0  # sigma in px, before shrinking
+    stretch: float = 1.0  # smaller sigma of the blur / larger one
+    angle: float = 0.0  # of the larger sigma, in degrees
     shrink: float = 1.0
     shrink_filter: int = cv2.INTER_AREA
     enlarge_filter: int = cv2.INTER_CUBIC
-    noise: float = 0.0  # sigma, grey levels
-    grey_noise: bool = False
-    quality: int | None = None  # JPEG; None: not compressed
-    grain: float = 0.0  # paper and film, sigma in grey levels
-    halftone: float = 0.0  # depth of the print screen, 0..1
-    scratches: int = 0
+    noise: float = 0.0  # sigma in grey levels
+    grey_noise: bool = False  # the same noise in all channels
+    quality: int | None = None  # of JPEG; None for no compression
+    grain: float = 0.0  # of paper and film, sigma in grey levels
+    halftone: float = 0.0  # contrast of the print screen, in [0, 1]
+    scratches: int = 0  # number of them
 
 
 def draw(rng: Rng) -> Recipe:
-    """Draw a recipe: a fifth nearly clean, two fifths around the quoted levels, the rest wide."""
+    """Draw a recipe: 18 % clean or nearly clean, 44 % near one of `LEVELS`, the rest from wide ranges."""
     kind = rng.random()
     if kind < 0.06:
         return Recipe()
@@ -67,19 +67,19 @@ def draw(rng: Rng) -> Recipe:
 
 
 def draw_bad(rng: Rng) -> Recipe:
-    """Draw a recipe around the worse two of the quoted levels."""
+    """Draw a recipe near one of the two stronger levels of `LEVELS`."""
     return near(LEVELS[1 + rng.integers(2)], rng)
 
 
 def draw_mild(rng: Rng, largest_shrink: float) -> Recipe:
-    """Draw a recipe that leaves faces findable: shrunk by at most so much, blurred in proportion."""
+    """Draw a recipe after which faces can still be found: shrink and blur are limited by `largest_shrink`."""
     recipe = draw(rng)
     shrink = min(recipe.shrink, largest_shrink)
     return dataclasses.replace(recipe, shrink=shrink, blur=min(recipe.blur, 0.6 * largest_shrink))
 
 
 def near(level: tuple[float, int, float, int], rng: Rng) -> Recipe:
-    """Draw a recipe around a quoted level."""
+    """Draw a recipe near a level of `LEVELS`."""
     sigma, shrink, noise, quality = level
     return Recipe(
         blur=sigma * rng.uniform(0.75, 1.25),
@@ -90,10 +90,10 @@ def near(level: tuple[float, int, float, int], rng: Rng) -> Recipe:
 
 
 def apply(image: Image, recipe: Recipe, rng: Rng) -> tuple[Image, Image]:
-    """Degrade a picture.
+    """Degrade an image.
 
     Returns:
-        The small picture, and the same enlarged back to the size of `image`.
+        The degraded image, shrunk; and the same resized to the size of `image`. Both have whole numbers.
     """
     height, width = image.shape[:2]
     result = blur(image, recipe.blur, recipe.stretch, recipe.angle)
@@ -120,37 +120,37 @@ def apply(image: Image, recipe: Recipe, rng: Rng) -> tuple[Image, Image]:
 
 
 def blur(image: Image, sigma: float, stretch: float = 1.0, angle: float = 0.0) -> Image:
-    """Blur with a Gaussian, round or (`stretch` < 1) narrower across `angle`."""
+    """Gaussian blur: `sigma` along the direction `angle` (degrees), `stretch` * `sigma` across it."""
     if sigma < 0.1:
         return image
     if stretch == 1.0:
         return cv2.GaussianBlur(image, (0, 0), sigma)
     radius = int(np.ceil(3 * sigma))
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    turn = np.deg2rad(angle)
-    along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    radians = np.deg2rad(angle)
+    along, across = x * np.cos(radians) + y * np.sin(radians), y * np.cos(radians) - x * np.sin(radians)
     kernel = np.exp(-0.5 * ((along / sigma) ** 2 + (across / (stretch * sigma)) ** 2))
     return cv2.filter2D(image, -1, kernel / kernel.sum())
 
 
 def jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """Compress and read back; RGB in and out."""
+    """Compress as JPEG and decode again; uint8 RGB."""
     data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
 
 
 def halftone(image: Image, depth: float, rng: Rng) -> Image:
-    """Overlay the dot screen of a printed picture: a turned product of cosines, strongest in the mid-tones."""
+    """Add the dot screen of a printed image: a rotated product of two cosines, strongest in the mid-tones."""
     y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
-    turn, period = rng.uniform(0, np.pi), rng.uniform(2.2, 5.0)
-    u = (x * np.cos(turn) + y * np.sin(turn)) * (2 * np.pi / period)
-    v = (y * np.cos(turn) - x * np.sin(turn)) * (2 * np.pi / period)
+    angle, period = rng.uniform(0, np.pi), rng.uniform(2.2, 5.0)
+    u = (x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period)
+    v = (y * np.cos(angle) - x * np.sin(angle)) * (2 * np.pi / period)
     strength = depth * 255 * (0.25 - (image.mean(axis=2) / 255 - 0.5) ** 2)
     return image + (strength * np.cos(u) * np.cos(v))[..., None].astype(np.float32)
 
 
 def scratch(image: Image, count: int, rng: Rng) -> Image:
-    """Draw thin light or dark lines, slightly bent and half transparent."""
+    """Draw thin, slightly curved, half transparent lines, all light or all dark."""
     height, width = image.shape[:2]
     layer = np.zeros((height, width), np.float32)
     for _ in range(count):
@@ -163,10 +163,10 @@ def scratch(image: Image, count: int, rng: Rng) -> Image:
 
 
 def retone(image: Image, rng: Rng) -> Image:
-    """Vary colour: gamma, contrast, warmth, saturation; at times faded or grey. For truth and input alike.
+    """Vary the colours at random: gamma, white balance and saturation; some images become faded or grey.
 
-    A restorer must give back the tones it was given, or the face no longer fits its picture: so tones are varied, and
-    their change is never something to be undone.
+    It is applied to the truth before degradation, so a network learns to keep the colours of its input. A restored
+    face must have the colours of the picture around it.
     """
     result = 255 * cv2.pow(np.clip(image, 0, 255).astype(np.float32) / 255, float(np.exp(rng.normal(0, 0.25))))
     result = result * np.float32(rng.normal(1, 0.06, 3))

@@ -1,7 +1,8 @@
 """Train the lite detector: `python -m training.detector --data <shared data folder> --out <folder for checkpoints>`.
 
-The official RetinaFace mobile0.25 (MIT) looks at composites of portraits and photographs; the new network, begun from
-nothing, learns to answer the same on degraded copies of them.
+Distillation: the teacher is the official RetinaFace mobile0.25 (MIT), applied to composites of portraits and
+photographs. The student, a network of the same architecture with random initial weights, learns to predict the
+teacher's outputs from degraded copies of the composites.
 """
 
 from dataclasses import dataclass
@@ -20,27 +21,36 @@ from facemend.nets import retinaface
 from facemend.stages.geometry import compose, warp
 from training import data, degradations, loop
 
-SHAPES = ((256, 12), (384, 8), (512, 4), (640, 3))  # side in px and batch, drawn evenly
-ALONE = 0.2  # of the steps: the blocks learn one by one, each from the teacher's maps
-FROZEN = 0.5  # of the steps, from which batch norm uses its running figures, as it will in use
-FINE = 0.85  # of the steps, from which landmarks count four times as much
-RATE = 3e-3  # learning rate at its peak
+SHAPES = ((256, 12), (384, 8), (512, 4), (640, 3))  # side in px and batch size, drawn with equal probability
+SEPARATE_UNTIL = (
+    0.2  # fraction of the steps in which each block learns separately, with the teacher's features as input
+)
+FROZEN_FROM = 0.5  # fraction of the steps after which batch norm uses its running statistics, as in inference
+FINE_FROM = 0.85  # fraction of the steps after which landmarks have four times the weight
+RATE = 3e-3  # the highest learning rate
 TEMPLATE_FACE = 250.0  # px, about the width of a face on the template
-SURE = 0.5  # teacher's score from which a prior's box and points are learned
+SURE = 0.5  # the teacher's score from which a prior's box and landmarks are learned
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a network says of a batch: loc (N, P, 4), score of a face (N, P), points (N, P, 10), maps of its blocks."""
+class Outputs:
+    """The outputs of a detector for a batch.
+
+    Attributes:
+        loc: (N, P, 4).
+        score: (N, P), probability of a face.
+        landmarks: (N, P, 10).
+        features: the outputs of its blocks.
+    """
 
     loc: Tensor
     score: Tensor
-    points: Tensor
-    maps: list[Tensor]
+    landmarks: Tensor
+    features: list[Tensor]
 
 
 class Composites(Dataset[tuple[Tensor, Tensor]]):
-    """Batches of composites and their degraded copies, each (N, 3, side, side) as the network takes them."""
+    """Batches of composites and of their degraded copies, each (N, 3, side, side) in the network's input format."""
 
     def __init__(self, portraits: list[data.Portrait], photos: list[NDArray[np.uint8]], seed: int, length: int) -> None:
         self.portraits, self.photos, self.seed, self.length = portraits, photos, seed, length
@@ -61,26 +71,26 @@ class Composites(Dataset[tuple[Tensor, Tensor]]):
         clean = degradations.retone(clean, rng)
         given = clean
         if rng.random() < 0.55:
-            # What is shrunk below a dozen pixels is no face any more, and must not be learned as one.
+            # A face of less than about 14 px is not recognisable and must not be learned as a face.
             recipe = degradations.draw_mild(rng, float(np.clip(smallest / 14, 1, 4)))
             given = degradations.apply(clean, recipe, rng)[1]
         return to_input(clean), to_input(given)
 
     def _compose(self, side: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], float]:
-        """A background with none to six faces, and the width of the smallest face in px."""
+        """Make a background with up to six faces; returns it and the width of the smallest face in px."""
         canvas = self._background(side, rng)
         count = int(rng.choice([0, 1, 2, 3, 4, 6], p=[0.3, 0.4, 0.1, 0.07, 0.07, 0.06]))
         largest = 0.85 * side if count == 1 else 0.6 * side / np.sqrt(max(count, 1))
         smallest = float(side)
         for width in sorted(np.exp(rng.uniform(np.log(15), np.log(largest), count)), reverse=True):
             if count == 1 and rng.random() < 0.5:
-                width = rng.uniform(0.3, 0.85) * side  # a portrait, as most users have
+                width = rng.uniform(0.3, 0.85) * side  # a portrait, the most common input
             smallest = min(smallest, float(width))
             canvas = self._paste(canvas, float(width), alone=count == 1, rng=rng)
         return canvas, smallest
 
     def _background(self, side: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """A crop of a photograph at half to twice its size, or plain paper."""
+        """A crop of a photograph, scaled by 0.6 to 2, or plain paper with stains."""
         if rng.random() < 0.1:
             paper = np.full((side, side, 3), rng.uniform(0, 255, 3), np.float32)
             return paper + cv2.GaussianBlur(rng.normal(0, 40, paper.shape), (0, 0), rng.uniform(2, 20)).astype(
@@ -95,11 +105,11 @@ class Composites(Dataset[tuple[Tensor, Tensor]]):
     def _paste(
         self, canvas: NDArray[np.float32], width: float, *, alone: bool, rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """Put a portrait on the canvas, whole or cut out around the head; sometimes something hides a part of it."""
+        """Paste a portrait on the canvas, whole or cut out around the head, sometimes partly covered."""
         side = len(canvas)
         portrait = self.portraits[rng.integers(len(self.portraits))]
-        scale, turn = width / TEMPLATE_FACE, rng.normal(0, 12) if rng.random() < 0.8 else rng.normal(0, 45)
-        place = cv2.getRotationMatrix2D((256, 290), turn, scale)
+        scale, angle = width / TEMPLATE_FACE, rng.normal(0, 12) if rng.random() < 0.8 else rng.normal(0, 45)
+        place = cv2.getRotationMatrix2D((256, 290), angle, scale)
         room = max(side / 2 - width / 2, 0.15 * side)
         place[:, 2] += np.array((side / 2 - 256, side / 2 - 290)) + rng.uniform(-room, room, 2)
         if rng.random() < 0.5:
@@ -126,7 +136,7 @@ class Composites(Dataset[tuple[Tensor, Tensor]]):
     def _hide(
         self, canvas: NDArray[np.float32], place: NDArray[np.float64], width: float, rng: np.random.Generator
     ) -> None:
-        """Cover a part of the face with a piece of a photograph or a plain patch."""
+        """Cover a part of the face with a piece of a photograph or with one colour."""
         side = len(canvas)
         centre = place @ (*rng.normal((256, 300), 70), 1)
         height, across = (max(int(width * rng.uniform(0.15, 0.5)), 2) for _ in range(2))
@@ -141,63 +151,65 @@ class Composites(Dataset[tuple[Tensor, Tensor]]):
 
 
 def to_input(image: NDArray[np.float32]) -> Tensor:
-    """(H, W, 3) RGB on 0..255 to (3, H, W) BGR minus the mean."""
+    """Convert (H, W, 3) RGB in [0, 255] to (3, H, W) BGR minus the mean."""
     return torch.from_numpy(np.ascontiguousarray((image[..., ::-1] - retinaface.MEAN).transpose(2, 0, 1), np.float32))
 
 
-class Answers(nn.Module):
-    """A RetinaFace with what it thinks on the way: the outputs of its blocks come with its own."""
+class WithFeatures(nn.Module):
+    """A RetinaFace that also returns the outputs of its blocks."""
 
     def __init__(self, net: retinaface.RetinaFace) -> None:
         super().__init__()
         self.net = net
-        self.maps: list[Tensor] = []
-        self.instead: list[Tensor] = []
+        self.features: list[Tensor] = []
+        self.replacements: list[Tensor] = []
         for module in (net.body.stage1, net.body.stage2, net.body.stage3, net.fpn, net.ssh1, net.ssh2, net.ssh3):
-            module.register_forward_hook(self._note)
+            module.register_forward_hook(self._record)
 
-    def forward(self, x: Tensor, instead: list[Tensor] | None = None) -> Answer:
-        """Look at (N, 3, H, W).
+    def forward(self, x: Tensor, replacements: list[Tensor] | None = None) -> Outputs:
+        """Run the detector.
 
         Args:
-            x: the batch.
-            instead: maps of another network, which each block after the one that gave such a map is given in its
-                place: so every block learns by itself, from a good start, all at once.
+            x: (N, 3, H, W).
+            replacements: the features of another network. Each block then gets these as input in place of the outputs
+                of the blocks before it, so that all blocks can be trained separately, in the same step.
         """
-        self.maps, self.instead = [], list(instead or ())
-        loc, conf, points = self.net(x)
-        return Answer(loc, conf[..., 1].clamp(1e-5, 1 - 1e-5), points, self.maps)
+        self.features, self.replacements = [], list(replacements or ())
+        loc, conf, landmarks = self.net(x)
+        return Outputs(loc, conf[..., 1].clamp(1e-5, 1 - 1e-5), landmarks, self.features)
 
-    def _note(self, _module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> object:
-        """Remember a block's output; hand on what shall stand in its place."""
-        maps = [output] if isinstance(output, Tensor) else list(output)
-        self.maps += maps
-        if not self.instead:
+    def _record(self, _module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> object:
+        """Record a block's output; returns the replacement if there is one."""
+        outputs = [output] if isinstance(output, Tensor) else list(output)
+        self.features += outputs
+        if not self.replacements:
             return None
-        others, self.instead = self.instead[: len(maps)], self.instead[len(maps) :]
-        return others[0] if isinstance(output, Tensor) else tuple(others)
+        count = len(outputs)
+        replaced, self.replacements = self.replacements[:count], self.replacements[count:]
+        return replaced[0] if isinstance(output, Tensor) else tuple(replaced)
 
 
-def distance(answer: Answer, wanted: Answer, fine: bool) -> Tensor:
-    """How far the student's answer is from the teacher's; landmarks count more when `fine`."""
-    entropy = functional.binary_cross_entropy(answer.score, wanted.score, reduction="none")
-    sure = wanted.score > SURE
+def distillation_loss(student: Outputs, teacher: Outputs, fine: bool) -> Tensor:
+    """The difference between the outputs of student and teacher; landmarks have four times the weight if `fine`."""
+    entropy = functional.binary_cross_entropy(student.score, teacher.score, reduction="none")
+    sure = teacher.score > SURE
     found = max(int(sure.sum()), 1)
-    # Of the places without a face only the hardest count, else there are thousands of them to one face.
+    # Hard negative mining: there are thousands of priors without a face for each one with a face.
     hardest = entropy[~sure].topk(min(7 * found + 200, int((~sure).sum()))).values
     where = sure.nonzero(as_tuple=True)
-    weight = wanted.score[where][:, None]
+    weight = teacher.score[where][:, None]
 
-    def apart(mine: Tensor, theirs: Tensor) -> Tensor:
-        return (functional.smooth_l1_loss(mine[where], theirs[where], reduction="none", beta=0.1) * weight).sum()
+    def difference(a: Tensor, b: Tensor) -> Tensor:
+        return (functional.smooth_l1_loss(a[where], b[where], reduction="none", beta=0.1) * weight).sum()
 
-    values = apart(answer.loc, wanted.loc) + (8 if fine else 2) * apart(answer.points, wanted.points)
-    hints = sum(functional.mse_loss(a, b) / b.var() for a, b in zip(answer.maps, wanted.maps, strict=True))
-    return (entropy[sure].sum() + hardest.sum() + 2 * values) / found + hints
+    landmarks = difference(student.landmarks, teacher.landmarks)
+    values = difference(student.loc, teacher.loc) + (8 if fine else 2) * landmarks
+    features = sum(functional.mse_loss(a, b) / b.var() for a, b in zip(student.features, teacher.features, strict=True))
+    return (entropy[sure].sum() + hardest.sum() + 2 * values) / found + features
 
 
 def main() -> None:
-    """Read the command line and train."""
+    """Parse the command line and train."""
     parser = loop.command(__doc__)
     parser.add_argument("--teacher", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
     parser.add_argument("--steps", type=int, default=14000)
@@ -210,36 +222,24 @@ def main() -> None:
     composites = Composites(portraits, photos, 0, args.steps)
 
     net = retinaface.RetinaFace("mobile0.25").to(args.device, memory_format=torch.channels_last)
-    mean = loop.averaged(net)
-    student, teacher = Answers(net), Answers(teacher_net.to(args.device, memory_format=torch.channels_last)).eval()
-    optimizer = torch.optim.AdamW(net.parameters(), RATE, weight_decay=1e-4)
-    parts: dict[str, loop.Stateful] = {"net": net, "mean": mean, "optimizer": optimizer}
-    checkpoint = args.out / "detector.pt"
-    start = loop.resume(checkpoint, parts)
-    progress = loop.batches(composites, None, start, args.steps, "detector", workers=1)
-    for step, items in progress:
-        clean, given = (part.to(args.device) for part in items)
-        rate = loop.learning_rate(step, args.steps, RATE)
-        alone = step < ALONE * args.steps
-        if step >= FROZEN * args.steps and net.training:
-            net.load_state_dict(mean.state_dict())
-            net.eval()  # of all its parts, batch norm alone knows the difference
-        for flip in (False, True):  # composites take long to make, so each is used twice
-            if flip:
-                clean, given = clean.flip(-1), given.flip(-1)
+    student = WithFeatures(net)
+    teacher = WithFeatures(teacher_net.to(args.device, memory_format=torch.channels_last)).eval()
+    result_file = args.out / "lite-detector.safetensors"
+    phase = loop.Phase(
+        net, args.out / "detector.pt", args.steps, RATE, betas=(0.9, 0.999), max_norm=5.0, export_to=result_file
+    )
+    for clean, given in phase.batches(composites, None, workers=1):
+        if phase.progress >= FROZEN_FROM and net.training:
+            net.load_state_dict(phase.averaged.state_dict())
+            net.eval()  # batch norm is the only layer that behaves differently in evaluation mode
+        for x, degraded in ((clean, given), (clean.flip(-1), given.flip(-1))):  # twice, as composites are slow to make
             with torch.no_grad():
-                wanted = teacher(clean.contiguous(memory_format=torch.channels_last))
-            if alone:
-                answer = student(clean.contiguous(memory_format=torch.channels_last), wanted.maps)
-            else:
-                answer = student(given.contiguous(memory_format=torch.channels_last))
-            loss = distance(answer, wanted, step >= FINE * args.steps)
-            loop.descend(loss, optimizer, rate, largest=5.0)
-            loop.average(mean, net, step)
-        progress.show(loss=loss)
-        if loop.due(step, args.steps):
-            loop.save(checkpoint, step + 1, parts)
-            loop.export(mean, args.out / "lite-detector.safetensors")
+                wanted = teacher(x)
+            separate = phase.progress < SEPARATE_UNTIL
+            outputs = student(x, wanted.features) if separate else student(degraded)
+            loss = distillation_loss(outputs, wanted, phase.progress >= FINE_FROM)
+            phase.descend(loss)
+        phase.show(loss=loss)
 
 
 if __name__ == "__main__":

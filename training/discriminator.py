@@ -1,4 +1,4 @@
-"""A patch discriminator: tells restored from real, patch by patch, and lends its features to compare the two."""
+"""A patch discriminator, which tells restored images from real ones; its features also serve to compare the two."""
 
 from itertools import pairwise
 from typing import Any
@@ -16,7 +16,7 @@ WIDTHS = (32, 64, 128, 128)
 class Discriminator(nn.Module):
     """Strided convolutions with spectral norm (Miyato et al. 2018, arXiv:1802.05957).
 
-    Takes (N, 3, H, W) in [-1, 1]; gives a score for each patch (above 0: real) and the features of every layer.
+    Takes (N, 3, H, W) in [-1, 1]; returns a score for each patch (above 0: real) and the features of every layer.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Discriminator(nn.Module):
         self.score = spectral_norm(nn.Conv2d(WIDTHS[-1], 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge pictures; scores (N, 1, H / 16, W / 16)."""
+        """Score images: scores (N, 1, H / 16, W / 16), and the features."""
         features = []
         for layer in self.layers:
             x = functional.leaky_relu(layer(x), 0.2)
@@ -34,43 +34,47 @@ class Discriminator(nn.Module):
         return self.score(x), features
 
 
-class Judge:
-    """The discriminator with the optimizer that trains it beside the network it judges."""
+class Adversary:
+    """A discriminator with its optimizer, trained alongside the network whose results it scores."""
 
     def __init__(self, device: str | torch.device) -> None:
         self.net = Discriminator().to(device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(self.net.parameters(), betas=(0.5, 0.99), weight_decay=1e-4)
 
     def state_dict(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """The state of discriminator and optimizer."""
         return {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From a checkpoint."""
+        """Load what `state_dict` returned."""
         self.net.load_state_dict(state["net"])
         self.optimizer.load_state_dict(state["optimizer"])
 
-    def opinion(self, result: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """What it has against each result: how unlike the truth it looks, how sure it is that it is none.
+    def losses(self, result: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses of the network that made `result`, one value per item.
+
+        Args:
+            result: (N, 3, H, W) in [-1, 1].
+            truth: the real images, same shape and range.
 
         Returns:
-            Two (N,), both to be made small by the network that made the results; the first is the mean difference of
-            the features, each layer in units of its truth's strength.
+            The feature matching loss (N,): mean absolute difference of the features, each layer divided by the mean
+            size of the truth's features. The adversarial loss (N,): the negated score.
         """
         self.net.requires_grad_(False)
         with torch.autocast(result.device.type, torch.bfloat16):
-            score, seen = self.net(result)
+            score, features = self.net(result)
             with torch.no_grad():
                 _, wanted = self.net(truth)
-        pairs = [(a.float(), b.float()) for a, b in zip(seen, wanted, strict=True)]
-        unlike = [(a - b).abs().flatten(1).mean(1) / (b.abs().mean() + 1e-3) for a, b in pairs]
-        return torch.stack(unlike).mean(0), -score.float().flatten(1).mean(1)
+        pairs = [(a.float(), b.float()) for a, b in zip(features, wanted, strict=True)]
+        matching = [(a - b).abs().flatten(1).mean(1) / (b.abs().mean() + 1e-3) for a, b in pairs]
+        return torch.stack(matching).mean(0), -score.float().flatten(1).mean(1)
 
     def learn(self, rate: float, result: Tensor, truth: Tensor) -> Tensor:
-        """One step of its own at this learning rate; its (hinge) loss."""
+        """Train the discriminator for one step at this learning rate; returns its hinge loss."""
         self.net.requires_grad_(True)
         with torch.autocast(result.device.type, torch.bfloat16):
             real, fake = self.net(truth)[0].float(), self.net(result.detach())[0].float()
         loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
-        loop.descend(loss, self.optimizer, rate, largest=5.0)
+        loop.descend(loss, self.optimizer, rate, max_norm=5.0)
         return loss

@@ -1,4 +1,4 @@
-"""What every training run here shares: schedule, averaged weights, checkpoints to resume from, batches, export."""
+"""What all trainers share: the training loop with its checkpoints, the export of weights, the command line."""
 
 import argparse
 import copy
@@ -18,79 +18,155 @@ SAVED_EVERY = 200  # steps
 
 
 class Stateful(Protocol):
-    """Anything with a state to save."""
+    """An object whose state can be saved and loaded."""
 
     def state_dict(self) -> dict[str, Any]: ...  # noqa: D102
     def load_state_dict(self, state: dict[str, Any]) -> Any: ...  # noqa: D102
 
 
+class Phase:
+    """One phase of training: a network, its optimizer, the running average of its weights, and a checkpoint.
+
+    If the checkpoint exists, the phase continues from it.
+
+    Args:
+        net: the network to train.
+        checkpoint: the file to save to, every `SAVED_EVERY` steps and at the end.
+        steps: number of steps of the whole phase.
+        peak: the highest learning rate.
+        floor: the last learning rate, as a fraction of the highest.
+        betas: AdamW's.
+        max_norm: the norm to which gradients are clipped.
+        decay: decay of the running average.
+        adversary: a discriminator trained in the same loop, to be saved in the checkpoint.
+        export_to: the file to write the averaged weights to whenever a checkpoint is saved.
+
+    Attributes:
+        averaged: a copy of the network with the running average of its weights.
+        step: number of steps done.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        checkpoint: Path,
+        steps: int,
+        peak: float,
+        *,
+        floor: float = 0.02,
+        betas: tuple[float, float] = (0.9, 0.99),
+        max_norm: float = 0.5,
+        decay: float = 0.998,
+        adversary: Stateful | None = None,
+        export_to: Path | None = None,
+    ) -> None:
+        self.net, self.checkpoint, self.steps, self.peak = net, checkpoint, steps, peak
+        self.floor, self.max_norm, self.decay, self.export_to = floor, max_norm, decay, export_to
+        self.averaged = copy.deepcopy(net).requires_grad_(False).eval()
+        self.optimizer = torch.optim.AdamW(net.parameters(), betas=betas, weight_decay=1e-4)
+        self.parts: dict[str, Stateful] = {"net": net, "mean": self.averaged, "optimizer": self.optimizer}
+        if adversary is not None:
+            self.parts["judge"] = adversary  # the name in existing checkpoints
+        self.step = resume(checkpoint, self.parts)
+        self.shown = 0  # steps whose losses were shown
+        self.losses: dict[str, float] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the network."""
+        return next(self.net.parameters()).device
+
+    @property
+    def progress(self) -> float:
+        """The fraction of the steps that is done, in [0, 1]."""
+        return self.step / self.steps
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of this step."""
+        return learning_rate(self.step, self.steps, self.peak, floor=self.floor)
+
+    def batches(self, dataset: Dataset[Any], batch: int | None, workers: int = 0) -> Iterator[list[Tensor]]:
+        """Iterate over the batches of the remaining steps; a step ends when the next batch is asked for.
+
+        Args:
+            dataset: its item i must depend on i alone, so that a resumed run gets the same batches.
+            batch: items in a batch, or None if each item is a batch already.
+            workers: processes that load items.
+        """
+        items = Subset(dataset, range(self.step * (batch or 1), self.steps * (batch or 1)))
+        loader = DataLoader(items, batch_size=batch, num_workers=workers)
+        title = self.checkpoint.stem
+        self.bar = tqdm(loader, initial=self.step, total=self.steps, desc=title, mininterval=20)
+        for tensors in self.bar:
+            yield [self._move(tensor) for tensor in tensors]
+            self.step += 1
+            if self.step % SAVED_EVERY == 0 or self.step == self.steps:
+                save(self.checkpoint, self.step, self.parts)
+                if self.export_to is not None:
+                    export(self.averaged, self.export_to)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Run the network with autocast to bfloat16; the result is float32."""
+        with torch.autocast(self.device.type, torch.bfloat16):
+            result: Tensor = self.net(*inputs)
+        return result.float()
+
+    def descend(self, loss: Tensor) -> None:
+        """Update the network to reduce the mean of `loss`, then update the running average of its weights."""
+        descend(loss.mean(), self.optimizer, self.rate, self.max_norm)
+        self._update_average()
+
+    def show(self, **losses: Tensor) -> None:
+        """Show the running means of these losses beside the progress bar."""
+        self.shown += 1
+        for name, loss in losses.items():
+            mean = self.losses.get(name, 0.0)
+            self.losses[name] = mean + (float(loss.detach().mean()) - mean) / min(self.shown, 100)
+        self.bar.set_postfix({name: f"{mean:.4f}" for name, mean in self.losses.items()}, refresh=False)
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        """To the network's device; images become channels last in memory."""
+        tensor = tensor.to(self.device)
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.decay, (self.step + 1) / (self.step + 10))  # a shorter average in the first steps
+        for a, b in zip(self.averaged.state_dict().values(), self.net.state_dict().values(), strict=True):
+            if a.dtype.is_floating_point:
+                a.lerp_(b, 1 - decay)
+            else:
+                a.copy_(b)
+
+
 def learning_rate(step: int, steps: int, peak: float, warm_up: int = 100, floor: float = 0.02) -> float:
-    """Linear warm-up, then a cosine down to `floor` of the peak."""
+    """Linear warm-up, then a cosine down to `floor` times `peak`."""
     if step < warm_up:
         return peak * (step + 1) / warm_up
-    turn = (step - warm_up) / max(steps - warm_up, 1)
-    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(turn, 1.0))))
+    done = (step - warm_up) / max(steps - warm_up, 1)
+    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0))))
 
 
-def descend(loss: Tensor, optimizer: torch.optim.Optimizer, rate: float, largest: float) -> None:
-    """One step of the optimizer at this learning rate, with the gradient's norm cut to `largest`."""
+def descend(loss: Tensor, optimizer: torch.optim.Optimizer, rate: float, max_norm: float) -> None:
+    """One step of the optimizer at this learning rate, with gradients clipped to a norm of `max_norm`."""
     loss.backward()
     for group in optimizer.param_groups:
         group["lr"] = rate
-        nn.utils.clip_grad_norm_(group["params"], largest)
+        nn.utils.clip_grad_norm_(group["params"], max_norm)
     optimizer.step()
     optimizer.zero_grad()
 
 
-class Meter:
-    """A progress bar over numbered batches, with running means of what they cost."""
-
-    def __init__(self, batches: Iterator[Any], start: int, steps: int, title: str) -> None:
-        self.bar = tqdm(batches, initial=start, total=steps, desc=title, mininterval=20)
-        self.start, self.seen, self.means = start, 0, dict[str, float]()
-
-    def __iter__(self) -> Iterator[tuple[int, Any]]:
-        return enumerate(self.bar, self.start)
-
-    def show(self, **losses: Tensor) -> None:
-        """Add the values of one step."""
-        self.seen += 1
-        for name, value in losses.items():
-            mean = self.means.get(name, 0.0)
-            self.means[name] = mean + (float(value.detach().mean()) - mean) / min(self.seen, 100)
-        self.bar.set_postfix({name: f"{mean:.4f}" for name, mean in self.means.items()}, refresh=False)
-
-
-def averaged(net: nn.Module) -> nn.Module:
-    """A copy of `net` to hold the running average of its weights."""
-    return copy.deepcopy(net).requires_grad_(False).eval()
-
-
-@torch.no_grad()
-def average(mean: nn.Module, net: nn.Module, step: int, decay: float = 0.998) -> None:
-    """Move the running average towards `net`; fast in the first steps."""
-    decay = min(decay, (step + 1) / (step + 10))
-    for a, b in zip(mean.state_dict().values(), net.state_dict().values(), strict=True):
-        if a.dtype.is_floating_point:
-            a.lerp_(b, 1 - decay)
-        else:
-            a.copy_(b)
-
-
-def due(step: int, steps: int) -> bool:
-    """Whether to save after this step of so many."""
-    return (step + 1) % SAVED_EVERY == 0 or step + 1 == steps
-
-
 def save(path: Path, step: int, parts: dict[str, Stateful]) -> None:
-    """Write a checkpoint; a run killed half-way leaves the earlier one in place."""
+    """Write a checkpoint. If the run is killed while writing, the previous checkpoint remains."""
     temporary = path.with_suffix(".part")
     torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, temporary)
     temporary.replace(path)
 
 
 def resume(path: Path, parts: dict[str, Stateful]) -> int:
-    """Load a checkpoint where there is one; returns the step to go on from."""
+    """Load a checkpoint if it exists; returns the number of steps done."""
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
@@ -99,37 +175,28 @@ def resume(path: Path, parts: dict[str, Stateful]) -> int:
     return int(state["step"])
 
 
-def batches(dataset: Dataset[Any], batch: int | None, start: int, steps: int, title: str, workers: int = 0) -> Meter:
-    """Batches `start` to `steps` of a dataset whose item i depends on i alone: a resumed run sees what it would have.
-
-    With `batch` None, the items are batches already.
-    """
-    todo = Subset(dataset, range(start * (batch or 1), steps * (batch or 1)))
-    return Meter(iter(DataLoader(todo, batch_size=batch, num_workers=workers)), start, steps, title)
-
-
 def export(net: nn.Module, path: Path) -> None:
     """Write the weights as float16 safetensors."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {name: value.half() if value.is_floating_point() else value for name, value in net.state_dict().items()}
     save_file({name: value.contiguous() for name, value in state.items()}, path)
-    path.chmod(0o644)  # safetensors writes files only their owner can read
+    path.chmod(0o644)  # safetensors makes files that only the owner can read
 
 
-def command(about: str | None) -> argparse.ArgumentParser:
-    """The options every trainer has."""
-    parser = argparse.ArgumentParser(description=about)
+def command(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that all trainers have."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", type=Path, required=True, help="the shared data folder")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints; a run goes on from them")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints; a run continues from them")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument(
-        "--threads", type=int, default=1, help="on a CPU; two runs side by side beat one of two threads"
+        "--threads", type=int, default=1, help="on a CPU; two runs side by side are faster than one with two threads"
     )
     return parser
 
 
 def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Read the command line and set what every run starts from: folder, threads, seed."""
+    """Parse the command line, make the output folder, set the number of threads and the random seed."""
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)

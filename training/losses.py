@@ -1,7 +1,4 @@
-"""Loss terms. Images are (N, 3, H, W), black to white as the trainer has it.
-
-Every term has one value per item, to be weighted.
-"""
+"""Losses. Images are (N, 3, H, W), in the range that the trainer uses; every loss is (N,), one value per item."""
 
 from torch import Tensor
 from torch.nn import functional
@@ -13,17 +10,17 @@ def per_item(x: Tensor) -> Tensor:
 
 
 def pixel(result: Tensor, truth: Tensor, weight: Tensor | float = 1.0) -> Tensor:
-    """Absolute difference; `weight` (N, 1, H, W) lets eyes and mouth count more."""
+    """Mean absolute difference of the pixels, weighted by `weight` (N, 1, H, W)."""
     return per_item((result - truth).abs() * weight)
 
 
 def colour(result: Tensor, truth: Tensor, patch: int = 16) -> Tensor:
-    """Absolute difference of patch means: blotches of colour that the eye sees and single pixels hide."""
+    """Mean absolute difference of the means of patches of `patch` px: errors of colour over larger areas."""
     return per_item(functional.avg_pool2d(result - truth, patch).abs())
 
 
 def gradient(result: Tensor, truth: Tensor, weight: Tensor | float = 1.0, scales: int = 3) -> Tensor:
-    """Absolute difference of first differences, at full, half and quarter size."""
+    """Mean absolute difference of the image gradients (differences of neighbours), at full, half and quarter size."""
     difference = (result - truth) * (weight**0.5)
     total = result.new_zeros(len(result))
     for scale in range(scales):
@@ -34,10 +31,11 @@ def gradient(result: Tensor, truth: Tensor, weight: Tensor | float = 1.0, scales
 
 
 def energy(result: Tensor, truth: Tensor, patch: int = 16) -> Tensor:
-    """Difference of the amount of detail (mean size of first differences) in patches, wherever the detail lies.
+    """Mean absolute difference of the amount of detail in patches; where in the patch the detail is does not matter.
 
-    Pixel terms reward blur where detail cannot be known to the pixel; this one asks for the right amount of it. Means
-    of 2x2 px are looked at: else a network supplies the amount as a fine chequered screen, which no photograph has.
+    The amount of detail is the mean absolute gradient of the grey image. Losses on pixels reward blur where the place
+    of detail cannot be known; this loss does not. Gradients are of means of 2x2 px. Otherwise a network can reduce the
+    loss with a fine checkerboard pattern, which no photograph has.
     """
     grey = [functional.avg_pool2d(x.mean(1, keepdim=True), 2, stride=1) for x in (result, truth)]
     total = result.new_zeros(len(result))

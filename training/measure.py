@@ -1,4 +1,4 @@
-"""Measure the lite models and print the figures of their cards as markdown.
+"""Measure the lite models and print the tables of their model cards as Markdown.
 
 `python -m training.measure --data <shared data folder> --official <folder of official weights> [--lite weights]`
 """
@@ -29,20 +29,18 @@ from facemend.stages.detect import RetinaFaceDetector
 from training import data, degradations
 
 Image = NDArray[np.uint8]
-Damage = Callable[[Image, int], tuple[Image, Image]]  # a picture and a seed; as found, and enlarged again
+Degrade = Callable[[Image, int], tuple[Image, Image]]  # image, seed -> small image, and it resized to the first size
 CPU = Device(torch.device("cpu"), torch.float32)
-RULE = "| --- "  # of a table's second line, per column
-GRAIN = 12  # of old prints, see `degradations.Recipe`
-PART_OF_KODAK = 8  # pictures on which the big upscaler is measured beside the lite one; it is slow
+RULE = "| --- "  # one column of the line under a table's header
+GRAIN = 12  # of old prints, as in `degradations.Recipe`
+PART_OF_KODAK = 8  # pictures on which both upscalers are measured; the large one is slow
 
 
 def main() -> None:
-    """Read the command line, measure, print."""
+    """Parse the command line, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the shared data folder")
-    parser.add_argument(
-        "--official", type=Path, required=True, help="the official detector and upscaler to compare with"
-    )
+    parser.add_argument("--official", type=Path, required=True, help="folder of the official detector and upscaler")
     parser.add_argument("--lite", type=Path, default=Path("weights"), help="folder of the lite-*.safetensors files")
     parser.add_argument("--only", choices=("restorer", "upscaler", "detector"), help="measure one model")
     args = parser.parse_args()
@@ -74,13 +72,22 @@ def load_yardstick(path: Path) -> ModuleType:
 
 
 def lite(net: nn.Module, path: Path) -> nn.Module:
-    """Load a lite model's weights in float32."""
-    net.load_state_dict(load_file(path))  # into float32, as the network was built
+    """Load the weights of a lite model."""
+    net.load_state_dict(load_file(path))  # float16 values are copied into float32 parameters
     return net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def run(net: nn.Module, image: Image, low: float) -> NDArray[np.float32]:
-    """Give an RGB picture to a network whose values go from `low` to 1; the answer is on 0..255."""
+    """Run a network on an RGB image.
+
+    Args:
+        net: a network with input and output in [low, 1].
+        image: (H, W, 3) uint8.
+        low: the value of black.
+
+    Returns:
+        (H, W, 3), in [0, 255] but not clamped.
+    """
     span = 1 - low
     x = torch.from_numpy(image.astype(np.float32).transpose(2, 0, 1)[None] / 255 * span + low)
     with torch.inference_mode():
@@ -89,18 +96,18 @@ def run(net: nn.Module, image: Image, low: float) -> NDArray[np.float32]:
 
 
 def rounded(image: NDArray[np.float32]) -> Image:
-    """To whole levels."""
+    """Round and clamp to uint8."""
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
 def degraded(yardstick: ModuleType, level: str, image: Image, seed: int) -> tuple[Image, Image]:
-    """The yardstick's small and enlarged pictures; it takes BGR, as its JPEG does."""
+    """Degrade an RGB image with the yardstick, which takes BGR: the small image, and it enlarged again."""
     small, enlarged = yardstick.degrade(np.ascontiguousarray(image[..., ::-1]), level, seed)
     return np.ascontiguousarray(small[..., ::-1]), np.ascontiguousarray(enlarged[..., ::-1])
 
 
 def old_print(factor: int, image: Image, seed: int) -> tuple[Image, Image]:
-    """A shrunk picture as a small old photograph is scanned, with the grain of its paper; and enlarged again."""
+    """Degrade an image to a scan of a small old print with paper grain: the small image, and it enlarged again."""
     recipe = degradations.Recipe(blur=0.3 * factor, shrink=factor, grain=GRAIN, noise=2, grey_noise=True, quality=88)
     small, enlarged = degradations.apply(image.astype(np.float32), recipe, np.random.default_rng(seed))
     return rounded(small), rounded(enlarged)
@@ -112,7 +119,7 @@ def largest(faces: list[Face]) -> Face | None:
 
 
 def landmark_error(found: Face | None, true: Face | None) -> float:
-    """Mean distance of the landmarks of two faces in per cent of the eye distance of the second; nan without two."""
+    """Mean distance of landmarks in per cent of the eye distance of the true face; NaN if a face is missing."""
     if found is None or true is None:
         return float("nan")
     distance = np.linalg.norm(found.landmarks.array() - true.landmarks.array(), axis=1).mean()
@@ -120,19 +127,19 @@ def landmark_error(found: Face | None, true: Face | None) -> float:
 
 
 def framed(face: Image) -> Image:
-    """A face in the middle of a grey picture twice as wide and high.
+    """Put a face in the middle of a grey image of twice its width and height.
 
-    On a face that fills the picture the detector's landmarks tremble: they move on the truth itself, merely shrunk.
+    If a face fills the image, the detector's landmarks are unstable: shrinking the true face is enough to move them.
     """
     margin = [len(face) // 2] * 4
     return cv2.copyMakeBorder(face, *margin, cv2.BORDER_CONSTANT, value=(128, 128, 128))
 
 
-VIEWS = (np.asarray, framed)  # of a face, in which landmarks are looked for
+VIEWS = (np.asarray, framed)  # the images of a face in which landmarks are detected
 
 
 def restorer(net: nn.Module, official: nn.Module, folder: Path, yardstick: ModuleType) -> list[str]:
-    """The restorer against bicubic on aligned portraits it never saw: picture and landmarks."""
+    """Tables of the restorer and of bicubic on aligned portraits it was not trained on: image quality and landmarks."""
     detect = RetinaFaceDetector("official", official, CPU)
     faces = [data.aligned(portrait) for portrait in data.portraits(folder, official)]
     truths = [[largest(detect(view(face))) for view in VIEWS] for face in faces]
@@ -163,7 +170,7 @@ def restorer(net: nn.Module, official: nn.Module, folder: Path, yardstick: Modul
 
 
 def shrunk(image: Image, factor: int) -> Image:
-    """Shrunk, without blur, noise or JPEG, and enlarged again: what a picture of that size still holds."""
+    """Shrink and enlarge without other degradation: the best that an image of the small size can hold."""
     small = cv2.resize(image, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
     return cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
 
@@ -174,24 +181,24 @@ def quality(yardstick: ModuleType, image: Image, truth: Image) -> tuple[float, f
 
 
 def upscaler(net: nn.Module, big: nn.Module, folder: Path, yardstick: ModuleType) -> list[str]:
-    """The upscaler on Kodak, against bicubic and the big compact network."""
+    """Tables of the lite upscaler, of bicubic and of the large compact network `big` on the Kodak images."""
     images = [data.read(path) for path in sorted(folder.glob("*.png"))]
     both, part = {"lite": net, "general-x4v3": big}, images[:PART_OF_KODAK]
     grey = [np.dstack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)] * 3) for image in part]
-    levels: dict[str, Damage] = {level: partial(degraded, yardstick, level) for level in yardstick.LEVELS}
-    prints: dict[str, Damage] = {f"shrunk {factor} times": partial(old_print, factor) for factor in (2, 4)}
+    levels: dict[str, Degrade] = {level: partial(degraded, yardstick, level) for level in yardstick.LEVELS}
+    prints: dict[str, Degrade] = {f"shrunk {factor} times": partial(old_print, factor) for factor in (2, 4)}
     lines = []
-    for title, nets, truths, damages in (
+    for title, nets, truths, degrades in (
         (f"Kodak, {len(images)} pictures", {"lite": net}, images, levels),
         (f"of these the first {PART_OF_KODAK}", both, part, levels),
         (f"the first {PART_OF_KODAK} as old prints: grey, with paper grain", both, grey, prints),
     ):
         names = "".join(f" {name} PSNR | sharpness | gain |" for name in nets)
         lines += [f"| {title} | bicubic PSNR | sharpness |{names}", RULE * (3 + 3 * len(nets)) + "|"]
-        for level, damage in damages.items():
+        for level, degrade in degrades.items():
             rows = []
             for index, truth in enumerate(tqdm(truths, desc=f"{title}, {level}")):
-                small, enlarged = damage(truth, index)
+                small, enlarged = degrade(truth, index)
                 results = [quality(yardstick, resized(run(n, small, 0.0), truth.shape), truth) for n in nets.values()]
                 rows.append((*quality(yardstick, enlarged, truth), *(value for pair in results for value in pair)))
             a, b, *rest = np.mean(rows, axis=0)
@@ -209,7 +216,7 @@ def upscaler(net: nn.Module, big: nn.Module, folder: Path, yardstick: ModuleType
 
 
 def resized(image: NDArray[np.float32], shape: tuple[int, ...]) -> Image:
-    """A fourfold picture at the size asked for."""
+    """Resize the result of a network, four times the input's size, to `shape`; uint8."""
     if image.shape != shape:
         shrinks = image.shape[0] > shape[0]
         image = cv2.resize(image, shape[1::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
@@ -217,7 +224,7 @@ def resized(image: NDArray[np.float32], shape: tuple[int, ...]) -> Image:
 
 
 def best_time(call: Callable[[], object], times: int = 5) -> float:
-    """Seconds of the fastest of some calls."""
+    """Seconds of the fastest of `times` calls."""
     seconds = []
     for _ in range(times):
         start = time.perf_counter()
@@ -227,7 +234,7 @@ def best_time(call: Callable[[], object], times: int = 5) -> float:
 
 
 def detector(net: nn.Module, official: nn.Module, folder: Path) -> list[str]:
-    """The detector against the official one it learned from."""
+    """Table of the lite detector and the official one, which was its teacher."""
     ours, theirs = RetinaFaceDetector("lite", net, CPU), RetinaFaceDetector("official", official, CPU)
     lines = ["| pictures | official finds | lite finds of these | lite finds besides | landmarks off |", RULE * 5 + "|"]
     for name in ("portraits/val", "group_photos", "old_photos", "photos", "kodak"):
@@ -247,7 +254,7 @@ def detector(net: nn.Module, official: nn.Module, folder: Path) -> list[str]:
 
 
 def best_match(face: Face, others: list[Face]) -> Face | None:
-    """The face that overlaps most, by at least a third of the union."""
+    """The face with the highest intersection over union with `face`, if that is above 1/3."""
 
     def overlap(other: Face) -> float:
         x0, y0, x1, y1 = (f(a, b) for f, a, b in zip((max, max, min, min), face.box, other.box, strict=True))

@@ -1,5 +1,6 @@
 """Train the lite restorer: `python -m training.restorer --data <shared data folder> --out <folder for checkpoints>`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -8,29 +9,45 @@ from torch import Tensor, nn
 from facemend import weights
 from facemend.nets.lite import DEEPEST, LiteRestorer
 from training import data, loop, losses
-from training.discriminator import Judge
+from training.discriminator import Adversary
 
-DETAIL, LOOK, FOOL = 1.0, 0.05, 0.006  # weights of the second phase's terms, pixels being 1
-DETAILED = 0.5  # share of the second phase's weights in the result of one run; with more, bad faces show a grid
-LEAD_IN = 500  # steps on bad faces only: mending is learned first, leaving alone second
+# Weights of the losses of the second phase; the loss of `pixels` has weight 1.
+DETAIL = 1.0
+MATCHING = 0.05
+ADVERSARIAL = 0.006
+DETAILED = 0.5  # share of the second phase in the blend of the two phases' weights; with more, bad faces show a grid
+LEAD_IN = 500  # first steps, on bad faces only: the network learns to restore before it learns to keep good faces
 EYES_AND_MOUTH = ((193, 240), (319, 240), (257, 314), (201, 371), (257, 375), (313, 371))  # x, y on the template, px
 
 
-def attention() -> Tensor:
-    """(1, 1, 512, 512) weight of each pixel: 1, up to 3 at eyes, nose and mouth."""
+def pixel_weights() -> Tensor:
+    """(1, 1, 512, 512) weight of each pixel of a face: from 1 to 3, highest at eyes, nose and mouth."""
     y, x = torch.meshgrid(torch.arange(512.0), torch.arange(512.0), indexing="ij")
     bumps = [torch.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * 28**2)) for a, b in EYES_AND_MOUTH]
     return (1 + 2 * torch.stack(bumps).amax(0))[None, None]
 
 
 def cut(maps: Tensor, corners: Tensor, size: int, cell: int = 1) -> Tensor:
-    """Cut from a map of the whole face what lies under each crop."""
+    """Cut the part of each crop from a map of the whole face.
+
+    Args:
+        maps: (1, C, 512 / cell, 512 / cell).
+        corners: (N, 2), top left corner x, y of each crop, in px of the face.
+        size: side of the crops in px.
+        cell: px of the face per value of the map.
+
+    Returns:
+        (N, C, size / cell, size / cell).
+    """
     size //= cell
     return torch.cat([maps[..., y : y + size, x : x + size] for x, y in (corners // cell).tolist()])
 
 
 def initialise(net: LiteRestorer) -> None:
-    """Start with signals of even strength at all levels and blocks near the identity; the default start takes hours."""
+    """Initialise the weights: signals keep their strength, and each block starts near the identity.
+
+    With PyTorch's default initialisation training takes hours longer.
+    """
     for name, layer in net.named_modules():
         if isinstance(layer, nn.Conv2d):
             inner = name.endswith("conv1")
@@ -38,87 +55,74 @@ def initialise(net: LiteRestorer) -> None:
             nn.init.zeros_(layer.bias)
             if name.endswith("conv2"):
                 layer.weight.data *= 0.2
-    nn.init.zeros_(net.last.weight)  # the first result is the input
+    nn.init.zeros_(net.last.weight)  # at first the output equals the input
 
 
-def relative(given: Tensor, truth: Tensor, amount: float) -> Tensor:
-    """Weight of each item, from even to (`amount` 1) one over the error of its input.
+def item_weights(given: Tensor, truth: Tensor, amount: float) -> Tensor:
+    """(N,) weight of each item: equal with `amount` 0, about inversely proportional to the input's error with 1.
 
-    With the latter, a good face left alone counts like a bad one mended; to begin with it only slows learning down.
+    With 1, keeping a good face counts as much as restoring a bad one. At the start of training this only slows
+    learning down.
     """
     return (0.03 / (losses.pixel(given, truth) + 0.01)) ** amount
 
 
 def pixels(result: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """How wrong each item's pixels, edges and colours are."""
+    """(N,) loss of the pixels, edges and colours of each item."""
     edges = losses.gradient(result, truth, weight)
     return losses.pixel(result, truth, weight) + 0.5 * edges + 0.5 * losses.colour(result, truth)
 
 
-def train_pixels(
-    net: LiteRestorer, mean: nn.Module, faces: data.Faces, out: Path, steps: int, batch: int, peak: float
-) -> None:
-    """First phase: get every pixel as right as possible."""
-    optimizer = torch.optim.AdamW(net.parameters(), peak, betas=(0.9, 0.99), weight_decay=1e-4)
-    parts: dict[str, loop.Stateful] = {"net": net, "mean": mean, "optimizer": optimizer}
-    checkpoint = out / "restorer-pixels.pt"
-    start = loop.resume(checkpoint, parts)
-    important = attention().to(net.place.device)
-    progress = loop.batches(faces, batch, start, steps, "pixels")
-    for step, items in progress:
-        given, truth, corners = (part.to(net.place.device) for part in items)
-        given = given.contiguous(memory_format=torch.channels_last)
+def restore_batches(
+    phase: loop.Phase, faces: data.Faces, batch: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Restore the batches of a phase: yields input, truth, result and the weight of each pixel."""
+    importance = pixel_weights().to(phase.device)
+    for given, truth, corners in phase.batches(faces, batch):
         size = given.shape[-1]
-        with torch.autocast(given.device.type, torch.bfloat16):
-            result = net(given, cut(net.place, corners, size, DEEPEST))
-        result, weight = result.float(), cut(important, corners, size)
-        loss = pixels(result, truth, weight)
-        late = min(max(step / steps - 0.2, 0.0) / 0.3, 1.0)
-        loss = (loss * relative(given, truth, late)).mean()
-        loop.descend(loss, optimizer, loop.learning_rate(step, steps, peak), largest=0.5)
-        loop.average(mean, net, step)
-        progress.show(loss=loss)
-        if loop.due(step, steps):
-            loop.save(checkpoint, step + 1, parts)
+        result = phase.forward(given, cut(phase.net.place, corners, size, DEEPEST))
+        yield given, truth, result, cut(importance, corners, size)
 
 
-def train_details(
-    net: LiteRestorer, mean: nn.Module, faces: data.Faces, out: Path, steps: int, batch: int, peak: float
-) -> None:
-    """Second phase: as much detail as a real face has, where the pixels leave it open, judged by a discriminator."""
-    judge = Judge(net.place.device)
-    optimizer = torch.optim.AdamW(net.parameters(), peak, betas=(0.9, 0.99), weight_decay=1e-4)
-    parts: dict[str, loop.Stateful] = {"net": net, "mean": mean, "judge": judge, "optimizer": optimizer}
-    checkpoint = out / "restorer-details.pt"
-    start = loop.resume(checkpoint, parts)
-    important = attention().to(net.place.device)
-    progress = loop.batches(faces, batch, start, steps, "details")
-    for step, items in progress:
-        given, truth, corners = (part.to(net.place.device) for part in items)
-        rate = loop.learning_rate(step, steps, peak, floor=0.1)
-        given = given.contiguous(memory_format=torch.channels_last)
-        truth = truth.contiguous(memory_format=torch.channels_last)
-        size = given.shape[-1]
-        with torch.autocast(given.device.type, torch.bfloat16):
-            result = net(given, cut(net.place, corners, size, DEEPEST))
-        result, weight = result.float(), cut(important, corners, size)
+def train_pixels(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, batch: int, peak: float) -> nn.Module:
+    """First phase: minimise the error of pixels, edges and colours.
+
+    Returns:
+        The network with averaged weights.
+    """
+    phase = loop.Phase(net, out / "restorer-pixels.pt", steps, peak)
+    for given, truth, result, weight in restore_batches(phase, faces, batch):
+        amount = min(max(phase.progress - 0.2, 0.0) / 0.3, 1.0)
+        loss = pixels(result, truth, weight) * item_weights(given, truth, amount)
+        phase.descend(loss)
+        phase.show(loss=loss)
+    return phase.averaged
+
+
+def train_details(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, batch: int, peak: float) -> nn.Module:
+    """Second phase: add a loss on the amount of detail and the losses of a discriminator, for realistic detail.
+
+    Returns:
+        The network with averaged weights.
+    """
+    adversary = Adversary(net.place.device)
+    phase = loop.Phase(net, out / "restorer-details.pt", steps, peak, floor=0.1, decay=0.995, adversary=adversary)
+    for given, truth, result, weight in restore_batches(phase, faces, batch):
         near = pixels(result, truth, weight)
-        # A face that came in good has nothing to gain from the discriminator, only an identity to lose; on a bad one
-        # nothing shows how much detail there was, and what is asked for comes as a grid.
+        # A good input gains nothing from the discriminator and may lose likeness. A bad input does not show how much
+        # detail there was, and a loss on the amount of detail would produce a grid.
         bad = (losses.pixel(given, truth) / 0.05).clamp(max=1.0)
         amount = (1 - 0.8 * bad) * losses.energy(result, truth)
-        look, fooled = judge.opinion(result, truth)
-        loss = near * relative(given, truth, 1.0) + DETAIL * amount + LOOK * bad * look + FOOL * bad * fooled
-        loop.descend(loss.mean(), optimizer, rate, largest=0.5)
-        loop.average(mean, net, step, decay=0.995)
-        judge_loss = judge.learn(2 * rate, result, truth)
-        progress.show(pixels=near, amount=amount, look=look, fooled=fooled, judge=judge_loss)
-        if loop.due(step, steps):
-            loop.save(checkpoint, step + 1, parts)
+        matching, adversarial = adversary.losses(result, truth)
+        loss = near * item_weights(given, truth, 1.0) + DETAIL * amount
+        phase.descend(loss + MATCHING * bad * matching + ADVERSARIAL * bad * adversarial)
+        hinge = adversary.learn(2 * phase.rate, result, truth)
+        phase.show(pixels=near, amount=amount, matching=matching, adversarial=adversarial, discriminator=hinge)
+    return phase.averaged
 
 
 def main() -> None:
-    """Read the command line and train."""
+    """Parse the command line and train."""
     parser = loop.command(__doc__)
     parser.add_argument("--detector", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
     parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
@@ -127,17 +131,15 @@ def main() -> None:
     args = loop.begin(parser)
     detector = weights.load("retinaface-mobile0.25", args.detector)
     portraits = data.portraits(args.data / "portraits/train", detector, args.out / "alignments.npz")[: -data.HELD_OUT]
-    backgrounds = [portrait.image for portrait in portraits]  # public domain, as all the restorer learns from
+    backgrounds = [portrait.image for portrait in portraits]  # in the public domain, like all the restorer learns from
     net = LiteRestorer().to(args.device, memory_format=torch.channels_last)
     initialise(net)
-    sure = loop.averaged(net)
     faces = data.Faces(portraits, backgrounds, 256, 0, args.steps * args.batch, LEAD_IN * args.batch)
-    train_pixels(net, sure, faces, args.out, args.steps, args.batch, 8e-4)
-    net.load_state_dict(sure.state_dict())
-    detailed = loop.averaged(net)
+    first = train_pixels(net, faces, args.out, args.steps, args.batch, 8e-4)
+    net.load_state_dict(first.state_dict())
     faces = data.Faces(portraits, backgrounds, 256, 1, args.detail_steps * args.batch)
-    train_details(net, detailed, faces, args.out, args.detail_steps, args.batch, 1.5e-4)
-    loop.export(weights.blend(detailed, sure, DETAILED), args.out / "lite-restorer.safetensors")
+    second = train_details(net, faces, args.out, args.detail_steps, args.batch, 1.5e-4)
+    loop.export(weights.blend(second, first, DETAILED), args.out / "lite-restorer.safetensors")
 
 
 if __name__ == "__main__":

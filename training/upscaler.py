@@ -12,20 +12,22 @@ from torch.utils.data import Dataset
 
 from facemend.nets.realesrgan import SRVGGNetCompact
 from training import data, degradations, loop, losses
-from training.discriminator import Judge
+from training.discriminator import Adversary
 
 SIZE = 48  # px, side of an input
-FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors, as often as they are drawn
+FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors, drawn with equal probability
 HELD_OUT = 3  # photographs kept for tuning
-SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}  # how strongly the truth is sharpened, against the blur of doubt
-DETAIL = 1.5  # weight of the amount of detail, at factor 2; at the others it is supplied as a regular grid
-LOOK, FOOL = 0.02, 0.006  # weights of what the discriminator sees and says, at factor 4, where detail is in doubt
-JUDGED_FROM = 0.5  # share of the steps before these two count
-JUDGE_RATE = 2e-4  # the discriminator's learning rate
+# How strongly the truth is sharpened, by factor: a network that cannot know the detail predicts a blurred mean.
+SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}
+DETAIL = 1.5  # weight of the loss on the amount of detail, at factor 2 only; at 4 and 8 it produces a regular grid
+MATCHING = 0.02  # weight of the feature matching loss, at factor 4 only
+ADVERSARIAL = 0.006  # weight of the adversarial loss, at factor 4 only
+ADVERSARIAL_FROM = 0.5  # fraction of the steps after which these two losses are used
+DISCRIMINATOR_RATE = 2e-4  # the discriminator's learning rate
 
 
 class Crops(Dataset[tuple[Tensor, Tensor]]):
-    """Small degraded crops and what they should become at the batch's factor; a batch has one factor.
+    """Small degraded crops and the images to restore them to; all items of a batch have the same factor.
 
     Each item: input (3, 48, 48) and truth (3, 48 * factor, 48 * factor), in [0, 1].
     """
@@ -58,11 +60,11 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
 
 
 def recipe(factor: int, rng: np.random.Generator) -> degradations.Recipe:
-    """Draw what happens to a picture shrunk by `factor`: nothing else, about the quoted level, paper, or anything."""
+    """Draw a degradation that shrinks by `factor`: shrinking alone, an old print, near a level of `LEVELS`, or any."""
     kind = rng.random()
     if kind < 0.1:
         return degradations.Recipe(shrink=factor, shrink_filter=int(rng.choice([cv2.INTER_AREA, cv2.INTER_CUBIC])))
-    if kind < 0.22:  # an old print: unless it is learned, grain is drawn out into worms
+    if kind < 0.22:  # an old print; a network that has not seen grain turns it into worm-like lines
         return degradations.Recipe(
             blur=rng.uniform(0, 0.4) * factor,
             shrink=factor,
@@ -85,7 +87,7 @@ def recipe(factor: int, rng: np.random.Generator) -> degradations.Recipe:
 
 
 def at_factor(result: Tensor, factor: int) -> Tensor:
-    """Bring the network's fourfold result to another factor, as the package does."""
+    """Resize the network's result, four times the input's size, to `factor` times, as the package does."""
     if factor < 4:
         return functional.avg_pool2d(result, 4 // factor)
     if factor > 4:
@@ -94,7 +96,7 @@ def at_factor(result: Tensor, factor: int) -> Tensor:
 
 
 def main() -> None:
-    """Read the command line and train."""
+    """Parse the command line and train."""
     parser = loop.command(__doc__)
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=12)
@@ -104,35 +106,24 @@ def main() -> None:
     crops = Crops(photos, portraits, args.batch, 0, args.steps * args.batch)
 
     net = SRVGGNetCompact(num_conv=9).to(args.device, memory_format=torch.channels_last)
-    mean = loop.averaged(net)
-    judge = Judge(args.device)
-    optimizer = torch.optim.AdamW(net.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-4)
-    parts: dict[str, loop.Stateful] = {"net": net, "mean": mean, "judge": judge, "optimizer": optimizer}
-    checkpoint = args.out / "upscaler.pt"
-    start = loop.resume(checkpoint, parts)
-    progress = loop.batches(crops, args.batch, start, args.steps, "upscaler")
-    for step, items in progress:
-        given, truth = (part.to(args.device) for part in items)
-        with torch.autocast(given.device.type, torch.bfloat16):
-            result = net(given.contiguous(memory_format=torch.channels_last))
+    adversary = Adversary(args.device)
+    result_file = args.out / "lite-upscaler.safetensors"
+    phase = loop.Phase(net, args.out / "upscaler.pt", args.steps, 1e-3, adversary=adversary, export_to=result_file)
+    for given, truth in phase.batches(crops, args.batch):
         factor = truth.shape[-1] // SIZE
-        result = at_factor(result.float(), factor)
+        result = at_factor(phase.forward(given), factor)
         loss = losses.pixel(result, truth) + 0.3 * losses.gradient(result, truth, scales=1)
         if factor == 2:
             loss = loss + DETAIL * losses.energy(result, truth)
-        judged = factor == 4 and step >= JUDGED_FROM * args.steps
-        if judged:
+        with_adversary = factor == 4 and phase.progress >= ADVERSARIAL_FROM
+        if with_adversary:
             pair = result * 2 - 1, truth * 2 - 1  # the discriminator's range
-            look, fooled = judge.opinion(*pair)
-            loss = loss + LOOK * look + FOOL * fooled
-        loop.descend(loss.mean(), optimizer, loop.learning_rate(step, args.steps, 1e-3), largest=0.5)
-        if judged:
-            judge.learn(JUDGE_RATE, *pair)
-        loop.average(mean, net, step)
-        progress.show(loss=loss)
-        if loop.due(step, args.steps):
-            loop.save(checkpoint, step + 1, parts)
-            loop.export(mean, args.out / "lite-upscaler.safetensors")
+            matching, adversarial = adversary.losses(*pair)
+            loss = loss + MATCHING * matching + ADVERSARIAL * adversarial
+        phase.descend(loss)
+        if with_adversary:
+            adversary.learn(DISCRIMINATOR_RATE, *pair)
+        phase.show(loss=loss)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Device:
     def put(self, net: nn.Module, *, fixed_size: bool = False) -> nn.Module:
         """Move a network here, in the memory format in which convolutions are fast.
 
-        The children that the network names in `exact` stay in float32.
+        The children that the network names in `float32_parts` stay in float32.
 
         Args:
             net: the network.
@@ -47,12 +47,12 @@ class Device:
 
     def _move(self, net: nn.Module) -> None:
         memory: Any = {"memory_format": torch.channels_last}  # missing from the type stubs
-        exact: Sequence[str] = getattr(net, "exact", ())
-        if not exact:
+        float32_parts: Sequence[str] = getattr(net, "float32_parts", ())
+        if not float32_parts:
             net.to(self.place, self.dtype, **memory)
             return
         for name, part in net.named_children():
-            part.to(self.place, None if name in exact else self.dtype, **memory)
+            part.to(self.place, None if name in float32_parts else self.dtype, **memory)
         net.to(self.place)
 
     def tensor(self, images: Pixels | Floats) -> Tensor:

@@ -1,4 +1,4 @@
-"""CodeFormer: a transformer names the codebook entries that a face is put together from.
+"""CodeFormer: a transformer predicts, from a degraded face, the codebook entries of the restored one.
 
 Paper: Zhou, Chan, Li, Loy, "Towards Robust Blind Face Restoration with Codebook Lookup Transformer", 2022,
 arXiv:2206.11253.
@@ -6,14 +6,16 @@ Source: https://github.com/sczhou/CodeFormer, S-Lab License 1.0 (non-commercial)
 
 Input and output: (N, 3, 512, 512) RGB in [-1, 1]; the output is not clamped.
 
-Attribute names are the official checkpoint's. What differs from the source:
+Attribute names are those of the official checkpoint. Differences from the source:
 
-- Inference only, one configuration; the colours always follow the input (`adain=True` there).
-- The most likely code is taken from the logits and looked up; the source goes through softmax, top-k and a one-hot
-  matrix.
-- Features for the fusion are kept only when it runs (`w` > 0).
-- Attention is PyTorch's fused one; enlarging and the convolution that follows are one operation (`upconv`).
+- Inference only, one configuration. The colours always follow the input (`adain=True` in the source).
+- The codebook index is the argmax of the logits. The source computes softmax, top-k and a one-hot matrix.
+- Encoder features are kept for the fusion only if it runs (`w` > 0).
+- Attention is PyTorch's `scaled_dot_product_attention`. Upsampling and the convolution after it are one operation
+  (`upconv`).
 """
+
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +26,7 @@ from facemend.nets.vq import (
     CODE_CHANNELS,
     CODES,
     FIRST_CHANNELS,
+    Attention,
     Codebook,
     Downsample,
     ResBlock,
@@ -31,41 +34,19 @@ from facemend.nets.vq import (
     group_norm,
 )
 
-WIDTH = 512  # numbers per token of the transformer
-TOKENS = 16 * 16  # one for each place of the 16 px features
-# Sizes in px where encoder features flow into the generator -> (block of the encoder they leave after, block of the
-# generator they enter after, channels). The indices count the flat block lists of the checkpoint.
+WIDTH = 512  # channels of a token of the transformer
+TOKENS = 16 * 16  # one for each position of the 16 px feature map
+# Where encoder features are fused into the generator: size in px -> (encoder block whose output is taken, generator
+# block whose output is changed, channels). The indices are those of the checkpoint's lists of blocks.
 FUSIONS = {256: (5, 18, 128), 128: (8, 15, 128), 64: (11, 12, 256), 32: (14, 9, 256)}
 
 
-class Block(ResBlock):
-    """Residual block with this checkpoint's name for the shortcut."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, "conv_out")
-
-
-class AttnBlock(nn.Module):
-    """Self-attention with one head over all places of the features."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = group_norm(channels)
-        self.q = nn.Conv2d(channels, channels, 1)
-        self.k = nn.Conv2d(channels, channels, 1)
-        self.v = nn.Conv2d(channels, channels, 1)
-        self.proj_out = nn.Conv2d(channels, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.norm(x)
-        q, k, v = (layer(y).flatten(2).mT for layer in (self.q, self.k, self.v))  # each (N, H*W, C)
-        out = F.scaled_dot_product_attention(q, k, v).mT.reshape(x.shape)  # (N, C, H, W)
-        projected: Tensor = self.proj_out(out)
-        return projected.add_(x)
+Block = partial(ResBlock, shortcut="conv_out")
+SelfAttention = partial(Attention, heads=1, norms=("norm",))
 
 
 class Encoder(nn.Module):
-    """(N, 3, 512, 512) -> (N, 256, 16, 16), as one flat list of blocks."""
+    """(N, 3, 512, 512) -> (N, 256, 16, 16); one list of blocks, run in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,21 +56,21 @@ class Encoder(nn.Module):
             blocks += [Block(before, channels), Block(channels, channels), Downsample(channels)]
             before = channels
         last = CHANNELS[-1]
-        blocks += [Block(before, last), AttnBlock(last), Block(last, last), AttnBlock(last)]
-        blocks += [Block(last, last), AttnBlock(last), Block(last, last)]
+        blocks += [Block(before, last), SelfAttention(last), Block(last, last), SelfAttention(last)]
+        blocks += [Block(last, last), SelfAttention(last), Block(last, last)]
         blocks += [group_norm(last), nn.Conv2d(last, CODE_CHANNELS, 3, padding=1)]
         self.blocks = nn.ModuleList(blocks)
 
 
 class Generator(nn.Module):
-    """(N, 256, 16, 16) -> (N, 3, 512, 512), as one flat list of blocks."""
+    """(N, 256, 16, 16) -> (N, 3, 512, 512); one list of blocks, run in order."""
 
     def __init__(self) -> None:
         super().__init__()
         last = CHANNELS[-1]
         blocks: list[nn.Module] = [nn.Conv2d(CODE_CHANNELS, last, 3, padding=1)]
-        blocks += [Block(last, last), AttnBlock(last), Block(last, last)]
-        blocks += [Block(last, last), AttnBlock(last), Block(last, last), AttnBlock(last)]
+        blocks += [Block(last, last), SelfAttention(last), Block(last, last)]
+        blocks += [Block(last, last), SelfAttention(last), Block(last, last), SelfAttention(last)]
         before = last
         for channels in reversed(CHANNELS[:-1]):
             blocks += [Upsample(before), Block(before, channels), Block(channels, channels)]
@@ -99,7 +80,7 @@ class Generator(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Pre-norm self-attention and MLP; the position is added to queries and keys only."""
+    """Pre-norm self-attention and MLP; the position embedding is added to queries and keys only."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +99,7 @@ class TransformerLayer(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Scales and shifts generator features by what the encoder saw."""
+    """Scales and shifts generator features; scale and shift are computed from the encoder's features."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -126,18 +107,19 @@ class Fusion(nn.Module):
         self.scale = _two_convolutions(channels)
         self.shift = _two_convolutions(channels)
 
-    def forward(self, seen: Tensor, made: Tensor, w: float) -> Tensor:
-        """`made` moved by `w` towards `seen`; both (N, C, H, W)."""
-        both = self.encode_enc(torch.cat((seen, made), dim=1))
-        move: Tensor = self.scale(both)
-        return torch.add(made, move.mul_(made).add_(self.shift(both)), alpha=w)
+    def forward(self, encoded: Tensor, x: Tensor, w: float) -> Tensor:
+        """Compute x + w * (scale * x + shift) from encoder features and generator features `x`, both (N, C, H, W)."""
+        both = self.encode_enc(torch.cat((encoded, x), dim=1))
+        scale: Tensor = self.scale(both)
+        return torch.add(x, scale.mul_(x).add_(self.shift(both)), alpha=w)
 
 
 class CodeFormer(nn.Module):
     """CodeFormer (see the top of the file)."""
 
-    # What codes depend on: of near-equal ones, half precision would choose another. Stays in float32: `Device.put`.
-    exact = ("encoder", "quantize", "feat_emb", "ft_layers", "idx_pred_layer", "position_emb")
+    # Kept in float32 by `Device.put`. The codebook indices depend on these parts, and rounding to half precision would
+    # change an index where two entries are nearly equal.
+    float32_parts = ("encoder", "quantize", "feat_emb", "ft_layers", "idx_pred_layer", "position_emb")
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,36 +137,36 @@ class CodeFormer(nn.Module):
 
         Args:
             x: (N, 3, 512, 512) RGB in [-1, 1].
-            w: fidelity in [0, 1]: 0 trusts the codebook (best quality), 1 the input.
+            w: fidelity in [0, 1]: 0 gives the best quality, 1 is most faithful to the input.
 
         Returns:
             (N, 3, 512, 512) RGB, about [-1, 1].
         """
-        features, seen = self._encode(x, keep=w > 0)
+        features, encoded = self._encode(x, keep=w > 0)
         codes = self._logits(features).argmax(2)  # (N, 256)
         dtype = next(self.generator.parameters()).dtype
-        made = _match_statistics(self.quantize.look_up(codes, height=16), features).to(dtype)  # (N, 256, 16, 16)
-        entries = {enter: size for size, (_, enter, _) in FUSIONS.items()}
+        x = _match_statistics(self.quantize.look_up(codes, height=16), features).to(dtype)  # (N, 256, 16, 16)
+        sizes = {block: size for size, (_, block, _) in FUSIONS.items()}
         for index, block in enumerate(self.generator.blocks):
-            made = block(made)
-            if index in entries and w > 0:
-                size = entries[index]
-                made = self.fuse_convs_dict[str(size)](seen.pop(size).to(dtype), made, w)
-        return made  # (N, 3, 512, 512)
+            x = block(x)
+            if index in sizes and w > 0:
+                size = sizes[index]
+                x = self.fuse_convs_dict[str(size)](encoded.pop(size).to(dtype), x, w)
+        return x  # (N, 3, 512, 512)
 
     def logits(self, x: Tensor) -> Tensor:
-        """How likely each code is at each place: (N, 3, 512, 512) -> (N, 256 places, 1024 codes), before softmax."""
+        """The logits of each codebook entry at each position: (N, 3, 512, 512) -> (N, 256 positions, 1024 entries)."""
         return self._logits(self._encode(x, keep=False)[0])
 
     def _encode(self, x: Tensor, keep: bool) -> tuple[Tensor, dict[int, Tensor]]:
-        """The 16 px features, and if `keep` those for the fusion by size."""
-        exits = {leave: size for size, (leave, _, _) in FUSIONS.items()} if keep else {}
-        seen = {}
+        """The 16 px features and, if `keep`, the features for the fusion by their size in px."""
+        sizes = {block: size for size, (block, _, _) in FUSIONS.items()} if keep else {}
+        encoded = {}
         for index, block in enumerate(self.encoder.blocks):
             x = block(x)
-            if index in exits:
-                seen[exits[index]] = x
-        return x, seen
+            if index in sizes:
+                encoded[sizes[index]] = x
+        return x, encoded
 
     def _logits(self, features: Tensor) -> Tensor:
         tokens = self.feat_emb(features.flatten(2).mT)  # (N, 256, 512)

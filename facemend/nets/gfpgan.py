@@ -1,4 +1,4 @@
-"""GFPGAN, "clean" architecture of versions 1.2, 1.3 and 1.4: a U-Net steers a StyleGAN2 face generator.
+"""GFPGAN, "clean" architecture of versions 1.2, 1.3 and 1.4: a U-Net controls a StyleGAN2 face generator.
 
 Paper: Wang, Li, Zhang, Shan, "Towards Real-World Blind Face Restoration with Generative Facial Prior", 2021,
 arXiv:2101.04061. The generator is StyleGAN2: Karras et al., 2019, arXiv:1912.04958.
@@ -6,14 +6,14 @@ Source: https://github.com/TencentARC/GFPGAN, Apache-2.0 with exceptions for thi
 
 Input and output: (N, 3, 512, 512) RGB in [-1, 1]; the output is not clamped.
 
-Attribute names are the official checkpoint's. What differs from the source:
+Attribute names are those of the official checkpoint. Differences from the source:
 
-- Inference only, one configuration (the three official versions share it).
-- The noise is the checkpoint's stored noise unless maps are given, so the same input gives the same output.
-- A style scales the input of a convolution, and the demodulation its output; the source builds one kernel per sample.
-  Same numbers, and a batch is one ordinary convolution.
-- Enlarging and the convolution that follows are one operation (`upconv`).
-- Layers that only training uses (`toRGB`, `style_mlp`) hold their parameters but are not run.
+- Inference only, one configuration, which the three official versions share.
+- Unless noise maps are given, the noise stored in the checkpoint is used, so the same input gives the same output.
+- Modulation scales the input of a convolution and demodulation its output. The result is the same as with the source's
+  separate kernel for each sample, but a batch needs only one ordinary convolution.
+- Upsampling and the convolution after it are one operation (`upconv`).
+- Layers used only in training (`toRGB`, `style_mlp`) have their parameters but are not run.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,14 +24,14 @@ from torch import Tensor, nn
 
 from facemend.nets.upconv import bilinear_conv
 
-STYLE = 512  # numbers in one layer's style
-# Generator channels at 8, 16, ... 512 px (and 512 at 4 px). The U-Net has half as many at each size.
+STYLE = 512  # length of a style vector
+# Channels of the generator at 8, 16, ... 512 px; at 4 px it has 512. The U-Net has half as many at each size.
 CHANNELS = (512, 512, 512, 512, 256, 128, 64)
-SLOPE = 0.2  # leaky ReLU, everywhere
+SLOPE = 0.2  # of every leaky ReLU
 
 
 class DownBlock(nn.Module):
-    """Residual block that halves the size."""
+    """Residual block that halves height and width."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -41,14 +41,14 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.leaky_relu_(self.conv1(x), SLOPE)
-        out = F.avg_pool2d(out, 2)  # (N, I, H/2, W/2); bilinear halving is the mean of 2x2 pixels
+        out = F.avg_pool2d(out, 2)  # (N, I, H/2, W/2); the same as bilinear downsampling by 2
         out = F.leaky_relu_(self.conv2(out), SLOPE)
         skip: Tensor = self.skip(F.avg_pool2d(x, 2))
         return skip.add_(out)
 
 
 class UpBlock(nn.Module):
-    """Residual block that doubles the size."""
+    """Residual block that doubles height and width."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class UpBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = F.leaky_relu_(self.conv1(x), SLOPE)
         out = F.leaky_relu_(bilinear_conv(out, self.conv2.weight, self.conv2.bias), SLOPE)  # (N, O, 2H, 2W)
-        return out.add_(_double(self.skip(x)))  # a 1x1 convolution commutes with enlarging, and is cheaper before
+        return out.add_(_double(self.skip(x)))  # cheaper before upsampling, with the same result
 
 
 class ModulatedConv2d(nn.Module):
@@ -71,13 +71,13 @@ class ModulatedConv2d(nn.Module):
         self.weight = nn.Parameter(torch.randn(1, out_channels, in_channels, kernel_size, kernel_size))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ModulatedConv2d":
-        # The checkpoint's weight has five dimensions, and `Module.to(memory_format=channels_last)` takes four.
+        # `Module.to(memory_format=channels_last)` accepts four dimensions; the checkpoint's weight has five.
         super()._apply(lambda t: fn(t[0])[None] if t.ndim == 5 else fn(t), recurse)  # type: ignore[no-untyped-call]
         return self
 
 
 class StyleConv(nn.Module):
-    """Modulated 3x3 convolution, noise, bias, leaky ReLU; doubles the size first when `upsample`."""
+    """Modulated 3x3 convolution, noise, bias and leaky ReLU; if `upsample`, the input is upsampled by 2 first."""
 
     def __init__(self, in_channels: int, out_channels: int, upsample: bool) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class StyleConv(nn.Module):
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
         weight = self.modulated_conv.weight[0]  # (O, I, 3, 3)
         scale: Tensor = self.modulated_conv.modulation(style)  # (N, I)
-        # Demodulation makes each output channel's kernel unit length: sum over I, y, x of (weight * scale)^2.
+        # Demodulation divides each output channel by the norm of its kernel, weight * scale; `power` is its square.
         power = scale.square() @ weight.square().sum((2, 3)).T  # (N, O)
         demodulation = torch.rsqrt(power + 1e-8) * 2**0.5  # the source multiplies the convolution by sqrt(2)
         x = x * scale[:, :, None, None]
@@ -108,16 +108,16 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        # With three outputs, scaling the weight per sample is far less work than scaling x.
+        # With only three outputs, scaling the weight for each sample is less work than scaling x.
         scale: Tensor = self.modulated_conv.modulation(style)  # (N, I)
         weights = self.modulated_conv.weight * scale[:, None, :, None, None]  # (N, 3, I, 1, 1)
-        # One by one: as a product of matrices it takes thirty times as long on a CPU, in bfloat16.
+        # One sample at a time: a matrix product takes thirty times as long on a CPU in bfloat16.
         out = torch.cat([F.conv2d(one[None], weight) for one, weight in zip(x, weights, strict=True)])  # (N, 3, H, W)
         return out.add_(self.bias)
 
 
 class ConstantInput(nn.Module):
-    """The generator's learned starting point."""
+    """The learned constant that the generator starts from."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class StyleGAN2(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # Not run: the U-Net gives the styles of all layers directly. Even indices hold no parameters.
+        # Not run: the U-Net computes the styles of all layers. In the checkpoint the even indices have no parameters.
         mlp = [layer for _ in range(8) for layer in (nn.Identity(), nn.Linear(STYLE, STYLE))]
         self.style_mlp = nn.Sequential(*mlp)
         self.constant_input = ConstantInput()
@@ -156,8 +156,8 @@ class StyleGAN2(nn.Module):
         """Generate images.
 
         Args:
-            styles: (N, 16, 512), one for each style convolution, and a last one for the last `to_rgb`.
-            conditions: scale and shift for half of the channels, at 8, 16, ... 512 px.
+            styles: (N, 16, 512), one for each style convolution and one for the last `to_rgb`.
+            conditions: scale and shift of the second half of the channels, at 8, 16, ... 512 px.
             noise: 15 maps, (1 or N, 1, H, W).
 
         Returns:
@@ -194,15 +194,15 @@ class GFPGAN(nn.Module):
         self.condition_shift = nn.ModuleList(map(_condition, widths))
 
     def draw_noise(self, generator: torch.Generator, batch: int = 1) -> list[Tensor]:
-        """Draw noise maps for `forward`: the same generator state gives the same maps.
+        """Draw noise maps for `forward`. The same state of `generator` gives the same maps.
 
         Args:
-            generator: source of the numbers; the maps are drawn on its device, so one on the CPU gives the same maps
-                whatever device the net is on.
-            batch: number of faces; each gets its own maps.
+            generator: source of random numbers. The maps are drawn on its device, so a generator on the CPU gives the
+                same maps for a network on any device.
+            batch: number of faces. Each gets maps of its own.
 
         Returns:
-            15 maps (batch, 1, H, W) with the net's device and dtype.
+            15 maps (batch, 1, H, W), with the network's device and dtype.
         """
         return [
             torch.randn((batch, *like.shape[1:]), generator=generator, device=generator.device).to(like)
@@ -214,7 +214,7 @@ class GFPGAN(nn.Module):
 
         Args:
             x: (N, 3, 512, 512) RGB in [-1, 1].
-            noise: maps from `draw_noise`, or None for the stored ones.
+            noise: maps from `draw_noise`, or None for those of the checkpoint.
 
         Returns:
             (N, 3, 512, 512) RGB, about [-1, 1].

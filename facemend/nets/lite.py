@@ -1,14 +1,14 @@
-"""LiteRestorer: the small face restorer that comes with the package.
+"""LiteRestorer: the small face restorer bundled with the package.
 
-A residual U-Net of plain 3x3 convolutions, made for CPUs. No paper of its own; the parts are those of EDSR (Lim et al.,
-2017, arXiv:1707.02921: residual blocks without normalisation) and of pixel-unshuffle U-Nets (Shi et al., 2016,
-arXiv:1609.05158). Written and trained for this project (`training/restorer.py`); weights CC0-1.0.
+A residual U-Net of 3x3 convolutions, fast on a CPU. There is no paper. It combines residual blocks without
+normalisation (EDSR: Lim et al., 2017, arXiv:1707.02921) with pixel shuffle and unshuffle (Shi et al., 2016,
+arXiv:1609.05158). Designed and trained for this project (`training/restorer.py`). Licence of the weights: CC0-1.0.
 
-Input and output: (N, 3, 512, 512) RGB in [-1, 1], a face aligned to the template. The output is not clamped.
+Input and output: (N, 3, 512, 512) RGB in [-1, 1], a face aligned to the template; the output is not clamped.
 
-The finest level works at half size (2x pixel-unshuffle) and ends in a residual on the input itself, so a good face
-passes nearly unchanged; the deepest level adds a learned map of where on the template it is, since aligned eyes are
-always in one place.
+The first level works at half size, after a pixel unshuffle by 2. The network predicts what to add to the input, so a
+good face is returned nearly unchanged. At the deepest level a learned position embedding is added. It helps because
+aligned faces always have eyes, nose and mouth at the same positions.
 """
 
 from itertools import pairwise
@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FACE_SIZE = 512  # px, all restorers
-DEEPEST = 16  # px of the face per cell at the deepest level
+FACE_SIZE = 512  # px
+DEEPEST = 16  # px of the face per position at the deepest level
 
 
 class Block(nn.Module):
@@ -44,7 +44,8 @@ class LiteRestorer(nn.Module):
 
     Args:
         widths: channels at 1/2, 1/4, 1/8 and 1/16 of the face size.
-        blocks: residual blocks at each of them, in the encoder and again in the decoder (the deepest has one run).
+        blocks: number of residual blocks at each of these sizes, in the encoder and again in the decoder. The deepest
+            level belongs to neither and has them once.
     """
 
     def __init__(self, widths: tuple[int, ...] = (32, 48, 96, 192), blocks: tuple[int, ...] = (1, 2, 2, 4)) -> None:
@@ -60,11 +61,14 @@ class LiteRestorer(nn.Module):
         self.last = nn.Conv2d(widths[0], 12, 3, padding=1)
 
     def forward(self, x: Tensor, place: Tensor | None = None) -> Tensor:
-        """Restore.
+        """Restore faces.
 
         Args:
             x: (N, 3, 512, 512) RGB in [-1, 1].
-            place: the part of `self.place` under each item, when `x` is a crop of an aligned face (training).
+            place: for training on crops of aligned faces, the part of `self.place` for each item.
+
+        Returns:
+            (N, 3, 512, 512) RGB, about [-1, 1].
         """
         h = self.first(F.pixel_unshuffle(x, 2))  # (N, 32, 256, 256)
         skips = []

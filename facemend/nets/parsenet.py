@@ -1,19 +1,19 @@
-"""ParseNet: which part of the face each pixel of a face crop belongs to.
+"""ParseNet: face parsing, the segmentation of a face into its parts.
 
 Paper: a part of Chen, Li, Yang, Lin, Zhang, Wong, "Progressive Semantic-Aware Style Transformation for Blind Face
 Restoration", 2021, arXiv:2009.08709. Trained on CelebAMask-HQ: Lee et al., 2019, arXiv:1907.11922.
 Source: https://github.com/xinntao/facexlib, MIT; its file says it is modified from
 https://github.com/chaofengc/PSFRGAN, which is CC BY-NC-SA 4.0 (non-commercial).
 
-Input: (N, 3, 512, 512) RGB in [-1, 1]; any multiple of 16 px computes. Output: (N, 19, 512, 512), a score per class.
+Input: (N, 3, 512, 512) RGB in [-1, 1]; any multiple of 16 px works. Output: (N, 19, 512, 512), logits of the classes.
 Classes: 0 background, 1 skin, 2 nose, 3 glasses, 4 and 5 eyes, 6 and 7 brows, 8 and 9 ears, 10 mouth, 11 and 12 lips,
 13 hair, 14 hat, 15 ear ring, 16 necklace, 17 neck, 18 cloth.
 
-Attribute names are the official checkpoint's. What differs from the source:
+Attribute names are those of the official checkpoint. Differences from the source:
 
-- Inference only, one configuration; batch norms always use the stored statistics, as part of the convolution.
-- The second head, an enhanced image that the source computes and throws away, holds its parameters but is not run.
-- Enlarging and the convolution that follows are one operation (`upconv`).
+- Inference only, one configuration. Batch norm uses the stored statistics and is folded into the convolution.
+- The second head, an enhanced image that the source does not use, has its parameters but is not run.
+- Upsampling and the convolution after it are one operation (`upconv`).
 """
 
 import torch
@@ -26,7 +26,7 @@ CLASSES = 19
 
 
 class BatchNorm(nn.Module):
-    """The parameters of a batch norm, where the checkpoint has them."""
+    """The parameters of a batch norm, under the names of the checkpoint."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -34,13 +34,13 @@ class BatchNorm(nn.Module):
 
 
 class ConvLayer(nn.Module):
-    """3x3 convolution padded by reflection, with a batch norm in place of a bias when `norm`.
+    """3x3 convolution padded by reflection, with a bias or a batch norm.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        scale: "down" halves the size, "up" doubles it with nearest neighbours first, "" keeps it.
-        norm: whether there is a batch norm.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        scale: "down" for a stride of 2, "up" for nearest-neighbour upsampling by 2 before the convolution, or "".
+        norm: whether there is a batch norm in place of the bias.
     """
 
     def __init__(self, in_channels: int, out_channels: int, scale: str = "", norm: bool = False) -> None:
@@ -57,7 +57,7 @@ class ConvLayer(nn.Module):
         return F.conv2d(x, weight, bias, stride=2 if self.scale == "down" else 1)  # (N, O, H, W) or half
 
     def _weight_and_bias(self) -> tuple[Tensor, Tensor | None]:
-        """Those of the convolution with the batch norm applied to its output."""
+        """Weight and bias of the convolution with the batch norm folded in."""
         if self.norm is None:
             return self.conv2d.weight, self.conv2d.bias
         norm = self.norm.norm
@@ -67,7 +67,7 @@ class ConvLayer(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions and a shortcut, which is a convolution too where size or channels change."""
+    """Residual block of two convolutions; the shortcut is a convolution where the size changes."""
 
     def __init__(self, in_channels: int, out_channels: int, scale: str = "") -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class ParseNet(nn.Module):
         self.out_mask_conv = ConvLayer(64, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Score the classes: (N, 3, 512, 512) RGB in [-1, 1] -> (N, 19, 512, 512), before softmax."""
+        """Compute the logits of the classes: (N, 3, 512, 512) RGB in [-1, 1] -> (N, 19, 512, 512)."""
         x = self.encoder(x)  # (N, 256, 32, 32)
         x = self.decoder(x + self.body(x))  # (N, 64, 512, 512)
         scores: Tensor = self.out_mask_conv(x)

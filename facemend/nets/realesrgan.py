@@ -1,15 +1,19 @@
-"""The two upscaling networks of the Real-ESRGAN family.
+"""The two upscaling networks of Real-ESRGAN.
 
 RRDBNet: residual-in-residual dense blocks.
     Wang et al. 2018, "ESRGAN: Enhanced Super-Resolution Generative Adversarial Networks", arXiv:1809.00219.
-SRVGGNetCompact: a plain chain of convolutions that adds its output to the enlarged input.
+SRVGGNetCompact: a sequence of convolutions whose output is added to the upsampled input.
     Wang et al. 2021, "Real-ESRGAN: Training Real-World Blind Super-Resolution with Pure Synthetic Data",
     arXiv:2107.10833.
-Sources: github.com/xinntao/Real-ESRGAN and github.com/XPixelGroup/BasicSR (BSD-3-Clause, Apache-2.0); written anew.
+Sources: https://github.com/xinntao/Real-ESRGAN and https://github.com/XPixelGroup/BasicSR (BSD-3-Clause, Apache-2.0).
 
-In:  (N, 3, H, W) RGB in [0, 1], any H and W (RRDBNet at scale 2: both even).
-Out: (N, 3, H * scale, W * scale) RGB, about [0, 1], not clamped.
-Differs from the source: inference only, at the sizes of the registered models.
+Input: (N, 3, H, W) RGB in [0, 1], any H and W (RRDBNet of scale 2: both even).
+Output: (N, 3, H * scale, W * scale) RGB, about [0, 1], not clamped.
+
+Attribute names are those of the official checkpoints. Differences from the source:
+
+- Inference only, in the configurations of the registered models.
+- Upsampling and the convolution after it are one operation (`upconv`).
 """
 
 import torch
@@ -18,19 +22,19 @@ from torch import Tensor, nn
 
 from facemend.nets.upconv import nearest_conv
 
-FEATURES = 64  # channels between blocks, every registered model
-GROWTH = 32  # channels each convolution of a dense block adds
+FEATURES = 64  # channels between blocks
+GROWTH = 32  # channels that each convolution of a dense block adds
 SLOPE = 0.2  # of every leaky ReLU
-RESIDUAL = 0.2  # share of a block's output that is added to its input
+RESIDUAL = 0.2  # factor of a block's output before it is added to its input
 
 
 def conv3(inputs: int, outputs: int) -> nn.Conv2d:
-    """A 3x3 convolution that keeps height and width."""
+    """3x3 convolution that keeps height and width."""
     return nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
 class ResidualDenseBlock(nn.Module):
-    """Five convolutions, each fed with the block's input and all outputs before it."""
+    """Five convolutions; the input of each is the block's input and the outputs of all convolutions before it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,14 +45,14 @@ class ResidualDenseBlock(nn.Module):
         self.conv5 = conv3(FEATURES + 4 * GROWTH, FEATURES)
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = x
+        features = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            seen = torch.cat((seen, F.leaky_relu(conv(seen), SLOPE, inplace=True)), 1)
-        return torch.add(x, self.conv5(seen), alpha=RESIDUAL)
+            features = torch.cat((features, F.leaky_relu(conv(features), SLOPE, inplace=True)), 1)
+        return torch.add(x, self.conv5(features), alpha=RESIDUAL)
 
 
 class RRDB(nn.Module):
-    """Three dense blocks and a residual around them."""
+    """Residual-in-residual dense block: three dense blocks with a residual connection around them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,21 +61,22 @@ class RRDB(nn.Module):
         self.rdb3 = ResidualDenseBlock()
 
     def forward(self, x: Tensor) -> Tensor:
-        inside = x.to(self.rdb1.conv1.weight.dtype)
-        return torch.add(x, self.rdb3(self.rdb2(self.rdb1(inside))), alpha=RESIDUAL)
+        y = x.to(self.rdb1.conv1.weight.dtype)
+        return torch.add(x, self.rdb3(self.rdb2(self.rdb1(y))), alpha=RESIDUAL)
 
 
 class RRDBNet(nn.Module):
-    """ESRGAN's generator: `num_block` RRDBs at the input's resolution, then two doublings.
+    """ESRGAN's generator: RRDBs at the input's resolution, then two upsamplings by 2.
 
-    What the RRDBs add to is kept in float32, and the convolutions at its ends: in bfloat16 this halves the error.
+    In half precision, the sum that each RRDB adds to stays in float32, and so do the convolutions before the first RRDB
+    and after the last. In bfloat16 this halves the error.
 
     Args:
-        num_block: 23 (x4plus, x2plus), 6 (anime).
-        scale: 4, or 2 (the input is folded 2x2 into channels first, then enlarged by 4 all the same).
+        num_block: number of RRDBs: 23 (x4plus, x2plus) or 6 (anime).
+        scale: 4 or 2. With 2, a pixel unshuffle halves the input's size first, and the rest upscales by 4.
     """
 
-    exact = ("conv_first", "conv_body")
+    float32_parts = ("conv_first", "conv_body")
 
     def __init__(self, num_block: int = 23, scale: int = 4) -> None:
         super().__init__()
@@ -96,10 +101,10 @@ class RRDBNet(nn.Module):
 
 
 class SRVGGNetCompact(nn.Module):
-    """A VGG-like chain at the input's resolution, ending in a pixel shuffle; it learns what to add to the input.
+    """Convolutions at the input's resolution, then a pixel shuffle; the result is added to the upsampled input.
 
     Args:
-        num_conv: convolutions between the first and the last: 32 (general), 16 (animevideo), 9 (lite).
+        num_conv: number of convolutions between the first and the last: 32 (general), 16 (animevideo) or 9 (lite).
     """
 
     def __init__(self, num_conv: int) -> None:

@@ -1,26 +1,29 @@
-"""RestoreFormer: a face decoded from a codebook, attending to what the encoder saw of the input.
+"""RestoreFormer: the face is decoded from codebook entries, with cross-attention to the encoder's features.
 
 Paper: Wang, Zhang, Chen, Wang, Luo, "RestoreFormer: High-Quality Blind Face Restoration from Undegraded Key-Value
 Pairs", 2022, arXiv:2201.06374.
 Source: https://github.com/wzhouxiff/RestoreFormer, Apache-2.0, in the version of https://github.com/TencentARC/GFPGAN.
 
-Input and output: (N, 3, 512, 512) RGB in [-1, 1]; the output is not clamped. Any multiple of 32 px computes.
+Input and output: (N, 3, 512, 512) RGB in [-1, 1]; the output is not clamped. Any multiple of 32 px works.
 
-Attribute names are the official checkpoint's. What differs from the source:
+Attribute names are those of the official checkpoint. Differences from the source:
 
 - Inference only, one configuration.
-- The nearest code is looked up, in float32; the source multiplies by a one-hot matrix.
-- Self-attention and cross-attention share a class; where there is nothing to attend to, `norm2` is held but not run.
-- Attention is PyTorch's fused one; enlarging and the convolution that follows are one operation (`upconv`).
+- The nearest codebook entry is looked up by its index, in float32. The source multiplies by a one-hot matrix.
+- Self-attention and cross-attention are one class. `norm2` is unused in self-attention.
+- Attention is PyTorch's `scaled_dot_product_attention`. Upsampling and the convolution after it are one operation
+  (`upconv`).
 """
 
-import torch.nn.functional as F
+from functools import partial
+
 from torch import Tensor, nn
 
 from facemend.nets.vq import (
     CHANNELS,
     CODE_CHANNELS,
     FIRST_CHANNELS,
+    Attention,
     Codebook,
     Downsample,
     ResBlock,
@@ -29,74 +32,46 @@ from facemend.nets.vq import (
     norm_silu,
 )
 
-HEADS = 8
-
-
-class Block(ResBlock):
-    """Residual block with this checkpoint's name for the shortcut."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(in_channels, out_channels, "nin_shortcut")
-
-
-class MultiHeadAttnBlock(nn.Module):
-    """Attention over all places of the features, asked by the features themselves or by others."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm1 = group_norm(channels)
-        self.norm2 = group_norm(channels)
-        self.q = nn.Conv2d(channels, channels, 1)
-        self.k = nn.Conv2d(channels, channels, 1)
-        self.v = nn.Conv2d(channels, channels, 1)
-        self.proj_out = nn.Conv2d(channels, channels, 1)
-
-    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
-        """Keys and values are of `x`, queries of `asking` or else of `x`; all (N, C, H, W)."""
-        y = self.norm1(x)
-        q = _heads(self.q(y if asking is None else self.norm2(asking)))
-        out = F.scaled_dot_product_attention(q, _heads(self.k(y)), _heads(self.v(y)))  # (N, heads, H*W, C/heads)
-        out = out.mT.reshape(x.shape)  # (N, C, H, W)
-        projected: Tensor = self.proj_out(out)
-        return projected.add_(x)
+Block = partial(ResBlock, shortcut="nin_shortcut")
+MultiHeadAttention = partial(Attention, heads=8, norms=("norm1", "norm2"))
 
 
 class Middle(nn.Module):
-    """The blocks at the smallest size, in encoder and decoder."""
+    """The blocks at the smallest size, of the encoder and of the decoder."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.block_1 = Block(channels, channels)
-        self.attn_1 = MultiHeadAttnBlock(channels)
+        self.attn_1 = MultiHeadAttention(channels)
         self.block_2 = Block(channels, channels)
 
 
 class Level(nn.Module):
-    """The blocks of one size; `attn` has one attention for each block, or none.
+    """The residual blocks of one size.
 
     Args:
-        in_channels: of the input.
-        out_channels: of the output.
-        blocks: how many.
-        attention: whether attention follows each block.
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        blocks: number of blocks.
+        attention: whether an attention layer follows each block.
     """
 
     def __init__(self, in_channels: int, out_channels: int, blocks: int, attention: bool) -> None:
         super().__init__()
         widths = [in_channels] + [out_channels] * blocks
         self.block = nn.ModuleList(map(Block, widths[:-1], widths[1:]))
-        self.attn = nn.ModuleList(MultiHeadAttnBlock(out_channels) for _ in range(blocks if attention else 0))
+        self.attn = nn.ModuleList(MultiHeadAttention(out_channels) for _ in range(blocks if attention else 0))
 
-    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, query_source: Tensor | None = None) -> Tensor:
         for index, block in enumerate(self.block):
             x = block(x)
             if self.attn:
-                x = self.attn[index](x, asking)
+                x = self.attn[index](x, query_source)
         return x
 
 
 class Encoder(nn.Module):
-    """(N, 3, H, W) -> (N, 256, H/32, W/32) and what the decoder's attention asks for."""
+    """(N, 3, H, W) -> features (N, 256, H/32, W/32) and two sources of queries for the decoder's attention."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +90,11 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(before, CODE_CHANNELS, 3, padding=1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns the features, and the middle's after its first and after its second block (N, 512, H/32, W/32)."""
+        """Encode.
+
+        Returns:
+            The features (N, 256, H/32, W/32), and the outputs of the two blocks of `mid`, each (N, 512, H/32, W/32).
+        """
         x = self.conv_in(x)
         for level in self.down[:-1]:
             x = level.get_submodule("downsample")(level(x))
@@ -126,7 +105,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """(N, 256, H/32, W/32) -> (N, 3, H, W). `up` runs from its last entry, the smallest size, to its first."""
+    """(N, 256, H/32, W/32) -> (N, 3, H, W). `up` is run in reverse: its last entry has the smallest size."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,8 +134,9 @@ class Decoder(nn.Module):
 class RestoreFormer(nn.Module):
     """RestoreFormer (see the top of the file)."""
 
-    # What codes depend on: of near-equal ones, half precision would choose another. Stays in float32: `Device.put`.
-    exact = ("encoder", "quantize", "quant_conv")
+    # Kept in float32 by `Device.put`. The codebook indices depend on these parts, and rounding to half precision would
+    # change an index where two entries are nearly equal.
+    float32_parts = ("encoder", "quantize", "quant_conv")
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,16 +147,10 @@ class RestoreFormer(nn.Module):
         self.post_quant_conv = nn.Conv2d(CODE_CHANNELS, CODE_CHANNELS, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Restore faces: (N, 3, 512, 512) RGB in [-1, 1] -> the same, not clamped."""
+        """Restore faces: (N, 3, 512, 512) RGB in [-1, 1] -> (N, 3, 512, 512) RGB, about [-1, 1]."""
         features, first, second = self.encoder(x)
         codes = self.quantize.nearest(self.quant_conv(features))  # (N, 256)
-        made = self.quantize.look_up(codes, height=features.shape[2])  # (N, 256, 16, 16)
-        made, first, second = (x.to(self.post_quant_conv.weight.dtype) for x in (made, first, second))
-        out: Tensor = self.decoder(self.post_quant_conv(made), first, second)
+        x = self.quantize.look_up(codes, height=features.shape[2])  # (N, 256, 16, 16)
+        x, first, second = (t.to(self.post_quant_conv.weight.dtype) for t in (x, first, second))
+        out: Tensor = self.decoder(self.post_quant_conv(x), first, second)
         return out
-
-
-def _heads(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N, heads, H*W, C/heads)."""
-    batch, channels, height, width = x.shape
-    return x.reshape(batch, HEADS, channels // HEADS, height * width).mT

@@ -1,13 +1,18 @@
-"""RetinaFace: finds faces and five landmarks in one pass over the picture.
+"""RetinaFace: detection of faces with five landmarks, in one stage.
 
-Deng et al. 2019, "RetinaFace: Single-stage Dense Face Localisation in the Wild", arXiv:1905.00641.
-Sources: github.com/biubug6/Pytorch_Retinaface and github.com/xinntao/facexlib (both MIT); written anew.
+Paper: Deng et al. 2019, "RetinaFace: Single-stage Dense Face Localisation in the Wild", arXiv:1905.00641.
+Sources: https://github.com/biubug6/Pytorch_Retinaface and https://github.com/xinntao/facexlib (both MIT).
 
-In:  (N, 3, H, W) BGR, 0 to 255 minus `MEAN`, any H and W.
-Out: for every prior (see `priors`), in units of the prior's size:
-     loc (N, P, 4): centre offset x, y and log size; conf (N, P, 2): probability of background and of a face;
-     landmarks (N, P, 10): x, y offsets of left eye, right eye, nose, left and right corner of the mouth.
-Differs from the source: inference only; the ResNet is written out, so no torchvision is needed.
+Input: (N, 3, H, W) BGR in [0, 255] minus `MEAN`, any H and W.
+Output, for each of P priors (see `priors`), with offsets relative to the prior's size and divided by `VARIANCE`:
+    loc (N, P, 4): offset of the centre x, y, and log of width and height.
+    conf (N, P, 2): probability of background and of a face.
+    landmarks (N, P, 10): offsets x, y of left eye, right eye, nose, left and right corner of the mouth.
+
+Attribute names are those of the official checkpoints. Differences from the source:
+
+- Inference only.
+- ResNet and MobileNet are defined here, so torchvision is not needed.
 """
 
 import functools
@@ -17,17 +22,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 MEAN = (104.0, 117.0, 123.0)  # BGR, subtracted from the input
-STEPS = (8, 16, 32)  # px between priors on each level
-MIN_SIZES = ((16, 32), (64, 128), (256, 512))  # px, the two squares at every place of a level
-VARIANCE = (0.1, 0.2)  # units of offsets and of log sizes
+STEPS = (8, 16, 32)  # px between the priors of each level
+MIN_SIZES = ((16, 32), (64, 128), (256, 512))  # px, sides of the two priors at each position of a level
+VARIANCE = (0.1, 0.2)  # of offsets and of log sizes
 
 
 @functools.lru_cache(maxsize=8)
 def priors(height: int, width: int) -> Tensor:
-    """Squares the network's answers are relative to, for an input of this size.
+    """The squares to which the network's outputs are relative, for an input of this size.
 
     Returns:
-        (P, 3) float32 in px: centre x, centre y, side; in the order of the network's outputs.
+        (P, 3) float32: centre x, centre y and side in px, in the order of the network's outputs.
     """
     levels = []
     for step, sizes in zip(STEPS, MIN_SIZES, strict=True):
@@ -53,7 +58,7 @@ def conv_bn(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, slope: 
 
 
 def conv_dw(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    """MobileNet's block: a 3x3 convolution per channel, then a 1x1 across channels."""
+    """MobileNet's block: a depthwise 3x3 convolution, then a 1x1 convolution."""
     return nn.Sequential(
         nn.Conv2d(inputs, inputs, 3, stride, 1, groups=inputs, bias=False),
         nn.BatchNorm2d(inputs),
@@ -65,7 +70,7 @@ def conv_dw(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 class MobileNetV1(nn.Module):
-    """MobileNet of a quarter width (Howard et al. 2017, arXiv:1704.04861), down to 1/32."""
+    """MobileNet of width 0.25 (Howard et al. 2017, arXiv:1704.04861); returns features at 1/8, 1/16 and 1/32."""
 
     channels = (64, 128, 256)
 
@@ -89,7 +94,7 @@ class MobileNetV1(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """ResNet's 1x1, 3x3, 1x1 block."""
+    """ResNet's bottleneck block: 1x1, 3x3 and 1x1 convolution."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -112,7 +117,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """ResNet of 50 layers (He et al. 2015, arXiv:1512.03385) without its classifier, down to 1/32."""
+    """ResNet-50 (He et al. 2015, arXiv:1512.03385) without classifier; returns features at 1/8, 1/16 and 1/32."""
 
     channels = (512, 1024, 2048)
 
@@ -137,14 +142,15 @@ class ResNet50(nn.Module):
         return eighth, sixteenth, self.layer4(sixteenth)
 
 
-BACKBONES: dict[str, tuple[type[MobileNetV1] | type[ResNet50], int, float]] = {  # with channels and slope of the rest
+# Name -> class of the backbone, channels of the other layers, slope of their leaky ReLU.
+BACKBONES: dict[str, tuple[type[MobileNetV1] | type[ResNet50], int, float]] = {
     "resnet50": (ResNet50, 256, 0.0),
     "mobile0.25": (MobileNetV1, 64, 0.1),
 }
 
 
 class FPN(nn.Module):
-    """Feature pyramid: coarse levels are added to finer ones."""
+    """Feature pyramid network: each level is upsampled and added to the next finer one."""
 
     def __init__(self, inputs: tuple[int, int, int], outputs: int, slope: float) -> None:
         super().__init__()
@@ -162,7 +168,7 @@ class FPN(nn.Module):
 
 
 class SSH(nn.Module):
-    """Context module: 3x3, 5x5 and 7x7 fields, the wider ones as chains of 3x3."""
+    """Context module: receptive fields of 3x3, 5x5 and 7x7, the larger ones by successive 3x3 convolutions."""
 
     def __init__(self, channels: int, slope: float) -> None:
         super().__init__()
@@ -180,7 +186,7 @@ class SSH(nn.Module):
 
 
 class Head(nn.Module):
-    """A 1x1 convolution that gives `values` numbers for each of the two priors at every place."""
+    """1x1 convolution with `values` outputs for each of the two priors at each position."""
 
     def __init__(self, channels: int, values: int) -> None:
         super().__init__()
@@ -193,7 +199,7 @@ class Head(nn.Module):
 
 
 class RetinaFace(nn.Module):
-    """Face detector on three levels.
+    """Face detector with priors on three levels.
 
     Args:
         backbone: "resnet50" or "mobile0.25".

@@ -41,12 +41,12 @@ def test_hardware_is_asked_and_not_guessed(monkeypatch):
         assert device.bf16_in_hardware.__wrapped__() is expected
 
 
-def test_what_a_network_calls_exact_stays_in_float32():
+def test_float32_parts_stay_in_float32():
     net = CodeFormer()
     choose("cpu", "bf16", "bf16").put(net)
     dtypes = {name: parameter.dtype for name, parameter in net.named_parameters()}
-    assert {dtypes[name] for name in dtypes if name.split(".")[0] in net.exact} == {torch.float32}
-    assert {dtypes[name] for name in dtypes if name.split(".")[0] not in net.exact} == {torch.bfloat16}
+    assert {dtypes[name] for name in dtypes if name.split(".")[0] in net.float32_parts} == {torch.float32}
+    assert {dtypes[name] for name in dtypes if name.split(".")[0] not in net.float32_parts} == {torch.bfloat16}
     assert dtypes["position_emb"] == torch.float32
 
 

@@ -1,6 +1,6 @@
-"""Weights and pictures that depend on names, shapes and a seed only, so that they need not be stored.
+"""Weights and images that depend only on names, shapes and a seed, so they need not be stored.
 
-The recorded results in `tests/data/parity` were computed with exactly these numbers.
+The records in `tests/data/parity` were computed from exactly these weights and images.
 """
 
 import zlib
@@ -14,11 +14,11 @@ from torch.nn.functional import interpolate
 
 
 def weights(shapes: Mapping[str, tuple[list[int], str]], seed: int) -> dict[str, Tensor]:
-    """A state dict in which every floating-point entry is drawn from its own name; integers are zero.
+    """A state dict of random numbers, where the name of an entry is a part of its seed; integers are zero.
 
     Args:
         shapes: name -> (shape, dtype) of each entry.
-        seed: another seed gives other numbers.
+        seed: the other part of the seed.
     """
     return {
         name: torch.from_numpy(_draw(name, tuple(shape), seed))
@@ -37,7 +37,7 @@ def _draw(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
         normal, offset = np.abs(normal), 1.0
     elif leaf == "running_mean":
         scale = 0.05
-    elif len(shape) >= 2:  # keeps the size of what flows through
+    elif len(shape) >= 2:  # so that activations keep their size from layer to layer
         scale = float(np.sqrt(1.0 / np.prod(shape[1:])))
     elif leaf.endswith("bias"):
         scale = 0.05
@@ -48,7 +48,7 @@ def _draw(name: str, shape: tuple[int, ...], seed: int) -> NDArray[np.float32]:
 
 
 def smooth(shape: tuple[int, int, int, int], seed: int) -> Tensor:
-    """Smooth random pictures in [0, 1]: (N, C, H, W), H and W multiples of 16."""
+    """Smooth random images in [0, 1]: (N, C, H, W), H and W multiples of 16."""
     batch, channels, height, width = shape
     generator = np.random.Generator(np.random.PCG64(seed))
     coarse = generator.random((batch, channels, height // 16, width // 16), dtype=np.float32)

@@ -1,8 +1,8 @@
-"""What the original networks computed, and how ours is compared with it; for the tests and `python -m bench.parity`.
+"""Records of the original networks and the comparison with them, for the tests and `python -m bench.parity`.
 
 `tests/data/parity` holds, for each network, the names and shapes of the official checkpoint (`NAME.keys.json`) and up
 to 4096 values of each output (`NAME.npz`). They were recorded with the original implementations (gfpgan 1.3.8, basicsr
-1.4.2, realesrgan 0.3.0, facexlib 0.3.0, the CodeFormer repository) in float32 on a CPU, from the weights and pictures
+1.4.2, realesrgan 0.3.0, facexlib 0.3.0, the CodeFormer repository) in float32 on a CPU, from the weights and images
 of `deterministic.py` with seed 1.
 """
 
@@ -47,39 +47,39 @@ def photo() -> Tensor:
 
 
 def codeformer_outputs(net: nn.Module, x: Tensor) -> Outputs:
-    """Every fidelity that was recorded, and the logits."""
+    """The output at each recorded fidelity, and the logits."""
     assert isinstance(net, CodeFormer)
     return {f"output_w{w}": net(x, w) for w in (0.0, 0.5, 1.0)} | {"logits": net.logits(x)}
 
 
 def detector_outputs(net: nn.Module, x: Tensor) -> Outputs:
-    """The three heads by name."""
+    """The outputs of the three heads."""
     return dict(zip(("loc", "conf", "landmarks"), net(x), strict=True))
 
 
 def image_output(net: nn.Module, x: Tensor) -> Outputs:
-    """The only output of most networks."""
+    """The output of a network that returns an image."""
     return {"output": net(x)}
 
 
 def mask_output(net: nn.Module, x: Tensor) -> Outputs:
-    """The only output of ParseNet."""
+    """The output of ParseNet."""
     return {"mask": net(x)}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One network and how its results were recorded."""
+    """A network, its input and its outputs, as they were recorded."""
 
     build: Callable[[], nn.Module]
-    picture: Callable[[], Tensor]
+    image: Callable[[], Tensor]
     outputs: Callable[[nn.Module, Tensor], Outputs] = image_output
-    tolerance: float = 1e-4  # relative error of an output
+    tolerance: float = 1e-4  # the highest relative error of an output
 
 
 CASES: Mapping[str, Case] = {
     "gfpgan_1.4": Case(GFPGAN, face),
-    # One other code than the original's is a difference far above this tolerance.
+    # A single codebook index other than the original's makes an error far above this tolerance.
     "codeformer": Case(CodeFormer, face, codeformer_outputs, tolerance=1e-3),
     "restoreformer": Case(RestoreFormer, face),
     "parsenet": Case(ParseNet, face, mask_output),
@@ -100,7 +100,7 @@ def checkpoint_shapes(name: str) -> dict[str, tuple[list[int], str]]:
 
 
 def load(name: str) -> nn.Module:
-    """The network with the weights of the record, loaded the way an official file is."""
+    """The network with the weights of the record, loaded as an official checkpoint is."""
     with torch.device("meta"):
         net = CASES[name].build()
     net.load_state_dict(deterministic.weights(checkpoint_shapes(name), SEED), strict=True, assign=True)
@@ -108,16 +108,16 @@ def load(name: str) -> nn.Module:
 
 
 def channels_last(net: nn.Module) -> nn.Module:
-    """The memory format the package runs networks in."""
+    """Convert a network to the memory format that the package uses."""
     memory: Any = {"memory_format": torch.channels_last}  # missing from the type stubs
     return net.to(**memory)
 
 
 def compute(name: str, net: nn.Module) -> Outputs:
-    """The outputs for the picture of the record."""
+    """The outputs of a network for the image of the record."""
     case = CASES[name]
     with torch.inference_mode():
-        return case.outputs(net, case.picture().contiguous(memory_format=torch.channels_last))
+        return case.outputs(net, case.image().contiguous(memory_format=torch.channels_last))
 
 
 def relative_errors(name: str, outputs: Outputs) -> dict[str, float]:
@@ -125,12 +125,12 @@ def relative_errors(name: str, outputs: Outputs) -> dict[str, float]:
     with np.load(RECORDS / f"{name}.npz") as record:
         recorded = {key.removesuffix("_value") for key in record if key.endswith("_value")}
         if recorded != set(outputs):
-            raise ValueError(f"{name}: recorded {sorted(recorded)}, computed {sorted(outputs)}")
+            raise ValueError(f"{name}: recorded outputs are {sorted(recorded)}, computed ones {sorted(outputs)}")
         errors = {}
         for output, value in outputs.items():
             shape = tuple(record[f"{output}_shape"])
             if shape != tuple(value.shape):
-                raise ValueError(f"{name}: {output} has shape {tuple(value.shape)}, the original {shape}")
+                raise ValueError(f"{name}: {output} has shape {tuple(value.shape)}, the recorded one {shape}")
             original = record[f"{output}_value"]
             ours = value.reshape(-1).numpy()[record[f"{output}_index"]]
             errors[output] = float(np.linalg.norm(ours - original) / np.linalg.norm(original))

@@ -1,4 +1,4 @@
-"""Every network: the official checkpoint's names and shapes, and the original implementation's numbers."""
+"""Every network has the names and shapes of its official checkpoint and the outputs of the original implementation."""
 
 import copy
 import functools
@@ -18,7 +18,7 @@ from tests.nets.reference import CASES, Outputs
 
 @dataclass(frozen=True)
 class Computed:
-    """A network with the weights of the record, and its outputs for the picture of the record."""
+    """A network with the weights of the record, and its outputs for the image of the record."""
 
     name: str
     net: Callable[..., Tensor]
@@ -28,9 +28,9 @@ class Computed:
 
 @pytest.fixture(scope="module")
 def computed(request: pytest.FixtureRequest) -> Iterator[Computed]:
-    """Built once for all tests of one network; pytest runs those one after the other."""
+    """Computed once for each network: pytest runs the tests with the same parameter in succession."""
     net = reference.load(request.param)
-    x = CASES[request.param].picture().contiguous(memory_format=torch.channels_last)
+    x = CASES[request.param].image().contiguous(memory_format=torch.channels_last)
     yield Computed(request.param, net, x, reference.compute(request.param, net))
 
 
@@ -39,7 +39,7 @@ def of(*names: str) -> pytest.MarkDecorator:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_names_and_shapes_are_the_checkpoints(name: str) -> None:
+def test_names_and_shapes_are_those_of_the_checkpoint(name: str) -> None:
     with torch.device("meta"):
         net = CASES[name].build()
     ours = {key: (list(value.shape), f"{value.dtype}") for key, value in net.state_dict().items()}
@@ -48,14 +48,14 @@ def test_names_and_shapes_are_the_checkpoints(name: str) -> None:
 
 
 @of(*CASES)
-def test_numbers_are_the_originals(computed: Computed) -> None:
+def test_outputs_are_those_of_the_original(computed: Computed) -> None:
     errors = reference.relative_errors(computed.name, computed.outputs)
     tolerance = CASES[computed.name].tolerance
     assert {output: error for output, error in errors.items() if not error <= tolerance} == {}
 
 
 @of("gfpgan_1.4", "codeformer", "restoreformer", "parsenet")
-def test_a_face_comes_out_the_same_in_any_batch(computed: Computed) -> None:
+def test_the_result_does_not_depend_on_the_batch(computed: Computed) -> None:
     x, net = computed.x, computed.net
     with torch.inference_mode():
         if computed.name == "codeformer":
@@ -63,7 +63,7 @@ def test_a_face_comes_out_the_same_in_any_batch(computed: Computed) -> None:
             net = functools.partial(net, w=0.0)
         elif computed.name == "gfpgan_1.4":
             expected = computed.outputs["output"]
-        else:  # any size will do
+        else:  # these networks take smaller images
             x = x[:, :, :128, :128]
             expected = net(x)
         result = net(torch.cat((x.flip(3), x)))
@@ -72,13 +72,13 @@ def test_a_face_comes_out_the_same_in_any_batch(computed: Computed) -> None:
 
 
 @of("gfpgan_1.4")
-def test_gfpgan_noise_follows_the_generator(computed: Computed) -> None:
+def test_gfpgan_noise_depends_on_the_generator(computed: Computed) -> None:
     net = computed.net
     assert isinstance(net, GFPGAN)
     first, again, other = (net.draw_noise(torch.Generator().manual_seed(seed), batch=2) for seed in (7, 7, 8))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
-    assert not torch.equal(first[-1][0], first[-1][1])  # each face has its own
+    assert not torch.equal(first[-1][0], first[-1][1])  # each face has its own noise
     with torch.inference_mode():
         result = net(computed.x, [noise[:1] for noise in first])
     assert not torch.allclose(result, computed.outputs["output"], rtol=1e-2, atol=1e-2)
@@ -92,22 +92,22 @@ def test_codeformer_fidelity_changes_the_face(computed: Computed) -> None:
 
 
 @pytest.mark.parametrize("name", ["gfpgan_1.4", "codeformer", "restoreformer", "parsenet"])
-def test_half_precision_stays_half(name: str) -> None:
+def test_a_network_in_half_precision_returns_half_precision(name: str) -> None:
     with torch.device("meta"), torch.inference_mode():
         result = CASES[name].build().eval().bfloat16()(torch.empty(2, 3, 512, 512, dtype=torch.bfloat16))
     assert result.dtype == torch.bfloat16
     assert result.shape == (2, 19 if name == "parsenet" else 3, 512, 512)
 
 
-def test_exact_sums_make_bfloat16_more_exact() -> None:
+def test_float32_parts_reduce_the_error_of_bfloat16() -> None:
     net = reference.load("realesrgan_x2plus")
     x = torch.rand((1, 3, 32, 32), generator=torch.Generator().manual_seed(0))
-    whole = copy.deepcopy(net).bfloat16()
+    all_bfloat16 = copy.deepcopy(net).bfloat16()
     with torch.inference_mode():
-        wanted, rough = net(x), whole(x.bfloat16()).float()
-        half = choose("cpu", "bf16", "bf16")
-        fine = half.compute("x2plus", half.put(net), x)
-    assert torch.linalg.norm(fine - wanted) < 0.7 * torch.linalg.norm(rough - wanted)
+        expected, without = net(x), all_bfloat16(x.bfloat16()).float()
+        device = choose("cpu", "bf16", "bf16")
+        result = device.compute("x2plus", device.put(net), x)
+    assert torch.linalg.norm(result - expected) < 0.7 * torch.linalg.norm(without - expected)
 
 
 def test_modulated_weights_can_be_channels_last() -> None:
@@ -127,6 +127,6 @@ def test_weights_depend_on_name_and_seed() -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_pictures_are_the_recorded_ones(name: str) -> None:
+def test_images_are_the_recorded_ones(name: str) -> None:
     with np.load(reference.RECORDS / f"{name}.npz") as record:
-        np.testing.assert_allclose(CASES[name].picture().flatten()[:64].numpy(), record["input_probe"], rtol=1e-6)
+        np.testing.assert_allclose(CASES[name].image().flatten()[:64].numpy(), record["input_probe"], rtol=1e-6)

@@ -1,4 +1,4 @@
-"""The fast forms of enlarging and convolving equal the plain ones, at the border too."""
+"""The fast forms of upsampling and convolution equal the plain ones, also at the border."""
 
 import pytest
 import torch
@@ -6,7 +6,8 @@ from torch.nn import functional
 
 from facemend.nets.upconv import WORTHWHILE, bilinear_conv, nearest_conv
 
-SIZES = [(8, 6), (WORTHWHILE, 5), (WORTHWHILE + 1, 2)]  # the plain form, the fast one, the fast one at its narrowest
+# Height and width for the plain form, for the fast form, and for the fast form at its smallest width.
+SIZES = [(8, 6), (WORTHWHILE, 5), (WORTHWHILE + 1, 2)]
 
 
 @pytest.fixture(params=SIZES, ids=str)
