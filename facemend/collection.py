@@ -49,12 +49,10 @@ class Collection:
         if restorer == AUTO:
             names = (model.public_name for model in automatic("restorer"))
             restorer = next((name for name in names if name in self.restorers), restorer)
-        for option, name, loaded in (
-            ("restorer", restorer, (NONE, *self.restorers)),
-            ("upscaler", upscaler, tuple(self.upscalers)),
-        ):
-            if name not in loaded:
-                raise OptionError(option, name, f"a model this server has: {', '.join(loaded)}")
+        if restorer not in (NONE, *self.restorers):
+            raise _not_loaded("restorer", restorer, self.restorers)
+        if upscaler not in self.upscalers:
+            raise _not_loaded("upscaler", upscaler, self.upscalers)
         return Pipeline(
             detector=self.detector,
             restorer=self.restorers.get(restorer),
@@ -75,6 +73,10 @@ class Collection:
                 self.parser(blank)
             if self.detector:
                 self.detector(blank)
+
+
+def _not_loaded(option: str, name: str, loaded: Iterable[str]) -> OptionError:
+    return OptionError(option, name, f"one this server has: {', '.join(loaded) or 'it has none'}")
 
 
 def _checked(names: set[str]) -> set[str]:

@@ -82,12 +82,12 @@ def bad_calls():
     """Inputs, and a word of the answer."""
     picture = encoded(drawn(64, 80, 9), "jpeg")
     return [
-        ({"image": data_url(b"no picture")}, "no picture"),
+        ({"image": data_url(b"no picture")}, "format is unknown"),
         ({"image": picture[: len(picture) // 2]}, "damaged"),
         ({"image": "data:image/png;base64,"}, "empty"),
-        ({"image": "/etc/passwd"}, "no file that came"),
+        ({"image": "/etc/passwd"}, "not a file that came"),
         ({"image": "http://127.0.0.1:9/x.png"}, "refused"),
-        ({"image": picture, "model": "codeformer"}, "one this server holds"),
+        ({"image": picture, "model": "codeformer"}, "one this server has"),
         ({"image": picture, "upscale": 9}, "greater than the maximum"),
         ({"image": picture, "aligned": True}, "is square"),
     ]

@@ -70,7 +70,7 @@ def test_python_progress(client, face):
 def test_python_a_failing_input_raises_their_error(client, tmp_path):
     from replicate.exceptions import ModelError, ReplicateError
 
-    with pytest.raises(ModelError, match="no file that came with this call"):
+    with pytest.raises(ModelError, match="not a file that came with this call"):
         client.run(f"{MODEL}:{VERSION}", input={"image": "/etc/passwd"})
     with pytest.raises(ReplicateError):
         client.run(f"{MODEL}:{VERSION}", input={"image": "/etc/passwd", "upscale": 99})
@@ -116,6 +116,6 @@ def test_javascript(api, javascript, photo, tmp_path, kind):
     assert seen["statuses"][-1] == "succeeded"
     assert len(seen["sizes"]) == 2
     assert "Prediction failed" in seen["failed"]
-    assert "no file that came with this call" in seen["failed"]
+    assert "not a file that came with this call" in seen["failed"]
     assert "ApiError" in seen["refused"]
     assert "422" in seen["refused"]

@@ -126,7 +126,7 @@ def test_auto_takes_the_best_restorer_that_is_there(server, face):
 def test_a_model_that_is_not_loaded_is_named(server, face, options):
     (name,) = options.values()
     message = failure(server.predict(image=face, aligned=True, **options))
-    assert re.search(rf"is '{name}', but must be one this server holds: .*\w", message)
+    assert re.search(rf"is '{name}', but must be one this server has: .*\w", message)
 
 
 def test_faces_are_left_alone_on_request(server, face):
@@ -169,21 +169,25 @@ def huge(side):
 @pytest.mark.parametrize(
     ("image", "options", "message"),
     [
-        (lambda: data_url(b"no picture at all"), {}, "cannot read the image: it is no picture"),
+        (lambda: data_url(b"no picture at all"), {}, "cannot read the image: its format is unknown"),
         (lambda: data_url(photo()[:-200]), {}, "cannot read the image: damaged, cut short"),
         (lambda: data_url(photo("jpeg")[:-200], "image/jpeg"), {}, "cannot read the image: damaged, cut short"),
         (lambda: "data:image/png;base64,", {}, "cannot read the image: it is empty"),
         (lambda: "data:image/png;base64,!!!!", {}, "cannot read the image: it is empty"),
-        (lambda: "/etc/passwd", {}, "no file that came with this call"),
-        (lambda: "predict.py", {}, "no file that came with this call"),
-        (lambda: "file:///etc/passwd", {}, "no file that came with this call"),
-        (lambda: "ftp://127.0.0.1/x.png", {}, "no file that came with this call"),
+        (lambda: "/etc/passwd", {}, "not a file that came with this call"),
+        (lambda: "predict.py", {}, "not a file that came with this call"),
+        (lambda: "file:///etc/passwd", {}, "not a file that came with this call"),
+        (lambda: "ftp://127.0.0.1/x.png", {}, "not a file that came with this call"),
         (lambda: "http://127.0.0.1:9/x.png", {}, "Connection refused"),
-        (lambda: huge(10100), {}, "102.0 megapixels are over the limit of 100: give a smaller picture"),
-        (lambda: huge(2600), {"upscale": 8}, "432.6 megapixels are over the limit of 400"),
+        (
+            lambda: huge(10100),
+            {},
+            "102.0 megapixels, over the limit of 100; use a smaller picture or use a smaller upscale$",
+        ),
+        (lambda: huge(2600), {"upscale": 8}, "432.6 megapixels, over the limit of 400"),
         (lambda: data_url(photo()), {"aligned": True}, "an aligned face is square.*leave out aligned"),
         (lambda: data_url(png(smooth(64, 64))), {"aligned": True, "model": "restoreformer"}, "^FacemendError: Zero"),
-        (lambda: data_url(png(np.zeros((9, 9, 4), np.uint8))), {"output_format": "jpg"}, "format is 'jpeg'"),
+        (lambda: data_url(png(np.zeros((9, 9, 4), np.uint8))), {"output_format": "jpg"}, "output_format is 'jpeg'"),
     ],
     ids=lambda value: None if callable(value) else "",
 )
@@ -203,7 +207,7 @@ def test_no_file_is_reached_but_the_upload_of_the_call(server, face):
     for path in [*places, uploads, uploads / "none.png", uploads / ("x" * 300), "x" * 5000, "nothing\0.png"]:
         for old in places[:2]:
             old.write_bytes(photo())
-        assert "no file that came with this call" in failure(server.predict(image=str(path), face_enhance=False))
+        assert "not a file that came with this call" in failure(server.predict(image=str(path), face_enhance=False))
     places[1].unlink()
 
 
@@ -281,7 +285,7 @@ def test_webhooks_of_a_failure_are_delivered_until_they_arrive(server):
         body = {"webhook": url, "webhook_events_filter": ["completed"]}
         server.call(body, headers={"Prefer": "respond-async"}, image=data_url(b"no picture"))
         (event,) = until_terminal(came)
-    assert "it is no picture" in failure(event)
+    assert "its format is unknown" in failure(event)
 
 
 def test_put_is_idempotent_while_it_runs(server, wide):
@@ -399,7 +403,7 @@ def test_real_networks_without_a_restorer(tmp_path, shared):
     options = {"FACEMEND_MODELS": "realesr-animevideov3,retinaface-mobile0.25"}
     with serving(tmp_path, FACEMEND_WEIGHTS=str(shared / "weights"), **options) as server:
         image = data_url((shared / "data" / "old_photos" / "000007.jpg").read_bytes(), "image/jpeg")
-        assert "it holds none" in failure(server.predict(image=image))
+        assert "it has none" in failure(server.predict(image=image))
         answer = server.predict(image=image, face_enhance=False, upscaler="realesr-animevideov3")
         assert answer["metrics"]["upscaler"] == "realesr-animevideov3"
         assert opened(answer["output"]).size[0] == 2 * Image.open(BytesIO(base64.b64decode(image[23:]))).size[0]
@@ -421,7 +425,7 @@ def test_lite_restores_without_a_download(lite):
         assert answer["status"] == "succeeded", answer
         assert answer["metrics"]["restorer"] == "lite"
         assert answer["metrics"]["faces_restored"] >= 1
-    assert "one this server holds: lite" in failure(lite.predict(image=image))
+    assert "one this server has: lite" in failure(lite.predict(image=image))
 
 
 def test_another_process_makes_the_same_bytes_with_as_many_threads(lite, tmp_path):
