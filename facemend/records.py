@@ -14,6 +14,7 @@ Pixels = npt.NDArray[Any]  # (H, W, 3) RGB or (H, W), uint8 or uint16
 Floats = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]  # (2, 3), source px -> target px, pixel centres at whole numbers
 Point = tuple[float, float]  # x, y in px
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in px
 StageProgress = Callable[[int, int], None]  # parts done, their total
 Progress = Callable[[str, int, int], None]  # stage, parts done, their total; may raise `Cancelled`
 FACE_CHOICES = ("all", "center", "largest", "none")
@@ -73,7 +74,7 @@ class Face:
         reason: why the face was not restored; "" if it was.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     landmarks: Landmarks
     score: float
     restored: bool = False

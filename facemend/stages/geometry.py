@@ -5,6 +5,7 @@ Enlarging by s therefore maps x to (x + 0.5) * s - 0.5, and a picture cut out an
 """
 
 import math
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -62,7 +63,15 @@ def bounds(matrix: Matrix, size: tuple[int, int], canvas: tuple[int, int]) -> tu
     )
 
 
-def warp(source: Pixels, matrix: Matrix, size: tuple[int, int], *, interpolation: int, border: int) -> Pixels:
+def warp(
+    source: Pixels,
+    matrix: Matrix,
+    size: tuple[int, int],
+    *,
+    interpolation: int,
+    border: int,
+    value: Sequence[float] = (),
+) -> Pixels:
     """Warp a picture without aliasing: what shrinks is averaged over area first.
 
     Args:
@@ -71,12 +80,13 @@ def warp(source: Pixels, matrix: Matrix, size: tuple[int, int], *, interpolation
         size: (height, width) of the target.
         interpolation: one of cv2.INTER_*.
         border: what lies outside the source, one of cv2.BORDER_*.
+        value: the RGB of cv2.BORDER_CONSTANT.
 
     Returns:
         (height, width, 3) of the source's dtype.
     """
     region, matrix = shrunk(*cut(source, matrix, size))
-    return cv2.warpAffine(region, matrix, size[::-1], flags=interpolation, borderMode=border)
+    return cv2.warpAffine(region, matrix, size[::-1], flags=interpolation, borderMode=border, borderValue=value)
 
 
 def cut(source: Pixels, matrix: Matrix, size: tuple[int, int]) -> tuple[Pixels, Matrix]:

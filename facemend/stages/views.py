@@ -1,0 +1,88 @@
+"""Renderings of a picture for a detector: scaled, with a border, turned by quarters; and the maps back."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from facemend.records import Box, Face, Landmarks, Matrix, Pixels
+from facemend.stages.geometry import compose, inverse, scaling, shift, warp
+
+
+class View(NamedTuple):
+    """A rendering of a picture, or of a part of it.
+
+    Attributes:
+        pixels: (H, W, 3) RGB of the picture's dtype.
+        to_picture: (2, 3), px of this view -> px of the picture.
+    """
+
+    pixels: Pixels
+    to_picture: Matrix
+
+    def turned(self, quarters: int) -> "View":
+        """This view, turned to the left."""
+        height, width = self.pixels.shape[:2]
+        right, bottom = width - 1, height - 1
+        back = {
+            0: ((1, 0, 0), (0, 1, 0)),
+            1: ((0, -1, right), (1, 0, 0)),
+            2: ((-1, 0, right), (0, -1, bottom)),
+            3: ((0, 1, 0), (-1, 0, bottom)),
+        }[quarters]
+        turned = np.ascontiguousarray(np.rot90(self.pixels, quarters))
+        return View(turned, compose(self.to_picture, np.array(back, dtype=np.float64)))
+
+    def on_picture(self, face: Face) -> Face:
+        """A face in px of this view, in px of the picture; its box is that around the ellipse in the view's box."""
+        linear, offset = self.to_picture[:, :2], self.to_picture[:, 2]
+        points = face.landmarks.array() @ linear.T + offset
+        low, high = np.array(face.box).reshape(2, 2)
+        x, y = linear @ ((low + high) / 2) + offset
+        half_x, half_y = np.hypot(*(linear * (high - low) / 2).T)
+        box = float(x - half_x), float(y - half_y), float(x + half_x), float(y + half_y)
+        return Face(box, Landmarks(*map(tuple, points.tolist())), face.score)
+
+
+def scaled(view: View, scale: float) -> View:
+    """A view with `scale` times as many px along each axis; what shrinks is averaged."""
+    while scale <= 0.5 and min(view.pixels.shape[:2]) > 1:  # OpenCV halves far faster than it averages in other ratios
+        height, width = (length // 2 for length in view.pixels.shape[:2])
+        even = view.pixels[: 2 * height, : 2 * width]
+        half = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+        view, scale = View(half, compose(view.to_picture, scaling(2, 2))), 2 * scale
+    height, width = view.pixels.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    pixels = cv2.resize(view.pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return View(pixels, compose(view.to_picture, scaling(width / size[0], height / size[1])))
+
+
+def bordered(view: View, height: int, width: int, colour: Sequence[float]) -> View:
+    """A view in the middle of a larger one of this size, whose border has one RGB colour."""
+    top, left = (height - view.pixels.shape[0]) // 2, (width - view.pixels.shape[1]) // 2
+    bottom, right = height - view.pixels.shape[0] - top, width - view.pixels.shape[1] - left
+    pixels = cv2.copyMakeBorder(view.pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=colour)
+    return View(pixels, compose(view.to_picture, shift(-left, -top)))
+
+
+def around(view: View, box: Box, degrees: float, margin: float, side: int, colour: Sequence[float]) -> View:
+    """A square of `side` px around a box.
+
+    Args:
+        view: what the square is cut out of.
+        box: in px of the picture.
+        degrees: that the square is turned to the left, so that what leans to the right by as much is upright in it.
+        margin: side of the square over the longer side of the box.
+        side: of the result, in px.
+        colour: RGB of what lies outside the view.
+    """
+    x0, y0, x1, y1 = box
+    scale = margin * max(x1 - x0, y1 - y0, 1e-3) / side  # px of the picture per px of the result
+    cos, sin = scale * math.cos(math.radians(degrees)), scale * math.sin(math.radians(degrees))
+    turn = np.array(((cos, -sin, (x0 + x1) / 2), (sin, cos, (y0 + y1) / 2)))
+    to_picture = compose(turn, shift((1 - side) / 2, (1 - side) / 2))
+    from_view = compose(inverse(to_picture), view.to_picture)
+    size, flags = (side, side), {"interpolation": cv2.INTER_LINEAR, "border": cv2.BORDER_CONSTANT}
+    return View(warp(view.pixels, from_view, size, value=colour, **flags), to_picture)
