@@ -1,7 +1,7 @@
-"""Whether this machine's server works, for what supervises it: `python healthy.py READY BUSY` (docs/supervision.md).
+"""A health check of the server on this machine: `python healthy.py READY BUSY` (see docs/supervision.md).
 
-Exit code 0 if its status is one of those named, else 1 and one line on stderr. That the port answers says nothing: with
-its worker dead, Cog's server goes on answering 200, and refuses every call.
+The exit code is 0 if the server's status is one of those given. Otherwise it is 1, with one line on stderr. The HTTP
+status is no health check: if its worker is dead, Cog's server still answers 200 but refuses every call.
 """
 
 import http.client
@@ -9,12 +9,12 @@ import json
 import os
 import sys
 
-PATIENCE = 15  # seconds; the server itself waits up to 10 for its worker
+TIMEOUT = 15  # seconds; the server itself waits up to 10 for its worker
 
 
 def main() -> None:
-    """Ask once."""
-    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT", "5000")), timeout=PATIENCE)
+    """Check once."""
+    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT", "5000")), timeout=TIMEOUT)
     try:
         connection.request("GET", "/health-check")
         status = json.load(connection.getresponse())["status"]

@@ -1,8 +1,8 @@
-"""The container's adapter: declared inputs to `Settings` and a `Job`.
+"""The container's interface: turns the inputs of a call into `Settings` and a `Job`.
 
-Cog reads the inputs from the text of this file, without running it, and silently drops what is not a plain literal. So
-every keyword of Input() is one, and each description is a single string. `make generated` fills in the literals that
-come from tables.
+Cog reads the inputs from the text of this file without running it, and silently ignores values that are not plain
+literals. Therefore every keyword of Input() is a plain literal, and each description is a single string.
+`make generated` writes the literals that come from tables.
 """
 # ruff: noqa: B008, E501
 
@@ -27,11 +27,11 @@ from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Settings
 
-ROOM = 2**30  # bytes of the temp folder that must be free for the server to count as healthy
-COG_FOLDERS = Path("/tmp/coglet/predictions")  # two empty ones for each call, which Cog never removes
-COG_FOLDER_AGE = 60  # seconds after which no call needs them any more
-# How this way in spells options of the package; remedies by others are left out of messages.
-SPELLING = {
+ROOM = 2**30  # bytes that must be free in the temporary folder for the server to be healthy
+COG_FOLDERS = Path("/tmp/coglet/predictions")  # Cog creates empty folders here for each call and never removes them
+COG_FOLDER_AGE = 60  # seconds after which no call needs its folders any more
+# Names that messages use for options of the package. Advice about any other option is left out of a message.
+INPUT_NAMES = {
     "restorer": "model",
     "scale": "upscale",
     "format": "output_format",
@@ -42,13 +42,13 @@ SPELLING = {
 
 
 class Predictor(BaseRunner):
-    """Keeps the models that FACEMEND_MODELS names loaded (by default all) and restores one picture at a time."""
+    """Restores one picture at a time, with the models that FACEMEND_MODELS names (by default all)."""
 
     def setup(self) -> None:
         """Load every model once."""
         self.folder = tempfile.TemporaryDirectory(prefix="facemend-")  # holds the last output until the next call
-        self.uploads = Path(tempfile.mkdtemp(dir=self.folder.name))  # Cog saves the files of a call here, and only them
-        with process.startup(temp_folder=self.uploads), _own_words():
+        self.uploads = Path(tempfile.mkdtemp(dir=self.folder.name))  # only for files that Cog saves for a call
+        with process.startup(temp_folder=self.uploads), _one_line_errors():
             names = {name.strip() for name in os.environ.get("FACEMEND_MODELS", "").split(",")} - {""}
             self.models = Collection(names)
         self.suspect: Pipeline | None = None  # the pipeline of the last call, if it failed unexpectedly
@@ -63,13 +63,13 @@ class Predictor(BaseRunner):
         model: str = Input(
             default="gfpgan-v1.4",
             choices=["auto", "gfpgan-v1.4", "gfpgan-v1.3", "gfpgan-v1.2", "restoreformer", "codeformer", "lite"],
-            description="Which network restores the faces. GFPGAN keeps people most like themselves; CodeFormer repairs worse damage but may change a face, and its licence forbids commercial use; lite is small and fast. auto takes the best one this server holds, never CodeFormer.",
+            description="The network that restores the faces. GFPGAN preserves the likeness best. CodeFormer repairs worse damage but may change a face, and its licence forbids commercial use. lite is small and fast. auto uses the best model that this server has loaded, but never CodeFormer.",
         ),
         fidelity: float = Input(
             default=0.5,
             ge=0,
             le=1,
-            description="For model codeformer only: 0 gives the best-looking face, 1 the one most like the photo.",
+            description="Only for model codeformer: 0 gives the best-looking face, 1 the face most like the photo.",
         ),
         upscale: float = Input(
             default=2,
@@ -79,17 +79,17 @@ class Predictor(BaseRunner):
         ),
         face_enhance: bool = Input(
             default=True,
-            description="Restore faces. If false, the picture is only enlarged and faces are treated like the rest of it.",
+            description="Whether to restore faces. If false, the whole picture is only enlarged, including the faces.",
         ),
         only_center_face: bool = Input(
             default=False,
-            description="Restore only the face nearest to the middle of the picture and leave the others as they are.",
+            description="Whether to restore only the face nearest to the centre of the picture. Other faces are only enlarged.",
         ),
         strength: float = Input(
             default=1,
             ge=0,
             le=1,
-            description="How much of each restored face is mixed into the picture: 0 none of it, 1 all of it.",
+            description="How strongly faces are restored: 0 keeps the enlarged original, 1 uses the restored face, and values between mix both.",
         ),
         upscaler: str = Input(
             default="realesrgan-x4plus",
@@ -103,45 +103,45 @@ class Predictor(BaseRunner):
                 "lite",
                 "lanczos",
             ],
-            description="What enlarges the rest of the picture: realesrgan for photos (x4plus is the sharpest), realesrnet for a softer result, anime for drawings, general-x4v3 and lite are fast, lanczos resizes without adding detail.",
+            description="The model that enlarges the rest of the picture. For photos: realesrgan-x4plus is the sharpest, realesrnet-x4plus is softer, realesr-general-x4v3 and lite are fast. The two anime models are for drawings. lanczos is a filter that adds no detail.",
         ),
         denoise: float = Input(
             default=0.5,
             ge=0,
             le=1,
-            description="For upscaler realesr-general-x4v3 only: 0 keeps the grain of the photo, 1 removes it.",
+            description="Only for upscaler realesr-general-x4v3: 0 keeps the grain of the photo, 1 removes it.",
         ),
         aligned: bool = Input(
             default=False,
-            description="The picture is a single face, already cut out square and upright: restore it as it is, without looking for faces.",
+            description="Whether the picture is a single face, already upright and cropped to a square. It is then restored as a whole, without looking for faces.",
         ),
         sensitivity: float = Input(
             default=0.5,
             ge=0,
             le=1,
-            description="How readily something counts as a face: raise it if faces are missed, lower it if other things are taken for faces.",
+            description="How easily faces are found. Raise it if faces are missed; lower it if other things are taken for faces.",
         ),
         seed: int | None = Input(
             default=None,
             ge=0,
-            description="For GFPGAN models only: a number that varies fine detail such as skin and hair. The same number gives the same picture; without one it is always the same too.",
+            description="Only for GFPGAN models: a number that changes fine detail such as skin and hair. The same number always gives the same picture. Without a number, the noise stored in the model is used.",
         ),
         output_format: str = Input(
             default="auto",
             choices=["auto", "png", "jpg", "webp"],
-            description="File type of the result. auto keeps that of the photo where it can, else PNG.",
+            description="File format of the result. auto keeps the format of the photo if possible. HEIC and AVIF become JPEG; everything else becomes PNG.",
         ),
         output_quality: int = Input(
             default=95,
             ge=1,
             le=100,
-            description="Quality of a JPEG or WebP result: higher looks better and makes a larger file. PNG is always exact.",
+            description="Quality of a JPEG or WebP result. A higher quality looks better and makes a larger file. PNG is always lossless.",
         ),
     ) -> Path:
         """Restore the faces of one picture and enlarge it."""
         inputs = locals()
         self._tidy(image)
-        with _own_words():
+        with _one_line_errors():
             pipeline = self.models.pipeline(model if face_enhance else NONE, upscaler)
             given = {name: inputs[name] for name in Settings.__dataclass_fields__ if name in inputs}
             given |= {"scale": upscale, "aligned": aligned and face_enhance}
@@ -161,7 +161,7 @@ class Predictor(BaseRunner):
             except Exception:
                 self.suspect = pipeline
                 raise
-        assert done is not None  # for the type checker: no check was given that could refuse
+        assert done is not None  # for the type checker: `run` returns None only with a check
         result = done.result
         self.record_metric("faces_detected", len(result.faces))
         self.record_metric("faces_restored", sum(face.restored for face in result.faces))
@@ -171,27 +171,27 @@ class Predictor(BaseRunner):
         return Path(done.outputs.target)
 
     def healthcheck(self) -> bool:
-        """Whether a result can be written and, after an unexpected failure, the networks of that call compute."""
-        if self.suspect:  # half the strength, so that the picture is enlarged too and not only the face in it
+        """Return whether the disk has room. After an unexpected failure, first run the networks of that call again."""
+        if self.suspect:  # with half the strength, the upscaler runs too, not only the restorer
             self.suspect.run(np.zeros((8, 8, 3), np.uint8), Settings(aligned=True, strength=0.5))
             self.suspect = None
         return shutil.disk_usage(self.uploads).free >= ROOM
 
     def _tidy(self, image: Path) -> None:
-        """Remove what earlier calls have left: an output, a part of a download, the folders Cog made."""
+        """Remove what earlier calls have left: an output, an incomplete download, and the folders that Cog made."""
         left = [path for path in Path(self.folder.name).rglob("*") if path.is_file() and path != image]
         for path in left:
             path.unlink()
         if any(path.parent == self.uploads for path in left):
-            gc.collect()  # until then, the error that ended the download keeps its file open, and on the disk
+            gc.collect()  # the error that ended a download keeps its file open, and on the disk, until collected
         for folder in COG_FOLDERS.glob("*"):
-            with suppress(OSError):  # other servers use the same folders, and remove them too
+            with suppress(OSError):  # other servers use the same folders and remove them too
                 if folder.stat().st_mtime < time.time() - COG_FOLDER_AGE:
                     for empty in (folder / "inputs", folder / "outputs", folder):
                         empty.rmdir()
 
     def _uploaded(self, image: Path | str) -> Path:
-        """The input. Cog accepts any path of this machine; only that of an uploaded file is read."""
+        """Return the path of the input; raise InputError for any file that was not uploaded, which Cog would accept."""
         path = Path(image)
         if path not in self.uploads.iterdir():
             raise InputError("image is not a file that came with this call; give an http(s) or data URL")
@@ -199,17 +199,17 @@ class Predictor(BaseRunner):
 
 
 @contextmanager
-def _own_words() -> Iterator[None]:
-    """Turn every error into one line in the words of this way in."""
+def _one_line_errors() -> Iterator[None]:
+    """Turn every error into a FacemendError of one line, in which options have the names of the inputs."""
     try:
         yield
     except FacemendError as error:
-        raise FacemendError(error.message(SPELLING.get)) from error
+        raise FacemendError(error.message(INPUT_NAMES.get)) from error
     except Exception as error:
         raise FacemendError(f"{type(error).__name__}: {error}") from error
 
 
 def _print_progress(stage: str, done: int, total: int) -> None:
-    """Write a line as tqdm does, from which Replicate's clients read the progress."""
+    """Write a line in the format of tqdm, from which Replicate's clients read the progress."""
     bar = "█" * (10 * done // total)
     sys.stdout.write(f"{100 * done // total:3d}%|{bar:10}| {done}/{total} {stage}\n")

@@ -1,4 +1,4 @@
-"""Pictures about a result: before beside after, and faces with their numbers."""
+"""Pictures that show a result: before and after side by side, and the faces with their numbers."""
 
 from collections.abc import Sequence
 
@@ -8,25 +8,41 @@ from PIL import Image
 
 from facemend.records import Face, Picture, Pixels, converted
 
-RESTORED, LEFT = (40, 200, 80), (240, 160, 40)  # RGB of the boxes of faces restored and left alone
-PAPER = 255  # grey level under transparent pixels
-SEAM = 4  # px of white between before and after
+RESTORED_COLOUR, UNRESTORED_COLOUR = (40, 200, 80), (240, 160, 40)  # RGB of the boxes
+WHITE = 255  # grey level between the pictures and under transparent pixels
+SEAM = 4  # px between before and after
 
 
 def before_after(before: Picture, after: Picture) -> Pixels:
-    """The input, enlarged to the output's size, left of the output: (H, 2 * W + 4, 3) uint8 RGB."""
-    right = _flat(after)
-    left = cv2.resize(_flat(before), right.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    seam = np.full((right.shape[0], SEAM, 3), PAPER, np.uint8)
+    """Draw the input, enlarged to the output's size, to the left of the output.
+
+    Args:
+        before: the input.
+        after: the output, H x W px.
+
+    Returns:
+        (H, 2 * W + SEAM, 3) uint8 RGB.
+    """
+    right = _on_white(after)
+    left = cv2.resize(_on_white(before), right.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    seam = np.full((right.shape[0], SEAM, 3), WHITE, np.uint8)
     return np.concatenate((left, seam, right), axis=1)
 
 
 def numbered(picture: Picture, faces: Sequence[Face]) -> Pixels:
-    """The input with a box, landmarks and an index on each face: (H, W, 3) uint8 RGB."""
-    pixels = _flat(picture)
+    """Draw a box, the landmarks and the index of each face on the input.
+
+    Args:
+        picture: the input, H x W px. It is not changed.
+        faces: the faces found in it.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    pixels = _on_white(picture)
     line = max(2, round(min(pixels.shape[:2]) / 300))
     for index, face in enumerate(faces):
-        colour = RESTORED if face.restored else LEFT
+        colour = RESTORED_COLOUR if face.restored else UNRESTORED_COLOUR
         x0, y0, x1, y1 = (round(value) for value in face.box)
         cv2.rectangle(pixels, (x0, y0), (x1, y1), colour, line)
         for x, y in face.landmarks:
@@ -39,12 +55,12 @@ def numbered(picture: Picture, faces: Sequence[Face]) -> Pixels:
     return pixels
 
 
-def _flat(picture: Picture) -> Pixels:
-    """(H, W, 3) uint8 RGB of its own memory, transparent parts on white."""
+def _on_white(picture: Picture) -> Pixels:
+    """Return a copy of the pixels on a white background: (H, W, 3) uint8 RGB."""
     pixels = converted(picture.pixels, np.uint8)
     if picture.alpha is None:
         return np.array(pixels)
     height, width = pixels.shape[:2]
-    page = Image.new("RGB", (width, height), (PAPER, PAPER, PAPER))
-    page.paste(Image.fromarray(pixels), mask=Image.fromarray(converted(picture.alpha, np.uint8)))
-    return np.array(page)
+    background = Image.new("RGB", (width, height), (WHITE, WHITE, WHITE))
+    background.paste(Image.fromarray(pixels), mask=Image.fromarray(converted(picture.alpha, np.uint8)))
+    return np.array(background)

@@ -1,4 +1,4 @@
-"""The values that the parts of the package exchange. All are frozen; they need numpy only."""
+"""The values that the parts of the package exchange. All classes are frozen. Only numpy is needed."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -12,11 +12,11 @@ from facemend.errors import OptionError, TooLargeError
 
 Pixels = npt.NDArray[Any]  # (H, W, 3) RGB or (H, W), uint8 or uint16
 Floats = npt.NDArray[np.float32]
-Matrix = npt.NDArray[np.float64]  # (2, 3), source px -> target px, pixel centres at whole numbers
+Matrix = npt.NDArray[np.float64]  # (2, 3), source px -> target px; whole numbers are pixel centres
 Point = tuple[float, float]  # x, y in px
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in px
-StageProgress = Callable[[int, int], None]  # parts done, their total
-Progress = Callable[[str, int, int], None]  # stage, parts done, their total; may raise `Cancelled`
+StageProgress = Callable[[int, int], None]  # number of parts done, and of all parts
+Progress = Callable[[str, int, int], None]  # stage, number of parts done, and of all parts; may raise `Cancelled`
 FACE_CHOICES = ("all", "center", "largest", "none")
 
 
@@ -26,12 +26,12 @@ class Picture:
 
     Attributes:
         pixels: (H, W, 3) RGB, uint8 or uint16. A grey picture has three equal channels.
-            Under fully transparent pixels the colour is that of the nearest visible ones.
+            A fully transparent pixel has the colour of the nearest visible one.
         alpha: (H, W) of the same dtype (0 = transparent), or None.
-        grey: whether the file had one colour channel; the output then gets one too.
-        exif: the EXIF block as bytes (TIFF header first), without orientation and thumbnail; None if there was none.
+        grey: whether the file has one colour channel; the output then has one too.
+        exif: the EXIF block as bytes (TIFF header first), without orientation and thumbnail, or None.
         format: a name of `facemend.files.formats.FORMATS`, or "" for arrays.
-        several: whether the file holds several pictures; only the first is decoded.
+        several: whether the file has several pictures; only the first is decoded.
     """
 
     pixels: Pixels
@@ -43,7 +43,7 @@ class Picture:
 
 
 class Landmarks(NamedTuple):
-    """Five points of a face in px. Left and right are the viewer's, on the upright face."""
+    """Five points of a face, in px. Left and right are as the viewer sees the upright face."""
 
     left_eye: Point
     right_eye: Point
@@ -53,24 +53,24 @@ class Landmarks(NamedTuple):
 
     @property
     def eye_distance(self) -> float:
-        """Distance between the two eyes in px."""
+        """The distance between the eyes in px."""
         return math.dist(self.left_eye, self.right_eye)
 
     def array(self) -> Floats:
-        """(5, 2) float32, x and y in px, in the order of the fields."""
+        """Return the points as (5, 2) float32, x and y in px, in the order of the fields."""
         return np.array(self, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face found in a picture, and what became of it.
+    """A face found in a picture, and whether it was restored.
 
     Attributes:
         box: x0, y0, x1, y1 in px of the input picture.
         landmarks: five points in px of the input picture.
         score: the detector's confidence, 0 to 1.
-        restored: True once the restored face is in the output.
-        net: the restorer that did it; "" if none.
+        restored: whether the face is restored in the output.
+        net: name of the restorer; "" if the face was not restored.
         reason: why the face was not restored; "" if it was.
     """
 
@@ -82,20 +82,20 @@ class Face:
     reason: str = ""
 
     def left_alone(self, reason: str) -> "Face":
-        """The same face, not restored for this reason."""
+        """Return the same face, not restored for this reason."""
         return replace(self, reason=reason)
 
     def done(self, net: str) -> "Face":
-        """The same face, restored by this net."""
+        """Return the same face, restored by this network."""
         return replace(self, restored=True, net=net)
 
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A face cut out of a picture and turned upright.
+    """A face, cut out of a picture and rotated upright.
 
     Attributes:
-        pixels: (S, S, 3) RGB of the picture's dtype, S the restorer's face size.
+        pixels: (S, S, 3) RGB of the picture's dtype, where S is the restorer's face size.
         matrix: (2, 3), picture px -> crop px.
     """
 
@@ -105,12 +105,12 @@ class Crop:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How an upscaling network's input is cut into tiles.
+    """How the input of an upscaling network is divided into tiles.
 
     Attributes:
         scale: output size over input size.
-        step: tile sides are multiples of this many input px.
-        bytes_per_pixel: working memory per input px in float32, measured.
+        step: the sides of a tile are multiples of this number of input px.
+        bytes_per_pixel: measured working memory per input px in float32.
     """
 
     scale: int
@@ -120,20 +120,21 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Settings:
-    """What to do with one picture; checked on creation.
+    """The options for one picture. They are checked on creation.
 
     Attributes:
         scale: output size over input size, 1 to 8.
-        fidelity: CodeFormer's w, 0 (looks best) to 1 (most like the input).
-        strength: how much of the restored face is mixed in, 0 (none) to 1 (all).
-        faces: "all", "center", "largest", "none", or indices into the faces found (left to right).
-        aligned: the picture is one face, already cropped and upright; nothing is detected.
-        sensitivity: 0 finds only certain faces, 1 doubtful ones too.
-        min_face: faces with a smaller box side than this many px are ignored.
-        seed: for nets that add noise (GFPGAN); None uses the noise stored with the weights.
-        denoise: for realesr-general-x4v3, 0 (keep grain) to 1 (clean).
-        max_input_mp: largest input in megapixels.
-        max_output_mp: largest output in megapixels.
+        fidelity: CodeFormer's w, from 0 (looks best) to 1 (most like the input).
+        strength: share of the restored face in the mixture with the original one, from 0 to 1.
+        faces: which faces to restore: "all", "center", "largest", "none", or indices of the faces found, from left to
+            right.
+        aligned: whether the picture is one face, already cropped and upright. No faces are detected then.
+        sensitivity: from 0, which finds only clear faces, to 1, which finds doubtful ones too.
+        min_face: smallest side in px of a face's box; smaller faces are ignored.
+        seed: seed of the noise that GFPGAN adds; None uses the noise stored with the weights.
+        denoise: for realesr-general-x4v3, from 0 (keeps the grain) to 1 (removes it).
+        max_input_mp: largest input allowed, in megapixels.
+        max_output_mp: largest output allowed, in megapixels.
 
     Raises:
         OptionError: a value is out of range.
@@ -183,11 +184,11 @@ class Settings:
         object.__setattr__(self, "faces", indices)
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) in px of the output for an input of this size."""
+        """Return (height, width) in px of the output for an input of this size."""
         return round(height * self.scale), round(width * self.scale)
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise TooLargeError if an input of this size, or the output it would get, has too many pixels."""
+        """Raise TooLargeError if an input of this size, or its output, has more pixels than allowed."""
         size = self.output_size(height, width)
         for what, pixels, limit, option in (
             ("the input", height * width, self.max_input_mp, "max_input_mp"),
@@ -206,12 +207,12 @@ def _is_number(value: object) -> bool:
 
 
 def peak(pixels: Pixels) -> int:
-    """The value of white: 255 for uint8, 65535 for uint16."""
+    """Return the value of white: 255 for uint8, 65535 for uint16."""
     return int(np.iinfo(pixels.dtype).max)
 
 
 def converted(pixels: Pixels, dtype: npt.DTypeLike) -> Pixels:
-    """Pixels in another depth, uint8 or uint16; white stays white."""
+    """Convert pixels between uint8 and uint16; white stays white."""
     if pixels.dtype == dtype:
         return pixels
     if pixels.dtype == np.uint8:
@@ -220,7 +221,7 @@ def converted(pixels: Pixels, dtype: npt.DTypeLike) -> Pixels:
 
 
 def to_dtype(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> Pixels:
-    """Float values on the scale of `dtype` (0 to 255 or 65535), clamped and rounded."""
+    """Round float values and clamp them to the range of `dtype`, which is uint8 or uint16."""
     rounded: Pixels = np.rint(values).clip(0, np.iinfo(np.dtype(dtype)).max).astype(dtype)
     return rounded
 

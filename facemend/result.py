@@ -1,4 +1,4 @@
-"""What became of one picture."""
+"""The result of one picture."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,12 +17,12 @@ class Result:
     """One restored and enlarged picture.
 
     Attributes:
-        picture: the output, with what it keeps of the input's file (EXIF, grey, alpha, format).
+        picture: the output. It keeps alpha, EXIF and format of the input, and stays grey if the input is.
         before: the input as it was decoded.
-        faces: every face found, from left to right, with what became of it.
+        faces: every face found, from left to right; each says whether it was restored, and why not.
         restorer: the restorer's name, or "none".
         upscaler: the upscaler's name.
-        seconds: wall-clock seconds by stage, "total" among them.
+        seconds: wall-clock seconds by stage, and "total".
     """
 
     picture: Picture
@@ -34,7 +34,7 @@ class Result:
 
     @property
     def pixels(self) -> Pixels:
-        """(H, W, 3) RGB, uint8, or uint16 where the input had 16 bits."""
+        """(H, W, 3) RGB, uint8, or uint16 if the input has 16 bits per channel."""
         return self.picture.pixels
 
     @property
@@ -48,15 +48,20 @@ class Result:
         return colours
 
     def save(self, path: str | Path, *, quality: int = 95, strip_metadata: bool = False) -> Path:
-        """Write the output; the file appears whole or not at all, and replaces one that was there.
+        """Write the output. The file is written whole or not at all, and replaces an existing file.
 
         Args:
-            path: its suffix says the format: .png, .jpg, .webp or .tiff.
+            path: its suffix selects the format: .png, .jpg, .webp or .tiff.
             quality: 1 to 100, for JPEG and WebP.
-            strip_metadata: leave out the EXIF block: place, time, camera. Colours and the upright turn need none.
+            strip_metadata: whether to leave out the EXIF block, with place, time and camera. Colours and orientation
+                stay correct without it.
+
+        Returns:
+            The path.
 
         Raises:
-            OptionError: the suffix is unknown, or its format cannot hold the picture (JPEG has no transparency).
+            OptionError: the suffix is unknown, its format cannot hold the picture (JPEG has no transparency), or the
+                quality is out of range.
             OutputError: the file cannot be written.
         """
         path = Path(path)

@@ -1,4 +1,7 @@
-"""PNG and TIFF with 16 bits per channel, which Pillow cuts to 8 (colour) and cannot write."""
+"""Read and write PNG and TIFF files with 16 bits per channel.
+
+Pillow reduces 16-bit RGB, and 16-bit grey with alpha, to 8 bits and can write neither.
+"""
 
 import struct
 import zlib
@@ -15,15 +18,18 @@ from facemend.records import Pixels, to_dtype
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIP = 256, 257, 258, 259, 262, 273
 SAMPLES, ROWS, STRIP_BYTES, PLANES, EXTRA_SAMPLES = 277, 278, 279, 284, 338
 
-ROWS_AT_ONCE = 64  # of a PNG packed together, so that copies never fill the memory
+ROWS_AT_ONCE = 64  # of a PNG compressed together, so that the copies need little memory
 PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> grey, grey + alpha, RGB, RGBA
 
 
 def layout(image: Image.Image) -> str:
-    """Tell what Pillow would cut to 8 bits, before it is loaded.
+    """Return the channels of a 16-bit picture that Pillow would reduce to 8 bits.
+
+    Args:
+        image: opened, but not loaded.
 
     Returns:
-        "RGB" (with or without alpha) or "LA" for a 16-bit picture that `read` is for, else "".
+        "RGB" (with or without alpha) or "LA" if the picture must be read with `read`, else "".
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return "RGB" if image.mode in ("RGB", "RGBA") and image.tag_v2[BITS][0] == 16 else ""
@@ -33,23 +39,30 @@ def layout(image: Image.Image) -> str:
 
 
 def read(stream: BinaryIO, image: Image.Image) -> tuple[Pixels, Pixels | None]:
-    """Read the first picture of a file; a TIFF comes upright, as Pillow turns it too.
+    """Read the first picture of a file. The orientation of a TIFF is applied, as Pillow does too.
 
     Args:
         stream: the file.
-        image: the same, loaded: OpenCV returns damaged and truncated pictures half empty, Pillow refuses them.
+        image: the same file, loaded by Pillow, which refuses damaged and truncated pictures. OpenCV would return them
+            half empty.
 
     Returns:
         (H, W, 3) RGB and (H, W) alpha or None, uint16.
+
+    Raises:
+        DecodeError: the file stores its colour planes separately, or a chunk is longer than the file.
+        ValueError: OpenCV cannot read it.
     """
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     if tags.get(PLANES) == 2:
-        raise DecodeError("a TIFF with 16 bits and separate colour planes is not supported; save it interleaved")
+        raise DecodeError(
+            "it is a 16-bit TIFF with separate colour planes, which is not supported; save it with interleaved channels"
+        )
     premultiplied = tags.get(EXTRA_SAMPLES) == (1,)
     stream.seek(0)
     data = stream.read()
     if isinstance(image, PngImagePlugin.PngImageFile):
-        data = _pixels_only(data)
+        data = _only_pixels(data)
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise ValueError("OpenCV cannot read it")
@@ -59,26 +72,30 @@ def read(stream: BinaryIO, image: Image.Image) -> tuple[Pixels, Pixels | None]:
     return colours, alpha
 
 
-def _pixels_only(png: bytes) -> bytes:
-    """A PNG with nothing but what makes its pixels: OpenCV trusts every length, and prints what it thinks of the rest.
+def _only_pixels(png: bytes) -> bytes:
+    """Return a PNG that consists only of the chunks with the pixels.
+
+    OpenCV allocates as many bytes as a chunk claims to have, and prints warnings about other chunks.
 
     Raises:
-        DecodeError: a part is longer than the file.
+        DecodeError: a chunk is longer than the file.
     """
-    bodies = {kind: bytearray() for kind in (b"IHDR", b"tRNS", b"IDAT")}
-    at = 8
-    while at < len(png):
-        start, kind = at + 8, png[at + 4 : at + 8]
-        at = start + int.from_bytes(png[at : at + 4], "big") + 4
-        if at > len(png):
-            raise DecodeError("damaged or cut short; use a whole file")
-        if kind in bodies:
-            bodies[kind] += png[start : at - 4]
-    return png[:8] + b"".join(_chunk(kind, body) for kind, body in bodies.items() if body) + _chunk(b"IEND", b"")
+    kept = {kind: bytearray() for kind in (b"IHDR", b"tRNS", b"IDAT")}
+    position = 8
+    while position < len(png):
+        start, kind = position + 8, png[position + 4 : position + 8]
+        position = start + int.from_bytes(png[position : position + 4], "big") + 4
+        if position > len(png):
+            raise DecodeError(
+                f"it is damaged or truncated (a chunk ends at byte {position} of {len(png)}); use a complete copy"
+            )
+        if kind in kept:
+            kept[kind] += png[start : position - 4]
+    return png[:8] + b"".join(_chunk(kind, body) for kind, body in kept.items() if body) + _chunk(b"IEND", b"")
 
 
 def grey(image: Image.Image) -> tuple[Pixels, Pixels | None]:
-    """The values of a loaded 16-bit grey image: (H, W) uint16; and alpha or None."""
+    """Return the pixels of a loaded 16-bit grey image, (H, W) uint16, and their alpha or None."""
     pixels = np.asarray(image).astype(np.uint16)
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     if tags.get(BITS) == (12,):
@@ -90,22 +107,28 @@ def grey(image: Image.Image) -> tuple[Pixels, Pixels | None]:
 
 
 def png(samples: Pixels, exif: bytes | None, dpi: tuple[float, float] | None) -> bytes:
-    """A PNG of (H, W, C) uint16: grey, grey + alpha, RGB or RGBA."""
+    """Return the bytes of a PNG with the samples.
+
+    Args:
+        samples: (H, W, C) uint16: grey, grey + alpha, RGB or RGBA.
+        exif: the EXIF block, if there is one.
+        dpi: horizontal and vertical px per inch, if known.
+    """
     height, width, channels = samples.shape
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)  # as small as the default, 7x faster
     above = np.zeros((1, width * channels * 2), np.uint8)
-    packed = []
+    compressed = []
     for top in range(0, height, ROWS_AT_ONCE):
         rows = samples[top : top + ROWS_AT_ONCE].astype(">u2").view(np.uint8).reshape(-1, above.shape[1])
-        differences = np.diff(rows, axis=0, prepend=above)  # filter 2: minus the row above
-        packed.append(deflate.compress(np.insert(differences, 0, 2, axis=1).tobytes()))
+        differences = np.diff(rows, axis=0, prepend=above)  # to the row above: filter 2
+        compressed.append(deflate.compress(np.insert(differences, 0, 2, axis=1).tobytes()))
         above = rows[-1:]
-    data = b"".join(packed) + deflate.flush()
+    data = b"".join(compressed) + deflate.flush()
     header = struct.pack(">IIBBBBB", width, height, 16, PNG_COLOUR_TYPES[channels], 0, 0, 0)
     chunks = [(b"IHDR", header), *([(b"eXIf", exif)] if exif else [])]
     if dpi:
-        across, down = (round(value / 0.0254) for value in dpi)  # px per metre
-        chunks.append((b"pHYs", struct.pack(">IIB", across, down, 1)))
+        horizontal, vertical = (round(value / 0.0254) for value in dpi)  # in px per metre
+        chunks.append((b"pHYs", struct.pack(">IIB", horizontal, vertical, 1)))
     chunks += [(b"IDAT", data[start : start + 2**30]) for start in range(0, len(data), 2**30)]
     chunks += [(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in chunks)
@@ -116,18 +139,23 @@ def _chunk(kind: bytes, body: bytes | bytearray) -> bytes:
 
 
 def tiff(samples: Pixels, exif: bytes | None) -> bytes:
-    """A TIFF of (H, W, C) uint16: grey, grey + alpha (as RGBA), RGB or RGBA. Uncompressed, one strip."""
+    """Return the bytes of a TIFF with the samples, uncompressed in one strip.
+
+    Args:
+        samples: (H, W, C) uint16: grey, grey + alpha (written as RGBA), RGB or RGBA.
+        exif: the EXIF block, if there is one.
+    """
     if samples.shape[2] == 2:  # Pillow and others cannot read grey + alpha with 16 bits
         samples = samples[..., [0, 0, 0, 1]]
     height, width, channels = samples.shape
-    tags = Image.Exif()  # an EXIF block is a TIFF header, so the pixels only need to follow it
+    tags = Image.Exif()  # an EXIF block has the structure of a TIFF header, and the pixels follow it
     if exif:
         tags.load(exif)
     tags.endian = tags.endian or "<"
     data = samples.astype(tags.endian + "u2").tobytes()
     tags.update({WIDTH: width, HEIGHT: height, BITS: (16,) * channels, COMPRESSION: 1, SAMPLES: channels})
     tags.update({PHOTOMETRIC: 2 if channels > 2 else 1, ROWS: height, STRIP_BYTES: len(data)})
-    tags[STRIP] = 0  # counted from the end of the header
+    tags[STRIP] = 0  # Pillow adds the length of the header
     if channels == 4:
         tags[EXTRA_SAMPLES] = 2  # alpha, not premultiplied
     return tags.tobytes().removeprefix(b"Exif\0\0") + data

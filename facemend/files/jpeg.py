@@ -1,4 +1,4 @@
-"""What Pillow lets pass in a JPEG: scans without end, and pixels that end early and are filled up with grey."""
+"""JPEG faults that Pillow does not report: too many scans, and missing pixels, which libjpeg fills with grey."""
 
 import re
 
@@ -6,31 +6,33 @@ import simplejpeg
 
 from facemend.errors import DecodeError
 
-SCANS = 50  # most in a picture; encoders write 24 at most, and each goes over all pixels, however few its bytes
-MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")  # the next one; compressed pixels hold none of these
-SCAN, END = 0xDA, 0xD9
-DAMAGE = ("premature end", "bad Huffman code", "instead of RST")  # libjpeg also warns of what does no harm
+MAX_SCANS = 50  # encoders write at most 24; each scan takes time for all pixels, even if it has few bytes
+MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")  # a marker that cannot occur inside compressed pixels
+START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+DAMAGE = ("premature end", "bad Huffman code", "instead of RST")  # the other warnings of libjpeg are harmless
 
 
 def check(data: bytes) -> None:
-    """Look for what makes a JPEG unfit for decoding; its pixels are read at an eighth of their size.
+    """Refuse a JPEG with too many scans, or with pixels that are missing or damaged.
+
+    Damage is found by decoding at an eighth of the size.
 
     Raises:
-        DecodeError: it has too many scans, or pixels that are missing or damaged.
+        DecodeError: the JPEG is refused.
     """
-    if _scans(data) > SCANS:
-        raise DecodeError(f"it has more than {SCANS} scans, which takes too long; save it anew")
+    if (scans := _count_scans(data)) > MAX_SCANS:
+        raise DecodeError(f"it has {scans} scans, and more than {MAX_SCANS} take too long; save it again as a JPEG")
     try:
         simplejpeg.decode_jpeg(data, "gray", min_factor=8)
     except ValueError as error:
-        if any(words in str(error) for words in DAMAGE):
-            raise DecodeError(f"damaged or cut short ({error}); use a whole file") from error
+        if any(text in str(error) for text in DAMAGE):
+            raise DecodeError(f"it is damaged or truncated ({error}); use a complete copy") from error
 
 
-def _scans(data: bytes) -> int:
-    """The passes over its pixels that a JPEG asks for."""
-    scans, at = 0, 2
-    while (found := MARKER.search(data, at)) and found[1][0] != END:
-        scans += found[1][0] == SCAN
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+def _count_scans(data: bytes) -> int:
+    """Count the scans of a JPEG, which are its passes over the pixels."""
+    scans, position = 0, 2
+    while (found := MARKER.search(data, position)) and found[1][0] != END_OF_IMAGE:
+        scans += found[1][0] == START_OF_SCAN
+        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
     return scans

@@ -1,6 +1,7 @@
-"""Networks whose work for a GPU is recorded once and then handed over whole (CUDA graphs).
+"""Networks recorded as CUDA graphs.
 
-A face network is hundreds of short operations; started one by one from Python they take longer than computed.
+A face network consists of hundreds of short operations, and starting them one by one from Python takes longer than
+computing them. A CUDA graph starts all of them with one call.
 https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 """
 
@@ -18,88 +19,90 @@ from facemend.machine import memory
 
 log = logging.getLogger(__name__)
 
-KEPT = 8  # recordings: of four batch sizes, with two values of an argument
-SEEN = 32  # shapes and values remembered, as only what comes again is recorded: that costs as much as three runs
-WARM_UP = 2  # plain runs before one is recorded, in which libraries choose their algorithms and make room
+MAX_GRAPHS = 8  # kept for each network: four batch sizes, with two values of an argument
+MAX_RECENT = 32  # calls remembered for each network. Only a repeated call is recorded, as that costs as much as 3 runs
+WARM_UP_RUNS = 2  # before recording; in these runs, libraries choose their algorithms and allocate memory
 
-Play = Callable[[Tensor], Tensor]
-LOCK = threading.Lock()  # CUDA records one thing at a time
+Replay = Callable[[Tensor], Tensor]  # the network's input -> its output
+LOCK = threading.Lock()  # CUDA records one graph at a time, and all graphs share their memory
 
 
 class Captured(nn.Module):
-    """A network on a GPU, recorded when a shape of its input comes again; it is called as the network itself is.
+    """A network on a GPU. The second call with the same input shape and arguments records a CUDA graph.
+
+    It is called as the network is. A call with an argument that is not a number runs without a graph.
 
     Args:
-        net: what to record: (N, C, H, W) and numbers by name -> a tensor. Given anything else, it runs as it is.
+        net: (N, C, H, W) and keyword arguments -> a tensor.
     """
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self._played: dict[object, Play] = {}
-        self._seen: deque[object] = deque(maxlen=SEEN)
-        self._works = True
+        self._replays: dict[object, Replay] = {}
+        self._recent: deque[object] = deque(maxlen=MAX_RECENT)
+        self._can_be_recorded = True
 
     def forward(self, x: Tensor, **arguments: Any) -> Tensor:
-        """As the network's."""
+        """Return the network's output for (N, C, H, W)."""
         if all(isinstance(value, (int, float)) for value in arguments.values()):
             key = (x.shape, *sorted(arguments.items()))
             with LOCK:
-                if key not in self._played and key in self._seen and self._works:
+                if key not in self._replays and key in self._recent and self._can_be_recorded:
                     self._record(key, x, arguments)
-                if key in self._played:
-                    self._played[key] = play = self._played.pop(key)  # the latest is the last
-                    return play(x)
-                self._seen.append(key)
+                if key in self._replays:
+                    self._replays[key] = replay = self._replays.pop(key)  # moved to the end: the last used
+                    return replay(x)
+                self._recent.append(key)
         out: Tensor = self.net(x, **arguments)
         return out
 
     def _record(self, key: object, x: Tensor, arguments: dict[str, float]) -> None:
         try:
-            self._played[key] = record(self.net, x, arguments)
-        except RuntimeError as error:  # PyTorch's
-            _aside.cache_clear()  # its memory stays marked as being recorded into
-            if memory.exhausted(error):  # a recording needs room of its own, beside that of the plain run
-                self._played[key] = functools.partial(self.net, **arguments)
+            self._replays[key] = record_graph(self.net, x, arguments)
+        except RuntimeError as error:  # raised by PyTorch
+            _recording_resources.cache_clear()  # the memory pool stays marked as in use by the failed recording
+            if memory.exhausted(error):  # recording needs more memory than a plain run
+                self._replays[key] = functools.partial(self.net, **arguments)
             else:
-                self._works = False
+                self._can_be_recorded = False
                 reason = " ".join(str(error).split())
-                log.warning("a network is run step by step, which is slower: it cannot be recorded (%s)", reason)
-        while len(self._played) > KEPT:
-            del self._played[next(iter(self._played))]
+                log.warning("a network cannot be recorded as a CUDA graph and runs more slowly without one: %s", reason)
+        while len(self._replays) > MAX_GRAPHS:
+            del self._replays[next(iter(self._replays))]  # the one not used for the longest time
 
 
-def record(net: nn.Module, x: Tensor, arguments: dict[str, float]) -> Play:
-    """A function that does to a tensor of the shape of `x` what the network does; on CUDA only."""
+def record_graph(net: nn.Module, x: Tensor, arguments: dict[str, float]) -> Replay:
+    """Record a run of a network on CUDA; return a function that repeats it on inputs of the shape of `x`."""
     with torch.cuda.device(x.device):
-        now = torch.cuda.current_stream()
-        aside, room = _aside(x.device)
-        given = x.clone()
-        aside.wait_stream(now)
-        with torch.cuda.stream(aside):
-            for _ in range(WARM_UP):
-                net(given, **arguments)
-        now.wait_stream(aside)
+        caller = torch.cuda.current_stream()
+        stream, pool = _recording_resources(x.device)
+        graph_input = x.clone()
+        stream.wait_stream(caller)
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP_RUNS):
+                net(graph_input, **arguments)
+        caller.wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        # Around it, as a failed recording would leave its own stream behind.
-        with torch.cuda.stream(now), torch.cuda.graph(graph, room, aside, capture_error_mode="thread_local"):
-            made: Tensor = net(given, **arguments)
+        # The outer context makes the caller's stream current again after a failed recording.
+        with torch.cuda.stream(caller), torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
+            graph_output: Tensor = net(graph_input, **arguments)
 
-    def play(x: Tensor) -> Tensor:
-        now = torch.cuda.current_stream(x.device)  # of this thread; what all share is in turn on the other
-        aside.wait_stream(now)
-        with torch.cuda.stream(aside):
-            given.copy_(x)
+    def replay(x: Tensor) -> Tensor:
+        caller = torch.cuda.current_stream(x.device)  # each thread has its own; the shared stream orders their calls
+        stream.wait_stream(caller)
+        with torch.cuda.stream(stream):
+            graph_input.copy_(x)
             graph.replay()
-            out = made.clone()  # the next call writes there
-        now.wait_stream(aside)
-        out.record_stream(now)
+            out = graph_output.clone()  # the next replay overwrites graph_output
+        caller.wait_stream(stream)
+        out.record_stream(caller)
         return out
 
-    return play
+    return replay
 
 
 @functools.cache
-def _aside(device: torch.device) -> tuple[torch.cuda.Stream, Any]:
-    """Where everything is recorded, and the memory all recordings share, as only one is played at a time."""
+def _recording_resources(device: torch.device) -> tuple[torch.cuda.Stream, Any]:
+    """Return the stream and the memory pool of all graphs of a device; they can share, as only one runs at a time."""
     return torch.cuda.Stream(device), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]

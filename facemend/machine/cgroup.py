@@ -1,7 +1,7 @@
-"""What a container leaves this process of memory and processors: Linux control groups, versions 1 and 2.
+"""Memory and processor limits of the container this process runs in: Linux control groups, versions 1 and 2.
 
-Neither the system's count of free memory nor PyTorch's count of processors knows of these limits: a process that takes
-more memory is killed, one with more threads than processor time stands still for most of each tenth of a second.
+The system's free memory and PyTorch's number of processors do not include these limits. A process that exceeds the
+memory limit is killed. A process with more threads than its processor limit is paused for most of each 0.1 s.
 Files: https://docs.kernel.org/admin-guide/cgroup-v2.html, https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
 """
 
@@ -11,40 +11,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
-OWN = Path("/proc/self/cgroup")  # which groups this process is in
+MEMBERSHIP = Path("/proc/self/cgroup")  # lists the groups that this process is in
 
 
 def free_memory() -> int:
-    """Bytes until the narrowest limit, counting cached files as free; `sys.maxsize` without a limit."""
+    """Return the bytes this process may still use, or `sys.maxsize` without a limit. Cached files count as free."""
     free = [sys.maxsize]
-    for folder in _groups("memory"):
-        for limit, usage, cached in (
+    for folder in _group_folders("memory"):
+        for limit_file, usage_file, cache_field in (
             ("memory.max", "memory.current", "inactive_file"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
-            words = _words(folder / limit)
-            if words and words != ["max"]:
-                counts = _words(folder / "memory.stat")
-                kept = dict(zip(counts[::2], counts[1::2], strict=True)).get(cached, "0")
-                free.append(int(words[0]) - int(_words(folder / usage)[0]) + int(kept))
+            limit = _fields(folder / limit_file)
+            if limit and limit != ["max"]:
+                counts = _fields(folder / "memory.stat")
+                cached = dict(zip(counts[::2], counts[1::2], strict=True)).get(cache_field, "0")
+                free.append(int(limit[0]) - int(_fields(folder / usage_file)[0]) + int(cached))
     return max(min(free), 0)
 
 
 def processors() -> float:
-    """How many processors' time this process may use, 0.5 being half of one; infinite without a limit."""
-    shares = [math.inf]
-    for folder in _groups("cpu"):
-        words = _words(folder / "cpu.max") or [
-            word for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us") for word in _words(folder / name)
+    """Return how many processors this process may use, or infinity without a limit; 0.5 is half of one's time."""
+    limits = [math.inf]
+    for folder in _group_folders("cpu"):
+        quota_and_period = _fields(folder / "cpu.max") or [
+            field for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us") for field in _fields(folder / name)
         ]
-        if words and words[0] not in ("max", "-1"):
-            shares.append(int(words[0]) / int(words[1]))
-    return min(shares)
+        if quota_and_period and quota_and_period[0] not in ("max", "-1"):
+            limits.append(int(quota_and_period[0]) / int(quota_and_period[1]))
+    return min(limits)
 
 
-def _groups(controller: str) -> Iterator[Path]:
-    """The folders of the groups this process is in, innermost first; inside a container some may not be there."""
-    for line in OWN.read_text().splitlines() if OWN.exists() else ():
+def _group_folders(controller: str) -> Iterator[Path]:
+    """Yield the folders of this process's groups, innermost first. Inside a container, some may not exist."""
+    for line in MEMBERSHIP.read_text().splitlines() if MEMBERSHIP.exists() else ():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
             root = ROOT / controller  # version 1
@@ -52,12 +52,13 @@ def _groups(controller: str) -> Iterator[Path]:
             root = ROOT  # version 2
         else:
             continue
-        names = Path(path.lstrip("/"))
-        yield from (root / folder for folder in (names, *names.parents) if ".." not in folder.parts)
+        group = Path(path.lstrip("/"))
+        yield from (root / folder for folder in (group, *group.parents) if ".." not in folder.parts)
 
 
-def _words(file: Path) -> list[str]:
+def _fields(file: Path) -> list[str]:
+    """Return the fields of a file, which white space separates; none if it does not exist or cannot be read."""
     try:
         return file.read_text().split()
-    except OSError:  # not there, or not ours to read: then no limit is known
+    except OSError:
         return []

@@ -1,7 +1,8 @@
-"""Affine maps between pictures, and the one way pictures are warped.
+"""Affine maps between pictures, and warping with them.
 
-Pixel centres lie at whole numbers in every map: the middle of the top left pixel is (0, 0), its corner (-0.5, -0.5).
-Enlarging by s therefore maps x to (x + 0.5) * s - 0.5, and a picture cut out and put back does not move.
+Coordinates are x, y in px. Whole numbers are pixel centres: (0, 0) is the centre of the top left pixel, and
+(-0.5, -0.5) is the corner of the picture. Enlarging by s therefore maps x to (x + 0.5) * s - 0.5. With this convention,
+a region that is cut out, enlarged, shrunk and put back does not move.
 """
 
 import math
@@ -12,21 +13,21 @@ import numpy as np
 
 from facemend.records import Matrix, Pixels
 
-MARGIN = 4  # px kept around a cut-out region: the reach of Lanczos interpolation
+MARGIN = 4  # px kept around a region, because Lanczos interpolation at its edge reads them
 
 
 def scaling(x: float, y: float) -> Matrix:
-    """(2, 3) map that enlarges by x and y about the picture's corner."""
+    """Return the map (2, 3) that enlarges by x and y and keeps the picture's top left corner in place."""
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]], dtype=np.float64)
 
 
 def shift(x: float, y: float) -> Matrix:
-    """(2, 3) map that moves by x and y px."""
+    """Return the map (2, 3) that moves by x and y px."""
     return np.array([[1, 0, x], [0, 1, y]], dtype=np.float64)
 
 
 def compose(*maps: Matrix) -> Matrix:
-    """(2, 3) map that does the last of `maps` first, as in a matrix product."""
+    """Return the map (2, 3) that applies all `maps`, the last one first, as in a matrix product."""
     product = np.eye(3)
     for matrix in maps:
         product = product @ np.vstack((matrix, (0, 0, 1)))
@@ -34,18 +35,18 @@ def compose(*maps: Matrix) -> Matrix:
 
 
 def inverse(matrix: Matrix) -> Matrix:
-    """(2, 3) map from the target back to the source."""
-    turned = np.linalg.inv(matrix[:, :2])
-    return np.column_stack((turned, -turned @ matrix[:, 2]))
+    """Return the map (2, 3) from the target to the source of a map."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack((linear, -linear @ matrix[:, 2]))
 
 
 def magnification(matrix: Matrix) -> float:
-    """Target px per source px (geometric mean of the axes)."""
+    """Return the target px per source px of a map: the geometric mean of both axes."""
     return math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
 
 
 def bounds(matrix: Matrix, size: tuple[int, int], canvas: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of a canvas that a warped picture can touch.
+    """Return the rows and columns of a canvas that a warped picture can cover.
 
     Args:
         matrix: picture px -> canvas px.
@@ -72,14 +73,14 @@ def warp(
     border: int,
     value: Sequence[float] = (),
 ) -> Pixels:
-    """Warp a picture without aliasing: what shrinks is averaged over area first.
+    """Warp a picture. To avoid aliasing, a picture that becomes smaller is averaged first.
 
     Args:
         source: (H, W, 3) uint8 or uint16.
         matrix: source px -> target px.
         size: (height, width) of the target.
         interpolation: one of cv2.INTER_*.
-        border: what lies outside the source, one of cv2.BORDER_*.
+        border: how pixels outside the source are filled, one of cv2.BORDER_*.
         value: the RGB of cv2.BORDER_CONSTANT.
 
     Returns:
@@ -90,21 +91,38 @@ def warp(
 
 
 def cut(source: Pixels, matrix: Matrix, size: tuple[int, int]) -> tuple[Pixels, Matrix]:
-    """The part of a picture that a target of this size is made of, and the map from its px to the target's."""
-    back = inverse(matrix)
-    reach = MARGIN * max(1, math.ceil(magnification(back)))
-    rows, columns = bounds(back, size, source.shape[:2])
-    top, left = max(rows.start - reach, 0), max(columns.start - reach, 0)
-    region = source[top : rows.stop + reach, left : columns.stop + reach]
+    """Cut out the region of a picture that a warp needs.
+
+    Args:
+        source: (H, W, 3) or (H, W).
+        matrix: source px -> target px.
+        size: (height, width) of the target.
+
+    Returns:
+        The region, and the map from its px to target px.
+    """
+    to_source = inverse(matrix)
+    margin = MARGIN * max(1, math.ceil(magnification(to_source)))
+    rows, columns = bounds(to_source, size, source.shape[:2])
+    top, left = max(rows.start - margin, 0), max(columns.start - margin, 0)
+    region = source[top : rows.stop + margin, left : columns.stop + margin]
     return region, compose(matrix, shift(left, top))
 
 
 def shrunk(source: Pixels, matrix: Matrix) -> tuple[Pixels, Matrix]:
-    """A picture averaged down to the size it has on the target, if that is smaller, and the map from its px."""
+    """Average a picture to the size that it has in the target, if it is smaller there.
+
+    Args:
+        source: (H, W, 3) or (H, W).
+        matrix: source px -> target px.
+
+    Returns:
+        The picture, and the map from its px to target px.
+    """
     height, width = source.shape[:2]
-    share = magnification(matrix)
-    if share >= 1:
+    scale = magnification(matrix)
+    if scale >= 1:
         return source, matrix
-    small = max(1, round(width * share)), max(1, round(height * share))
-    averaged: Pixels = cv2.resize(source, small, interpolation=cv2.INTER_AREA)
-    return averaged, compose(matrix, scaling(width / small[0], height / small[1]))
+    new_width, new_height = max(1, round(width * scale)), max(1, round(height * scale))
+    averaged: Pixels = cv2.resize(source, (new_width, new_height), interpolation=cv2.INTER_AREA)
+    return averaged, compose(matrix, scaling(width / new_width, height / new_height))

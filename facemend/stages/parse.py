@@ -1,4 +1,4 @@
-"""Find which part of a restored face is face (ParseNet)."""
+"""Mask the face in a restored crop with ParseNet."""
 
 import cv2
 import numpy as np
@@ -8,8 +8,8 @@ from facemend.machine.device import Device
 from facemend.records import Floats, Pixels
 
 FACE_CLASSES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15)  # not background, hat, neck, necklace, clothes
-BLUR = (101, 11.0)  # px kernel and sigma, applied twice
-FRAME = 10  # px left out at the crop's edge
+BLUR = (101, 11.0)  # size and sigma in px of the Gaussian kernel, which is applied twice
+FRAME = 10  # px at the edge of the crop in which the mask is 0
 
 
 class ParseNetParser:
@@ -18,7 +18,7 @@ class ParseNetParser:
     Args:
         name: the model's name.
         net: (N, 3, 512, 512) RGB in [-1, 1] -> (N, 19, 512, 512) logits.
-        device: where it runs.
+        device: the device it runs on.
     """
 
     def __init__(self, name: str, net: nn.Module, device: Device) -> None:
@@ -27,7 +27,7 @@ class ParseNetParser:
         self._device = device
 
     def __call__(self, face: Pixels) -> Floats:
-        """As a `Parser`."""
+        """Mask one face; see `stages.Parser`."""
         labels = self._device.compute(self.name, self._net, self._device.faces([face]))[0].argmax(0).cpu().numpy()
         mask = np.isin(labels, FACE_CLASSES).astype(np.float32)
         kernel, sigma = BLUR

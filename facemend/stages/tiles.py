@@ -1,4 +1,4 @@
-"""Cut a picture into overlapping tiles, and bring what a network makes of one to the size asked for."""
+"""Divide a picture into overlapping tiles, and resample a network's output for a tile to the requested size."""
 
 import itertools
 import math
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from facemend.records import Floats, Pixels
 
-OVERLAP = 28  # px of the input a tile sees beyond a seam; with 24, one of the networks differs by two levels
-RAMP = 4  # px of the input on each side of a seam over which two tiles are blended
-EDGE = 8  # px of mirror image around the picture, so that networks do not see its edge as an edge
-BLOCK = 64  # px of the result resampled at once; each block only needs the px of the tile around it
-LANCZOS = 3  # lobes of the filter between the network's scale and the scale asked for
+OVERLAP = 28  # px of the input that a tile includes beyond a seam; with 24, one network's result differs by two levels
+RAMP = 4  # px of the input on each side of a seam, over which two tiles are blended
+EDGE = 8  # px of mirror image around the picture, so that networks do not react to its edge
+BLOCK = 64  # rows of the result resampled at once; a block needs only the rows of the tile near it
+LANCZOS_LOBES = 3  # of the filter that resamples from the network's scale to the requested one
 
 Reals = npt.NDArray[np.float64]
 
@@ -26,10 +26,10 @@ class Span:
     """One tile along one axis.
 
     Attributes:
-        first: px of the input where the tile begins; may lie outside the picture.
-        length: px of the input.
-        start, stop: px of the result it contributes to.
-        weight: (stop - start,) float32, its share of each; the shares of neighbours sum to 1.
+        first: first px of the input. It is negative if the tile begins before the picture.
+        length: number of px of the input.
+        start, stop: the px of the result to which the tile contributes, without `stop`.
+        weight: (stop - start,) float32, the tile's weight at each of them. The weights of all tiles sum to 1.
         ratio: px of the result per px of the input.
     """
 
@@ -42,22 +42,22 @@ class Span:
 
 
 def spans(length: int, out_length: int, tile: int, step: int) -> list[Span]:
-    """Cut an axis into equal, overlapping tiles.
+    """Divide an axis into overlapping tiles of equal length.
 
     Args:
         length: px of the input.
         out_length: px of the result.
-        tile: px of the input a tile has at most; a multiple of `step`.
-        step: tiles are multiples of this many px, as networks that fold pixels need.
+        tile: length of a tile at most, in px of the input; a multiple of `step`.
+        step: the length of a tile is a multiple of this number, which networks with pixel unshuffling need.
     """
-    shared = 2 * OVERLAP  # px two neighbours both see
+    shared = 2 * OVERLAP  # px that two neighbours have in common
     padded = step * math.ceil((length + 2 * EDGE) / step)
     count = max(1, math.ceil((padded - shared) / (tile - shared)))
     full = step * math.ceil((padded + shared * (count - 1)) / count / step)
     firsts = [round(first) for first in np.linspace(-EDGE, padded - EDGE - full, count)]
     ratio = out_length / length
     ramp = RAMP * ratio
-    # Seams in px of the result: the middle between the end of one tile and the beginning of the next.
+    # Seams in px of the result: the middle of the part that two neighbours have in common.
     seams = [(before + full + after) / 2 * ratio for before, after in itertools.pairwise(firsts)]
     tiles = []
     for first, left, right in zip(firsts, [None, *seams], [*seams, None], strict=True):
@@ -72,12 +72,12 @@ def spans(length: int, out_length: int, tile: int, step: int) -> list[Span]:
 
 
 def _ramp(centres: Reals, seam: float, ramp: float) -> Reals:
-    """0 before the seam, 1 behind it, a straight line over 2 * ramp px around it."""
+    """Return weights that rise from 0 before a seam to 1 after it, linearly over 2 * ramp px."""
     return np.clip((centres - seam) / (2 * ramp) + 0.5, 0, 1)
 
 
 def cut(pixels: Pixels, row: Span, column: Span) -> Pixels:
-    """The tile's input, mirrored where it lies outside the picture."""
+    """Return the input of a tile. Px outside the picture are filled with its mirror image."""
     height, width = pixels.shape[:2]
     top, bottom = max(row.first, 0), min(row.first + row.length, height)
     left, right = max(column.first, 0), min(column.first + column.length, width)
@@ -92,7 +92,16 @@ def cut(pixels: Pixels, row: Span, column: Span) -> Pixels:
 
 
 def resampled(tile: Tensor, span: Span, scale: int) -> Tensor:
-    """Bring the rows of a tile (3, h, w) from the network's scale to the result's px `start` to `stop`."""
+    """Resample the rows of a tile from the network's scale to the scale of the result.
+
+    Args:
+        tile: (3, h, w), the network's output.
+        span: the rows of the tile.
+        scale: px of `tile` per px of the input.
+
+    Returns:
+        (3, span.stop - span.start, w).
+    """
     if span.ratio == scale:
         return tile[:, span.start - span.first * scale :][:, : span.stop - span.start]
     blocks = []
@@ -105,19 +114,19 @@ def resampled(tile: Tensor, span: Span, scale: int) -> Tensor:
 
 
 def _lanczos_weights(centres: Reals, step: float, length: int) -> tuple[int, Floats]:
-    """What each px of the result takes from an axis of a tile.
+    """Return the weights with which px of a tile contribute to px of the result, along one axis.
 
     Args:
-        centres: where the px of the result lie on that axis, in px from its first px's edge.
-        step: px of the axis per px of the result; where it is above 1, the filter widens and averages.
-        length: px of the axis.
+        centres: centres of the px of the result, in px of the tile from its edge.
+        step: px of the tile per px of the result. Above 1, the filter is widened by this factor and averages.
+        length: px of the tile.
 
     Returns:
-        The first px that counts, and (len(centres), n) weights of the n px from there on.
+        The index of the first px of the tile that contributes, and weights (len(centres), n) of the n px from there.
     """
     width = max(step, 1.0)
-    below = max(math.floor(centres[0] - LANCZOS * width), 0)
-    above = min(math.ceil(centres[-1] + LANCZOS * width), length)
-    distance = (np.arange(below, above) + 0.5 - centres[:, None]) / width
-    weights = np.sinc(distance) * np.sinc(distance / LANCZOS) * (np.abs(distance) < LANCZOS)
-    return below, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    first = max(math.floor(centres[0] - LANCZOS_LOBES * width), 0)
+    stop = min(math.ceil(centres[-1] + LANCZOS_LOBES * width), length)
+    distance = (np.arange(first, stop) + 0.5 - centres[:, None]) / width
+    weights = np.sinc(distance) * np.sinc(distance / LANCZOS_LOBES) * (np.abs(distance) < LANCZOS_LOBES)
+    return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

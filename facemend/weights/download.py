@@ -1,4 +1,4 @@
-"""Fetch a registered file of weights from the network: resumed, hashed, and in its place only when it is right."""
+"""Download the official weights file of a model; resume interrupted downloads and check the SHA-256."""
 
 import hashlib
 import ipaddress
@@ -17,29 +17,33 @@ from facemend.errors import ChecksumError, DownloadError, OptionError, WeightsEr
 from facemend.weights.installed import blocks, check
 from facemend.weights.models import Model
 
-TIMEOUT = httpx.Timeout(30, connect=10)  # seconds without a byte before a connection counts as broken
-PAUSES = (0.5, 1, 2, 4, 8)  # seconds to wait before going on with a broken transfer
-ALLOWED = "https, or http to this machine itself"
+TIMEOUT = httpx.Timeout(30, connect=10)  # seconds; without a byte for so long, a connection counts as broken
+PAUSES = (0.5, 1, 2, 4, 8)  # seconds to wait before each attempt to resume a broken transfer
+ALLOWED = "https, or http to this machine"
 PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 206, 416  # HTTP status codes, RFC 9110
 
-Progress = Callable[[int], None]  # called with the number of bytes that are there
+Progress = Callable[[int], None]  # called with the number of bytes received so far
 
 
 def fetch(model: Model, folder: Path, progress: Progress = lambda there: None) -> Path:
-    """Bring a model's file into a folder and return its path; at once if the right file is there.
+    """Download a model's file into a folder, unless it is already there.
 
-    Of two processes that want the same file one fetches it and the other waits. What a broken or killed run left in
-    NAME.part is gone on with. FACEMEND_MIRROR=https://host/path replaces scheme and host of every URL.
+    If two processes want the same file, one downloads it and the other waits. The bytes received are kept in NAME.part,
+    so an interrupted download continues where it stopped. FACEMEND_MIRROR=https://host/path replaces scheme and host of
+    every URL.
 
     Args:
-        model: the row that names the file.
-        folder: where to put it; made if need be.
-        progress: called with the number of bytes that are there, up to `model.size`.
+        model: the model.
+        folder: where to put the file; created if it does not exist.
+        progress: called with the number of bytes received so far, up to `model.size`.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        OptionError: FACEMEND_MIRROR is not an address that may be used.
-        ChecksumError: the file in the folder, or the last one that was fetched, is not the official one.
-        DownloadError: no URL works, or the folder cannot be written.
+        OptionError: FACEMEND_MIRROR is not a valid address, or not a secure one.
+        ChecksumError: the file in the folder, or the one downloaded last, is not the official one.
+        DownloadError: no URL works, or the folder cannot be written to.
     """
     urls = _addresses(model)
     target = folder / model.file
@@ -47,7 +51,7 @@ def fetch(model: Model, folder: Path, progress: Progress = lambda there: None) -
         if not _is_there(model, target):
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{target}.lock"):
-                if not _is_there(model, target):  # another process may have brought it while this one waited
+                if not _is_there(model, target):  # another process may have downloaded it while this one waited
                     _Transfer(model, target, progress).run(urls)
     except OSError as error:
         raise DownloadError(_shown(urls[0]), f"{folder} cannot be written: {error.strerror}", target) from error
@@ -56,7 +60,7 @@ def fetch(model: Model, folder: Path, progress: Progress = lambda there: None) -
 
 @contextmanager
 def progress_bar(model: Model) -> Iterator[Progress]:
-    """Show a bar on stderr, on a terminal only, and give the function that moves it."""
+    """Show a progress bar on stderr if that is a terminal. The context is the function that advances it."""
     with tqdm(total=model.size, desc=model.name, unit="B", unit_scale=True, disable=None) as bar:
 
         def move(there: int) -> None:
@@ -66,7 +70,7 @@ def progress_bar(model: Model) -> Iterator[Progress]:
 
 
 def _is_there(model: Model, target: Path) -> bool:
-    """Tell whether the file is there; another one in its place is an error, as it is not ours to overwrite."""
+    """Return whether the file exists. Raise ChecksumError if it is another file, which may be the user's own."""
     if not target.exists():
         return False
     check(model, target)
@@ -75,7 +79,7 @@ def _is_there(model: Model, target: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Transfer:
-    """A file on its way to its place; what has come of it lies in NAME.part."""
+    """The download of one file. NAME.part holds the bytes received so far."""
 
     model: Model
     target: Path
@@ -87,17 +91,18 @@ class _Transfer:
 
     @property
     def there(self) -> int:
-        """Bytes that have come."""
+        """The number of bytes received so far."""
         return self.part.stat().st_size if self.part.exists() else 0
 
     def run(self, urls: list[httpx.URL]) -> None:
-        """Put the file in its place, from the first URL that works; else raise what went wrong with the last one."""
+        """Download the file from the first URL that works. If none does, raise the error of the last one."""
         failures: list[WeightsError] = []
         hooks = {"request": [_refuse_insecure]}  # called for each redirect too
         try:
             opened = httpx.Client(timeout=TIMEOUT, follow_redirects=True, event_hooks=hooks)
         except (ValueError, httpx.InvalidURL) as error:
-            raise DownloadError(_shown(urls[0]), f"the proxy settings are wrong ({error})", self.target) from error
+            reason = f"a proxy variable such as HTTPS_PROXY is invalid ({error})"
+            raise DownloadError(_shown(urls[0]), reason, self.target) from error
         with opened as client:
             for url in urls:
                 try:
@@ -112,7 +117,7 @@ class _Transfer:
         raise failures[-1]
 
     def receive_patiently(self, client: httpx.Client, url: httpx.URL) -> None:
-        """Receive over several connections where they break, as long as each brought something."""
+        """Receive the file. Resume a broken connection, as long as each one has brought more bytes."""
         for pause in PAUSES:
             before = self.there
             try:
@@ -124,10 +129,16 @@ class _Transfer:
         return self.receive(client, url)
 
     def receive(self, client: httpx.Client, url: httpx.URL, resume: bool = True) -> None:
-        """Fill NAME.part over one connection, from where it ends if `resume`, and compare its hash.
+        """Receive the file into NAME.part over one connection and check its hash.
+
+        Args:
+            client: an HTTP client.
+            url: the address of the file.
+            resume: whether to continue after the bytes that NAME.part has.
 
         Raises:
-            httpx.HTTPError: the server is out of reach, refuses or breaks off; NAME.part can be gone on with.
+            httpx.HTTPError: the server cannot be reached, refuses the request, or breaks the connection. NAME.part can
+                be resumed later.
             ChecksumError: the server has another file.
         """
         digest, there = hashlib.sha256(), 0
@@ -140,11 +151,11 @@ class _Transfer:
         if there < self.model.size:
             headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if resumed else {})
             auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else httpx.USE_CLIENT_DEFAULT
-            with client.stream("GET", _shown(url), headers=headers, auth=auth) as response:  # httpx logs the address
+            with client.stream("GET", _shown(url), headers=headers, auth=auth) as response:  # httpx logs its address
                 if resumed and response.status_code == RANGE_NOT_SATISFIABLE:
                     return self.receive(client, url, resume=False)
                 response.raise_for_status()
-                if response.status_code != PARTIAL_CONTENT:  # a server without ranges starts again
+                if response.status_code != PARTIAL_CONTENT:  # without support for ranges, the whole file is sent
                     digest, there = hashlib.sha256(), 0
                 size = there + int(response.headers.get("Content-Length", self.model.size - there))
                 if size != self.model.size:
@@ -157,30 +168,30 @@ class _Transfer:
                         self.progress(there)
                         if there > self.model.size:
                             break
-            if there < self.model.size:  # only a server that announces no length can get here
+            if there < self.model.size:  # possible only without Content-Length
                 raise httpx.RemoteProtocolError(f"the connection closed after {there} of {self.model.size} bytes")
         if digest.hexdigest() != self.model.sha256:
             self.part.unlink()
-            if resumed:  # the bytes of the earlier connection may be the wrong ones
+            if resumed:  # the wrong bytes may be those received earlier
                 return self.receive(client, url)
             raise self.other_file(url, f"{digest.hexdigest()} of {there} bytes")
         return None
 
     def other_file(self, url: httpx.URL, actual: str) -> ChecksumError:
-        """Return the error that says what the server has instead of the official file."""
+        """Return the error for a server that does not have the official file."""
         expected = f"{self.model.sha256} of {self.model.size} bytes"
-        remedy = f"{_shown(url)} has another one; download the official one yourself and put it at {self.target}"
+        remedy = f"download the official file yourself and put it at {self.target}; {_shown(url)} has another file"
         return ChecksumError(self.part, expected, actual, remedy)
 
 
 def _reason(error: httpx.HTTPError) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         return f"the server answered {error.response.status_code} {error.response.reason_phrase}"
-    return str(error) or type(error).__name__  # a timeout comes without words
+    return str(error) or type(error).__name__  # a timeout has no message
 
 
 def _addresses(model: Model) -> list[httpx.URL]:
-    """Return the model's URLs as they are to be asked for: on the mirror, if there is one."""
+    """Return the model's URLs; on the mirror, if FACEMEND_MIRROR is set."""
     mirror = os.environ.get("FACEMEND_MIRROR", "").rstrip("/")
     if not mirror:
         return [httpx.URL(url) for url in model.urls]
@@ -189,13 +200,13 @@ def _addresses(model: Model) -> list[httpx.URL]:
     except httpx.InvalidURL:
         base = httpx.URL()
     if not base.host or base.query or base.fragment or not _allowed(base):
-        shown = mirror.rpartition("@")[2].partition("?")[0]  # the rest may be secret
-        raise OptionError("FACEMEND_MIRROR", shown, f"an address like https://host/path, without query ({ALLOWED})")
+        shown = mirror.rpartition("@")[2].partition("?")[0]  # the other parts may hold a password or a key
+        raise OptionError("FACEMEND_MIRROR", shown, f"an address such as https://host/path without a query ({ALLOWED})")
     return [httpx.URL(mirror + httpx.URL(url).path) for url in model.urls]
 
 
 def _allowed(url: httpx.URL) -> bool:
-    """Tell whether nobody between here and the server can read or change what is sent."""
+    """Return whether nobody between this machine and the server can read or change the transfer."""
     if url.scheme != "http":
         return url.scheme == "https"
     try:
@@ -206,9 +217,9 @@ def _allowed(url: httpx.URL) -> bool:
 
 def _refuse_insecure(request: httpx.Request) -> None:
     if not _allowed(request.url):
-        raise httpx.UnsupportedProtocol(f"{_shown(request.url)} is refused, only {ALLOWED} may be asked")
+        raise httpx.UnsupportedProtocol(f"{_shown(request.url)} is refused, because only {ALLOWED} is allowed")
 
 
 def _shown(url: httpx.URL) -> str:
-    """Return a URL for a message, without the password a mirror's may hold."""
+    """Return a URL without user name and password, for messages and logs."""
     return str(url.copy_with(userinfo=b""))

@@ -16,17 +16,19 @@ PROJECT = PACKAGE.parent
 
 
 def folders() -> list[Path]:
-    """Return the folders that may hold weights, in lookup order; not all of them need exist.
+    """Return the folders that may hold weights, in lookup order. They need not exist.
 
-    First those of FACEMEND_WEIGHTS (separated like PATH), then `weights/` beside the package where it runs from a
-    checkout, then the user cache, then the small files inside an installed package.
+    1. the folders in FACEMEND_WEIGHTS, separated as in PATH
+    2. `weights/` next to the package, in a checkout only
+    3. the user's cache
+    4. the folder in the package with the lite models
     """
     checkout = [PROJECT / "weights"] if (PROJECT / "pyproject.toml").is_file() else []
     return [*_chosen(), *checkout, cache() / "weights", PACKAGE / "bundled"]
 
 
 def download_folder() -> Path:
-    """Return where downloads go: the first folder of FACEMEND_WEIGHTS where that is set, else the user cache."""
+    """Return where downloads go: the first folder in FACEMEND_WEIGHTS if that is set, else the user's cache."""
     return next(iter(_chosen()), cache() / "weights")
 
 
@@ -35,44 +37,45 @@ def _chosen() -> list[Path]:
 
 
 def cache() -> Path:
-    """Return the user's folder for what can be fetched again."""
+    """Return the user's cache folder of this package."""
     return platformdirs.user_cache_path("facemend")
 
 
 def find(name: str) -> Path | None:
-    """Return the first file, in lookup order, that has the model's official file name; its bytes are not looked at.
+    """Return the first file, in lookup order, that has the model's official file name; its content is not checked.
 
     Raises:
         OptionError: no model has this name.
-        WeightsError: a folder cannot be looked into.
+        WeightsError: a folder cannot be searched.
     """
     return next(copies(name), None)
 
 
 def copies(name: str) -> Iterator[Path]:
-    """Yield every file that has the model's official file name, in lookup order; raises as `find` does."""
+    """Yield every file that has the model's official file name, in lookup order. The errors are those of `find`."""
     file = lookup(name).file
     for folder in dict.fromkeys(folders()):
         try:
             there = (folder / file).is_file()
         except OSError as error:
-            raise WeightsError(f"cannot look for {file} in {folder}: {error.strerror}; see FACEMEND_WEIGHTS") from error
+            problem = f"cannot look for {file} in {folder}: {error.strerror}"
+            raise WeightsError(problem, "check FACEMEND_WEIGHTS") from error
         if there:
             yield folder / file
 
 
 def blocks(path: Path) -> Iterator[bytes]:
-    """Read a file from its start, at most BLOCK bytes at a time."""
+    """Yield the content of a file, at most BLOCK bytes at a time."""
     with path.open("rb") as file:
         while block := file.read(BLOCK):
             yield block
 
 
 def digest(path: Path) -> tuple[str, int]:
-    """Return the SHA-256 of a file, in lower-case hex, and its size in bytes.
+    """Return the SHA-256 of a file in lower-case hex, and its size in bytes.
 
     Raises:
-        WeightsError: it cannot be read.
+        WeightsError: the file cannot be read.
     """
     digest, size = hashlib.sha256(), 0
     try:
@@ -80,17 +83,18 @@ def digest(path: Path) -> tuple[str, int]:
             digest.update(block)
             size += len(block)
     except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror}; check the file's permissions and disk") from error
+        raise WeightsError(f"cannot read {path}: {error.strerror}; check its permissions and the disk") from error
     return digest.hexdigest(), size
 
 
 def check(model: Model, path: Path) -> None:
-    """Hash a file and compare it with the registered one.
+    """Compare the SHA-256 of a file with that of the model's official file.
 
-    It is hashed every time rather than remembered by its date: 350 MB take 0.2 s, and dates lie.
+    The hash is computed at every call, which takes 0.2 s for 350 MB. A remembered result would not be safe, because a
+    file can change and keep its date.
 
     Raises:
-        ChecksumError: it is another file.
+        ChecksumError: it is not the official file.
         WeightsError: it cannot be read.
     """
     actual, size = digest(path)
@@ -100,12 +104,12 @@ def check(model: Model, path: Path) -> None:
             f"{model.sha256} of {model.size} bytes",
             f"{actual} of {size} bytes",
             f"delete it and run 'facemend download {model.name}'",
-            Remedy(f"use it as your own with {{}} {model.name}=PATH", "weights"),
+            Remedy(f"use it as a file of your own with {{}} {model.name}=PATH", "weights"),
         )
 
 
 def verify() -> Iterator[tuple[Model, Path, WeightsError | None]]:
-    """Hash every installed file and yield each with what is wrong with it, or None where it is the official file."""
+    """Check every installed file. Yield its model, its path, and its error or None if it is the official file."""
     for model in MODELS.values():
         for path in copies(model.name):
             try:

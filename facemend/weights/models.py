@@ -1,7 +1,6 @@
-"""The table of models: where each one's weights come from, what they may be used for, which network reads them.
+"""The table of models: their weights files, their licences and their networks.
 
-Adding a model is one row of MODELS, and one file in nets/ where its network is new. Nothing here imports torch before
-`Model.net` is called.
+A new model is one row of MODELS, and one file in nets/ if its network is new. Only `Model.net` imports torch.
 """
 
 import pkgutil
@@ -20,31 +19,31 @@ Task = Literal["restorer", "upscaler", "detector", "parser", "companion"]
 Commercial = Literal["yes", "no", "unclear"]
 Precision = Literal["fp16", "bf16", "fp32"]
 
-LITE = "lite"  # what users call the bundled model of every task
+LITE = "lite"  # public name of the model of each task that comes with the package
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One row: a file of weights and the network it is for.
+    """One row of the table: a weights file and its network.
 
     Attributes:
-        name: unique in the table.
-        task: what it does; a companion only serves the model that names it in `companions`.
+        name: its name, unique in the table.
+        task: what it does. A companion is used only by the model that names it in `companions`.
         file: the official file name.
-        urls: where the file is published, tried in order; none for a file that comes with the package.
-        size: of the file, in bytes.
-        sha256: of the file, in lower-case hex.
-        licence: of code and weights, in short; no licence names the weights separately.
-        commercial: whether commercial use is allowed.
-        why: one sentence where that is "no" or "unclear", else empty.
-        source: where the file comes from: a repository.
+        urls: addresses of the file, tried in order; empty if the file comes with the package.
+        size: size of the file in bytes.
+        sha256: SHA-256 of the file in lower-case hex.
+        licence: short name of the licence: for a file with URLs that of the code, as no project states one for weights.
+        commercial: whether the licence allows commercial use.
+        why: the reason in one sentence if that is "no" or "unclear", else empty.
+        source: the repository that the file comes from.
         architecture: the network's class, as "module:name".
-        arguments: the keyword arguments of that class.
-        safe_precision: the lowest precision that is safe for the network; "fp16" includes "bf16".
-        tiling: how an upscaler's input is cut into tiles, and its scale.
-        face_size: side of the aligned face that a restorer takes, in px.
-        companions: names of the models it needs, downloaded with it.
-        automatic: whether it may be chosen where no model is asked for; of those installed, the first row is.
+        arguments: keyword arguments of that class.
+        safe_precision: the lowest precision that is safe for the network. A network safe in "fp16" is safe in "bf16".
+        tiling: an upscaler's scale, and how its input is divided into tiles.
+        face_size: side in px of the aligned face that a restorer takes.
+        companions: names of the models that it needs; they are downloaded with it.
+        automatic: whether it may be used when no model is named. The first such row that is installed is used.
     """
 
     name: str
@@ -72,7 +71,7 @@ class Model:
 
     @property
     def public_name(self) -> str:
-        """What users call it where its task is known."""
+        """The name that users give together with the task."""
         return LITE if self.bundled else self.name
 
     def net(self) -> "nn.Module":
@@ -81,15 +80,15 @@ class Model:
         return network.eval()
 
     def parts(self) -> "tuple[Model, ...]":
-        """Return this model and its companions: everything to download before it can be used."""
+        """Return this model and its companions, all of which it needs."""
         return (self, *(MODELS[name] for name in self.companions))
 
 
 def lookup(name: str) -> Model:
-    """Return the model of that name.
+    """Return the model with this name.
 
     Raises:
-        OptionError: no model has it.
+        OptionError: no model has this name.
     """
     if name not in MODELS:
         raise OptionError("the model name", name, tuple(MODELS))
@@ -97,7 +96,7 @@ def lookup(name: str) -> Model:
 
 
 def lookup_for(task: Task, public_name: str) -> Model:
-    """Return the model that users call `public_name` where they ask for that task.
+    """Return the model with this task and public name.
 
     Raises:
         OptionError: no model has this name.
@@ -106,18 +105,19 @@ def lookup_for(task: Task, public_name: str) -> Model:
 
 
 def public_names(task: Task) -> tuple[str, ...]:
-    """Return what users call the models with that task, in the order to offer them."""
+    """Return the public names of the models with this task, in the order of the table."""
     return tuple(model.public_name for model in MODELS.values() if model.task == task)
 
 
 def automatic(task: Task) -> tuple[Model, ...]:
-    """Return the models with that task that may be chosen where none is asked for, the preferred ones first."""
+    """Return the models with this task that may be used when no model is named, the preferred ones first."""
     return tuple(model for model in MODELS.values() if model.task == task and model.automatic)
 
 
-# Safe precision: GFPGAN and ParseNet overflow float16 but not bfloat16. In half precision CodeFormer and RestoreFormer
-# would pick other codes than in float32, so the parts that choose them stay in float32. The upscalers are published for
-# use in float16. The detectors stay in float32: landmarks need its digits, and detection takes little of the time.
+# Safe precision: GFPGAN and ParseNet overflow float16 but not bfloat16. In half precision, CodeFormer and RestoreFormer
+# would select other codes than in float32, so the parts that select codes stay in float32. The upscalers are published
+# for use in float16. The detectors stay in float32, because landmarks need its accuracy, and detection takes little of
+# the time.
 _gfpgan = partial(
     Model,
     task="restorer",
@@ -217,7 +217,7 @@ MODELS: Mapping[str, Model] = {
             source="https://github.com/sczhou/CodeFormer",
             architecture="facemend.nets.codeformer:CodeFormer",
             safe_precision="bf16",
-            automatic=False,  # whoever may use it asks for it by name
+            automatic=False,  # not for commercial use, so it must be named
         ),
         _lite(
             name="lite-restorer",

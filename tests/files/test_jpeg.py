@@ -3,16 +3,16 @@ from PIL import Image
 
 from facemend.errors import DecodeError
 from facemend.files.decode import decode
-from facemend.files.jpeg import SCANS, check
+from facemend.files.jpeg import MAX_SCANS, check
 from tests.hostile import noise, saved, scans
 
 PROGRESSIVE = saved(Image.new("L", (8, 8)), "jpeg", progressive=True).count(b"\xff\xda")  # scans of a grey one
 
 
 def test_the_limit_on_scans_is_exact():
-    check(scans(8, SCANS - PROGRESSIVE + 1))
-    with pytest.raises(DecodeError, match=f"more than {SCANS} scans"):
-        check(scans(8, SCANS - PROGRESSIVE + 2))
+    check(scans(8, MAX_SCANS - PROGRESSIVE + 1))
+    with pytest.raises(DecodeError, match=f"more than {MAX_SCANS} take too long"):
+        check(scans(8, MAX_SCANS - PROGRESSIVE + 2))
 
 
 def test_as_many_scans_as_encoders_write_pass_and_a_hundred_do_not():
@@ -23,9 +23,9 @@ def test_as_many_scans_as_encoders_write_pass_and_a_hundred_do_not():
 
 def test_scans_are_told_from_what_looks_like_them():
     """In a comment, in another picture that follows, and in the pixels, where libjpeg writes FF as FF 00."""
-    looks = b"\xff\xda\0\x02" * 2 * SCANS
+    looks = b"\xff\xda\0\x02" * 2 * MAX_SCANS
     picture = saved(Image.fromarray(noise(300, 300, 3)), "jpeg", quality=100, comment=looks)
-    assert picture.count(b"\xff\0") > SCANS
+    assert picture.count(b"\xff\0") > MAX_SCANS
     check(picture + looks)
 
 
@@ -37,7 +37,7 @@ def test_whole_pictures_pass_and_cut_ones_that_were_ended_do_not(progressive, su
     data = saved(Image.fromarray(noise(96, 80, 3)), "jpeg", **options)
     assert decode(data).pixels.shape == (96, 80, 3)
     for tenth in (5, 7, 9):
-        with pytest.raises(DecodeError, match="Corrupt JPEG data|cut short"):
+        with pytest.raises(DecodeError, match="damaged"):
             decode(data[: len(data) * tenth // 10] + b"\xff\xd9")
 
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from facemend.loader import Loader
 from facemend.machine import captured
-from facemend.machine.captured import KEPT, Captured
+from facemend.machine.captured import MAX_GRAPHS, Captured
 from facemend.nets.codeformer import CodeFormer
 from facemend.nets.gfpgan import GFPGAN
 from facemend.nets.parsenet import ParseNet
@@ -24,14 +24,14 @@ class Scaled(nn.Module):
 
 @pytest.fixture
 def recordings(monkeypatch):
-    """What is recorded, in order; played by running the network, as there is no GPU."""
+    """What is recorded, in order; a replay runs the network, as there is no GPU."""
     made = []
 
-    def record(net, x, arguments):
+    def record_graph(net, x, arguments):
         made.append((tuple(x.shape), arguments))
         return lambda x: net(x, **arguments)
 
-    monkeypatch.setattr(captured, "record", record)
+    monkeypatch.setattr(captured, "record_graph", record_graph)
     return made
 
 
@@ -45,15 +45,15 @@ def test_what_comes_again_is_recorded_once(recordings):
 
 def test_the_oldest_recordings_go(recordings):
     net, x = Captured(Scaled()), torch.ones(1, 3, 4, 4)
-    for w in range(1, KEPT + 1):
+    for w in range(1, MAX_GRAPHS + 1):
         for _ in range(2):
             net(x, w=w)
             net(x, w=0)  # used all the time
-    assert len(recordings) == KEPT + 1
+    assert len(recordings) == MAX_GRAPHS + 1
     net(x, w=0)
-    assert len(recordings) == KEPT + 1
+    assert len(recordings) == MAX_GRAPHS + 1
     net(x, w=1)
-    assert len(recordings) == KEPT + 2
+    assert len(recordings) == MAX_GRAPHS + 2
 
 
 def test_what_is_no_number_is_run_as_it_is(recordings):
@@ -64,16 +64,16 @@ def test_what_is_no_number_is_run_as_it_is(recordings):
 
 
 def test_what_cannot_be_recorded_is_run_and_said_once(monkeypatch, caplog):
-    def record(net, x, arguments):
+    def record_graph(net, x, arguments):
         raise RuntimeError("operation not permitted\nwhen stream is capturing")
 
-    monkeypatch.setattr(captured, "record", record)
+    monkeypatch.setattr(captured, "record_graph", record_graph)
     net, x = Captured(Scaled()), torch.ones(1, 3, 4, 4)
     for w in (0.5, 0.5, 0.5, 1, 1):
         assert torch.equal(net(x, w=w), w * x)
     assert [record.getMessage() for record in caplog.records] == [
-        "a network is run step by step, which is slower: it cannot be recorded "
-        "(operation not permitted when stream is capturing)"
+        "a network cannot be recorded as a CUDA graph and runs more slowly without one: "
+        "operation not permitted when stream is capturing"
     ]
 
 
@@ -83,13 +83,13 @@ def test_what_cannot_be_recorded_is_run_and_said_once(monkeypatch, caplog):
 def test_what_fits_only_without_a_recording_is_run_without(monkeypatch, caplog, error):
     tried = []
 
-    def record(net, x, arguments):
+    def record_graph(net, x, arguments):
         tried.append(x.shape[0])
         if x.shape[0] > 1:
             raise error
         return lambda x: net(x, **arguments)
 
-    monkeypatch.setattr(captured, "record", record)
+    monkeypatch.setattr(captured, "record_graph", record_graph)
     net = Captured(Scaled())
     for count in (2, 2, 2, 1, 1, 2):
         x = torch.full((count, 3, 4, 4), 7.0)
@@ -103,7 +103,7 @@ def test_what_fits_only_without_a_recording_is_run_without(monkeypatch, caplog, 
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_recorded_faces_are_the_same(count):
     gpu, cpu = (Loader(device=name, precision="fp32").restorer("lite") for name in ("cuda", "cpu"))
-    for first in range(4):  # run, recorded, played with other faces, and once more
+    for first in range(4):  # run, recorded, replayed with other faces, and once more
         faces = [smooth(512, 512, seed=seed) for seed in range(first, first + count)]
         for one, other in zip(gpu(faces), cpu(faces), strict=True):
             assert abs(one.astype(int) - other).max() <= 2

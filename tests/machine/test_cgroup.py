@@ -19,9 +19,9 @@ def machine(tmp_path, monkeypatch):
 
     def build(own, **files):
         monkeypatch.setattr(cgroup, "ROOT", tmp_path / "cgroup")
-        monkeypatch.setattr(cgroup, "OWN", tmp_path / "own")
+        monkeypatch.setattr(cgroup, "MEMBERSHIP", tmp_path / "own")
         if own is not None:
-            cgroup.OWN.write_text(own)
+            cgroup.MEMBERSHIP.write_text(own)
         for name, text in files.items():
             path = cgroup.ROOT / name
             path.parent.mkdir(parents=True, exist_ok=True)
