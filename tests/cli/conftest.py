@@ -12,7 +12,7 @@ from tests.pictures import detector, face_at, identity, similarity, smooth
 
 @pytest.fixture
 def run(capsys):
-    """Runs the command line; gives exit code, stdout and stderr."""
+    """A function that runs the command line and returns its exit code, stdout and stderr."""
 
     def run(*arguments):
         with pytest.raises(SystemExit) as exit_:
@@ -25,7 +25,7 @@ def run(capsys):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """`restore` works with a drawn face and a restorer that changes nothing."""
+    """`restore` finds one given face, and its restorer changes nothing."""
     machine = Pipeline(
         detector=detector(face_at(similarity(3, 0, -80, -60))),
         restorer=FunctionRestorer(identity),

@@ -80,7 +80,7 @@ def test_invalid_options_exit_with_2_and_write_nothing(run, drawn, photo, argume
     code, out, err = run("restore", photo, *arguments)
     assert code == 2
     assert message in err
-    assert err.count("\n") <= 2, "what is loaded, and the mistake"
+    assert err.count("\n") <= 2, "the names of the models, and the error"
     assert "Traceback" not in err
     assert out == ""
     assert [path.name for path in photo.parent.iterdir()] == ["old.jpg"]
@@ -94,7 +94,7 @@ def test_an_output_name_that_is_too_long_exits_with_2(run, drawn, photo):
 
 
 def test_a_format_that_cannot_hold_the_result_is_refused_before_the_networks_run(run, photo, tmp_path, monkeypatch):
-    monkeypatch.setattr(Pipeline, "run", lambda *_: pytest.fail("the work was begun"))
+    monkeypatch.setattr(Pipeline, "run", lambda *_: pytest.fail("the networks ran"))
     Image.fromarray(smooth(40, 50)).convert("RGBA").save(tmp_path / "clear.png")
     code, _, err = run("restore", tmp_path / "clear.png", "-o", tmp_path / "new.jpg")
     assert code == 2
@@ -116,7 +116,7 @@ def test_missing_weights_exit_with_1(run, photo):
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_the_networks_run(run, photo, tmp_path, monkeypatch):
-    monkeypatch.setattr(Pipeline, "run", lambda *_: pytest.fail("the work was begun"))
+    monkeypatch.setattr(Pipeline, "run", lambda *_: pytest.fail("the networks ran"))
     (tmp_path / "file").write_text("")
     code, _, err = run("restore", photo, "-o", tmp_path / "file" / "new.png")
     assert code == 2
@@ -220,12 +220,12 @@ def test_skip_existing_makes_only_missing_results(run, drawn, photo, tmp_path):
 
 
 def test_skip_existing_replaces_extra_files_whose_result_is_missing(run, drawn, photo):
-    """The picture itself is written last, so where it is missing its companions are made again."""
-    companions = [photo.with_name("old_restored_compare.jpg"), photo.with_name("old_restored_boxes.jpg")]
-    for path in companions:
+    """The result is written last; where it is missing, the files beside it are written again."""
+    extra = [photo.with_name("old_restored_compare.jpg"), photo.with_name("old_restored_boxes.jpg")]
+    for path in extra:
         path.write_bytes(b"of the stopped run")
     assert run("restore", photo, "--compare", "--boxes", "--skip-existing")[0] == 0
-    assert [size(path) for path in companions] == [(884, 400), (220, 200)]
+    assert [size(path) for path in extra] == [(884, 400), (220, 200)]
     assert size(photo.with_name("old_restored.jpg")) == (440, 400)
 
 
@@ -275,12 +275,12 @@ def test_metadata_is_kept_without_and_removed_with_strip_metadata(run, drawn, ph
         with Image.open(target) as image:
             assert ExifTags.Base.Orientation not in image.getexif() or image.getexif()[ExifTags.Base.Orientation] == 1
             seen = np.asarray(image.convert("RGB"), dtype=int)
-        assert abs(seen - np.rot90(pixels, -1)).mean() < 3, "upright, in the same colours"
+        assert abs(seen - np.rot90(pixels, -1)).mean() < 3, "upright, with the same colours"
 
 
 def test_a_read_only_folder_is_refused_before_the_networks_run(run, drawn, photo, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    monkeypatch.setattr(Pipeline, "run", lambda *given: pytest.fail("worked"))
+    monkeypatch.setattr(Pipeline, "run", lambda *given: pytest.fail("the networks ran"))
     code, _, err = run("restore", photo)
     assert code == 2
     assert "in a folder that may be written to" in err

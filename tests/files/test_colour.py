@@ -15,7 +15,7 @@ from tests.hostile import saved
 
 
 def profile(space="sRGB", swap=False, gamma=None):
-    """An sRGB profile, optionally with red and green swapped or another gamma."""
+    """An sRGB profile, optionally with red and green swapped or with another gamma."""
     data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes())
     count = struct.unpack(">I", data[128:132])[0]
     rows = {bytes(data[p : p + 4]): p for p in range(132, 132 + 12 * count, 12)}
@@ -138,4 +138,4 @@ def test_cmyk_without_a_profile_is_converted():
 def test_lab_is_converted():
     plain, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     image = ImageCms.profileToProfile(Image.fromarray(scene()), plain, lab, outputMode="LAB")
-    assert close(decode(saved(image, "tiff")).pixels, scene(), 40)  # Lab in 8 bits is coarse
+    assert close(decode(saved(image, "tiff")).pixels, scene(), 40)  # 8-bit Lab has low precision

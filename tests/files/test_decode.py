@@ -73,7 +73,7 @@ def test_png_transparency_becomes_alpha(mode, key):
     half = 128 if key == b"\0\x80" else white
     assert picture.alpha.tolist() == [[0, half], [half, half]]
     assert picture.grey == (mode in ("1", "L", "I;16"))
-    assert (picture.pixels == picture.pixels[0, 1]).all()  # the hidden pixel took its neighbours' colour
+    assert (picture.pixels == picture.pixels[0, 1]).all()  # the transparent pixel has the colour of its neighbours
 
 
 def test_opaque_alpha_is_kept():
@@ -98,7 +98,7 @@ def test_transparent_pixels_take_the_nearest_colour():
     assert picture.pixels[1, 1].tolist() == [255, 0, 0]
     assert picture.pixels[7, 7].tolist() == [0, 0, 255]
     assert np.array_equal(picture.alpha, pixels[..., 3])
-    assert pixels[4, 4].tolist() == [0, 0, 0, 0]  # the caller's array is as before
+    assert pixels[4, 4].tolist() == [0, 0, 0, 0]  # the caller's array is unchanged
 
 
 def test_a_fully_transparent_picture_is_decoded():

@@ -37,7 +37,7 @@ def test_lossless_formats_keep_every_value(height, width, dtype, grey, alpha, ki
     assert (again.alpha is None) == (not alpha)
     assert not alpha or np.array_equal(again.alpha, picture.alpha)
     assert again.format == kind
-    if not (grey and alpha and dtype == np.uint16 and kind == "tiff"):  # the one that is written as RGBA
+    if not (grey and alpha and dtype == np.uint16 and kind == "tiff"):  # written as RGBA
         assert again.grey == grey
 
 
