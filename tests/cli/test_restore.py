@@ -189,6 +189,15 @@ def test_an_unexpected_error_is_one_line_and_the_others_are_restored(run, drawn,
     assert "Traceback" not in err
 
 
+def test_a_failure_determines_the_exit_code_where_inputs_are_invalid_too(run, drawn, photo, tmp_path, monkeypatch):
+    def broken(*given):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Pipeline, "run", broken)
+    assert run("restore", tmp_path / "missing.jpg", photo)[0] == 1
+    assert run("restore", tmp_path / "missing.jpg")[0] == 2
+
+
 def test_a_file_with_several_pictures_is_reported(run, drawn, tmp_path):
     frames = [Image.fromarray(smooth(20, 20, seed=seed)) for seed in range(3)]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])

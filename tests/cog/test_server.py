@@ -446,7 +446,7 @@ def test_another_process_makes_the_same_bytes_with_the_same_number_of_threads(li
     assert abs(results[1].pixels.astype(int) - results[2].pixels).max() <= 1
 
 
-def test_repeated_calls_leave_no_files_or_handles(lite):
+def test_repeated_calls_leave_neither_files_nor_handles(lite):
     """Each answer is checked. `make soak` makes enough calls to detect a memory leak."""
     before = look(lite, 0)
     (after,) = soak(lite, 2 * len(good_calls()))
