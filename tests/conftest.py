@@ -7,7 +7,7 @@ import pytest
 from facemend.weights import installed
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-NOBODY = 65534  # a user without rights
+NOBODY = 65534  # an unprivileged user
 SHARED = os.environ.get("FACEMEND_SHARED", str(Path(__file__).parents[2] / "shared"))
 
 
@@ -26,7 +26,7 @@ def shared(request):
 
 @pytest.fixture(autouse=True)
 def no_installed_weights(monkeypatch, tmp_path, tmp_path_factory):
-    """Tests see the weights they name and the bundled ones, not what else is installed on this machine."""
+    """Tests see the bundled weights and those they name, and no others that are installed on this machine."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("FACEMEND_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setattr(installed, "cache", lambda: home / "cache")
@@ -39,9 +39,9 @@ def no_installed_weights(monkeypatch, tmp_path, tmp_path_factory):
 
 @pytest.fixture
 def locked():
-    """A folder that cannot be written into, with a file that cannot be read.
+    """A read-only folder with an unreadable file.
 
-    Root, who could do both, is somebody else as long as the test runs.
+    Root could write and read both, so a test run by root continues as an unprivileged user.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""Broken, odd and ill-meant pictures, made on the spot: what `images.decode` and the server must survive."""
+"""Generated pictures that are broken, rare or malicious, for the tests of `decode` and of the server."""
 
 import functools
 import io
@@ -27,7 +27,7 @@ def saved(image, kind, **options):
 def saved_heif(image, exif=None, **options):
     stream = io.BytesIO()
     file = pillow_heif.from_pillow(image)
-    file[0].info["exif"] = exif  # its orientation is stored as the container's rotation too, as phones do
+    file[0].info["exif"] = exif  # its orientation is also stored as the rotation of the container, as phones do
     file.save(stream, **options)
     return stream.getvalue()
 
@@ -38,7 +38,7 @@ def noise(*shape, dtype=np.uint8):
 
 @functools.cache
 def whole():
-    """One good picture of every kind: suffix -> bytes. What compresses badly, so that a cut hits pixels."""
+    """One valid picture of every kind: suffix -> bytes. Noise compresses badly, so a truncated file lacks pixels."""
     picture = Image.fromarray(noise(64, 64, 3))
     deep = Picture(noise(64, 64, 3, dtype=np.uint16))
     return {
@@ -58,12 +58,12 @@ def whole():
 
 
 def generated() -> dict[str, bytes]:
-    """Return every picture as name -> bytes; some of them can be read, all the others are to be refused."""
+    """Return every picture as name -> bytes; some can be decoded, and all others must be refused."""
     return nothing() | cut() | bombs() | odd() | badly_described() | damaged()
 
 
 def nothing() -> dict[str, bytes]:
-    """Files that are no pictures."""
+    """Files that are not pictures."""
     return {
         "empty.png": b"",
         "one-byte.png": b"\x89",
@@ -75,7 +75,7 @@ def nothing() -> dict[str, bytes]:
 
 
 def cut() -> dict[str, bytes]:
-    """Good pictures, cut at every tenth of their length."""
+    """Valid pictures, truncated at every tenth of their length."""
     return {
         f"cut-{tenth}.{suffix}": data[: len(data) * tenth // 10]
         for suffix, data in whole().items()
@@ -84,7 +84,7 @@ def cut() -> dict[str, bytes]:
 
 
 def bombs() -> dict[str, bytes]:
-    """Small files that would fill the memory, or take for ever, if they were unpacked trustingly."""
+    """Decompression bombs: small files that decode to a very large picture or take very long."""
     rows = zlib.compress(bytes(BOMB * (BOMB // 8 + 1)), 9)
     long_text = zlib.compress(bytes(100_000_000), 9)
     deep = whole()["deep.png"]
@@ -113,7 +113,7 @@ def bombs() -> dict[str, bytes]:
 
 
 def odd() -> dict[str, bytes]:
-    """Pictures that are right, but rare."""
+    """Valid pictures of rare kinds."""
     colours = Image.fromarray(noise(40, 30, 3))
     cmyk = saved(Image.fromarray(noise(40, 30, 4), "CMYK"), "jpeg")
     others = [Image.fromarray(noise(40, 30, 3) // divisor) for divisor in (2, 3)]
@@ -147,7 +147,7 @@ def odd() -> dict[str, bytes]:
 
 
 def badly_described() -> dict[str, bytes]:
-    """Whole pictures with an EXIF block or a colour profile that is none."""
+    """Valid pictures with an invalid EXIF block or colour profile."""
     picture = Image.fromarray(noise(40, 30, 3))
     exifs = {
         "junk": b"junk",
@@ -167,7 +167,7 @@ def badly_described() -> dict[str, bytes]:
 
 
 def damaged() -> dict[str, bytes]:
-    """Pictures of which some pixels are missing or wrong; not every format can tell."""
+    """Pictures with missing or wrong pixels; not every format can detect that."""
     good = whole()
     middle = len(good["jpg"]) // 2
     return {
@@ -198,7 +198,7 @@ def zeroed(data: bytes) -> bytes:
 
 
 def frame_size(jpeg: bytes, width: int, height: int) -> bytes:
-    """Change the size a baseline JPEG says it has."""
+    """Change the size in the header of a baseline JPEG."""
     at = jpeg.index(b"\xff\xc0") + 5
     return jpeg[:at] + struct.pack(">HH", height, width) + jpeg[at + 4 :]
 
@@ -220,14 +220,14 @@ def tiff(width: int, height: int, data: bytes) -> bytes:
 
 
 def page(width: int, height: int, size: int, after: int) -> bytes:
-    """The tags of one page of a TIFF, its strip at byte 8, and where the next page is."""
+    """The tags of one page of a TIFF whose strip is at byte 8, and the offset of the next page."""
     tags = {256: width, 257: height, 258: 1, 259: 8, 262: 1, 273: 8, 277: 1, 278: height, 279: size}
     rows = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
     return struct.pack("<H", len(tags)) + rows + struct.pack("<I", after)
 
 
 def pages(*following: int) -> bytes:
-    """A TIFF whose page i is followed by page `following[i]`; 0, the first page, ends it where a reader is careful."""
+    """A TIFF whose page i is followed by page `following[i]`; 0 leads back to the first page or ends the file."""
     rows = zlib.compress(bytes(8))
     first, length = 8 + len(rows), len(page(8, 8, 0, 0))
     tags = b"".join(page(8, 8, len(rows), first + length * after) for after in following)
@@ -235,7 +235,7 @@ def pages(*following: int) -> bytes:
 
 
 def webp(width: int, height: int) -> bytes:
-    """A lossless WebP of one colour: its pixels take no bits at all."""
+    """A lossless WebP of one colour; its pixels need no bits."""
     bits = (width - 1) | (height - 1) << 14 | 0b0001_0001_0001_0001_0001 << 35  # five codes of one symbol each
     body = b"\x2f" + bits.to_bytes(8, "little") + bytes(3)
     return b"RIFF" + struct.pack("<I", 12 + len(body)) + b"WEBPVP8L" + struct.pack("<I", len(body)) + body
@@ -254,7 +254,7 @@ def animated_webp(width: int, height: int) -> bytes:
 
 
 def resized(container: bytes, width: int, height: int) -> bytes:
-    """Change the size an AVIF or HEIC file says it has."""
+    """Change the size in the header of an AVIF or HEIC file."""
     at = container.index(b"ispe") + 8
     return container[:at] + struct.pack(">II", width, height) + container[at + 8 :]
 
@@ -265,7 +265,7 @@ def gif(*frames: bytes) -> bytes:
 
 
 def scans(side: int, count: int) -> bytes:
-    """A progressive JPEG with one of its scans, which changes nothing, again and again."""
+    """A progressive JPEG that repeats one of its scans `count` times."""
     data = saved(Image.new("L", (side, side), 128), "jpeg", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * count + data[-2:]

@@ -1,4 +1,4 @@
-"""Drawn pictures and stand-ins for networks that several tests use."""
+"""Generated pictures and test doubles of networks that several tests use."""
 
 import cv2
 import numpy as np
@@ -11,11 +11,11 @@ from facemend.stages.align import TEMPLATE
 from facemend.stages.geometry import inverse
 
 CPU = choose("cpu", "fp32", "fp32")
-TILING = Tiling(scale=4, step=4, bytes_per_pixel=100)  # of `Repeat` as it comes
+TILING = Tiling(scale=4, step=4, bytes_per_pixel=100)  # of `Repeat` with its default scale
 
 
 def smooth(height, width, dtype=np.uint8, seed=0, cell=24):
-    """(H, W, 3) of soft coloured blobs, from 10 % to 90 % of white."""
+    """(H, W, 3) of smooth random colours, from 10 % to 90 % of white."""
     rng = np.random.default_rng(seed)
     coarse = rng.random((height // cell + 3, width // cell + 3, 3), dtype=np.float32)
     fine = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -23,7 +23,7 @@ def smooth(height, width, dtype=np.uint8, seed=0, cell=24):
 
 
 def similarity(scale, degrees, x, y):
-    """(2, 3) map that turns and enlarges about the origin, then moves."""
+    """(2, 3) map that rotates and scales about the origin, then translates."""
     angle = np.deg2rad(degrees)
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     return np.array([[cos, -sin, x], [sin, cos, y]])
@@ -54,7 +54,7 @@ def identity(crops, fidelity):
 
 
 class Repeat(nn.Module):
-    """An upscaling net that repeats pixels `scale` times after a small blur: its answer depends on 5x5 input px."""
+    """An upscaling network that blurs and repeats pixels `scale` times; an output px depends on 5x5 input px."""
 
     def __init__(self, scale=4):
         super().__init__()

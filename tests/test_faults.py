@@ -1,4 +1,4 @@
-"""What fails around the program: the disk, the folder, the process itself."""
+"""Failures outside the program: a full disk, a read-only folder, a killed process."""
 
 import re
 import resource
@@ -15,9 +15,9 @@ from facemend.errors import OutputError
 from facemend.files.encode import write
 from tests.hostile import noise
 
-ALONE = ["--model", "none", "--upscaler", "lanczos"]  # restores without any weights
+ALONE = ["--model", "none", "--upscaler", "lanczos"]  # needs no weights
 
-# What another process runs: write a file, and die at one point of it.
+# Run by another process: it writes a file and is killed at the given point.
 VICTIM = """
 import os, pathlib, signal, sys
 from facemend.files.encode import write
@@ -41,7 +41,7 @@ def facemend(*arguments, **options):
 
 
 def whole(folder):
-    """The pictures that have their final name, by time of writing; each must be complete."""
+    """The pictures with their final name and their times of writing; each must be complete."""
     paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
     for path in paths:
         with Image.open(path) as image:
@@ -60,9 +60,9 @@ def test_a_killed_write_leaves_the_old_file_or_the_new_one(tmp_path, point):
 
 
 @pytest.mark.slow
-def test_a_killed_folder_run_is_gone_on_with(tmp_path):
-    """Four times killed a moment after a picture was finished; the fifth run does what is missing."""
-    moments = np.random.default_rng(0).uniform(0, 0.1, 4)  # seconds, during which one or two pictures more are made
+def test_a_killed_folder_run_is_gone_on_with_by_skip_existing(tmp_path):
+    """The first four runs are killed shortly after a picture was finished; the fifth restores the missing ones."""
+    moments = np.random.default_rng(0).uniform(0, 0.1, 4)  # seconds; time for one or two more pictures
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     for index in range(24):
@@ -82,11 +82,11 @@ def test_a_killed_folder_run_is_gone_on_with(tmp_path):
     assert last.returncode == 0
     assert said.count("exists already") == len(finished)
     assert len(whole(target)) == 24
-    assert finished.items() <= whole(target).items(), "what was finished is not written again"
+    assert finished.items() <= whole(target).items(), "finished pictures are not written again"
 
 
 def test_a_full_disk_leaves_no_partial_picture(tmp_path):
-    """The disk takes 20 kB of each file: the small result is written, of the large ones there is nothing."""
+    """Files are limited to 20 kB: the small result is written, and nothing is left of the large ones."""
     for name, side in (("a.png", 100), ("b.png", 20), ("c.png", 100)):
         Image.fromarray(noise(side, side, 3)).save(tmp_path / name)
     limit = (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_no_partial_picture(tmp_path):
     assert whole(tmp_path / "out")
 
 
-def test_a_folder_that_takes_no_files_is_one_line(locked):
+def test_a_folder_that_takes_no_files_is_an_error_of_one_line(locked):
     with pytest.raises(OutputError, match=r"cannot write .*new\.png: Permission denied; .*choose another folder"):
         write(locked / "new.png", b"new")
     assert [path.name for path in locked.iterdir()] == ["secret.png"]

@@ -1,4 +1,4 @@
-"""The generated files against what they are generated from, and the replacement of literals."""
+"""Generated files match their sources, and literals are replaced correctly."""
 
 import re
 import subprocess
@@ -34,7 +34,7 @@ def test_a_generated_file_is_current(made, path):
     assert (ROOT / path).read_text(encoding="utf-8") == made[path], f"{path} is out of date: run `make generated`"
 
 
-def test_no_generated_file_is_without_a_test(made):
+def test_every_generated_file_is_tested(made):
     assert made.keys() == {"predict.py", "openapi.json", "docs/models.md"}
 
 
@@ -48,7 +48,7 @@ def test_the_page_has_one_row_for_each_model(made):
         assert all(text in row for text in (model.file, model.licence, model.commercial, model.why, model.source))
 
 
-def test_links_of_the_page(made):
+def test_links_of_the_page_exist(made):
     links = re.findall(r"\]\((?!https:)([^)]+)\)", made["docs/models.md"])
     assert links
     assert all((ROOT / "docs" / link).exists() for link in links)

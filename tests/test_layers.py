@@ -1,4 +1,4 @@
-"""Imports point down only, and the command line starts fast."""
+"""Modules import only lower layers, and the command line starts without PyTorch."""
 
 import ast
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "facemend"
-LAYERS = [  # a part (a folder or a file) may import from the lines above its own, and from itself
+LAYERS = [  # a part (a folder or a file) may import itself and the parts in the lines above
     {"errors"},
     {"records"},
     {"nets"},
@@ -49,9 +49,9 @@ def modules():
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_down(path):
+def test_a_module_imports_only_lower_layers(path):
     part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert part in RANK, "say in LAYERS where the new part belongs"
+    assert part in RANK, "add the new part to LAYERS"
     parts = {name.split(".")[0] for name in imports(path)} - {"", part}
     assert not [name for name in parts if RANK[name] >= RANK[part]]
 
@@ -78,14 +78,14 @@ def test_nets_import_only_torch_and_each_other(path):
     assert roots <= {"torch", "facemend", *sys.stdlib_module_names}
 
 
-def test_networks_are_reached_with_one_import():
+def test_networks_are_available_after_import_facemend():
     command = "import facemend; print(type(facemend.weights.MODELS['lite-upscaler'].net()).__name__)"
     run = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True, timeout=60)
     assert run.stdout == "SRVGGNetCompact\n"
 
 
 @pytest.mark.parametrize("arguments", [["-c", "import facemend"], ["-m", "facemend", "--help"]])
-def test_starting_does_not_import_torch(arguments):
+def test_import_and_help_do_not_import_torch(arguments):
     run = subprocess.run(
         [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True, timeout=60
     )

@@ -1,3 +1,7 @@
+import json
+import subprocess
+import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -7,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from facemend.errors import FacemendError, InputError, NotInstalledError, OptionError, TooLargeError
+from facemend.errors import Cancelled, FacemendError, InputError, NotInstalledError, OptionError, TooLargeError
 from facemend.files.encode import encode
 from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Picture, Settings
+from facemend.stages import upscale
 from facemend.stages.grey import colourless
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos
@@ -347,3 +352,210 @@ def test_a_real_photo_with_real_networks(shared):
 def test_settings_are_settings():
     with pytest.raises(OptionError, match="of type Settings"):
         pipeline().run(smooth(30, 40), {"scale": 2})
+
+
+@pytest.mark.parametrize("choice", ["all", "largest", "none", (1,)])
+def test_find_returns_every_face_whichever_are_to_be_restored(choice):
+    found = pipeline(faces=THREE).find(smooth(400, 420), Settings(faces=choice))
+    assert found == tuple(map(face_at, THREE))
+
+
+def test_find_takes_every_kind_of_source_and_passes_the_settings_to_the_detector(tmp_path):
+    pixels, seen = smooth(60, 50), []
+
+    def detect(picture, settings):
+        seen.append((picture, settings.sensitivity, settings.min_face))
+        return [face_at(FACE)]
+
+    data = encode(Picture(pixels), "png")
+    (tmp_path / "old.png").write_bytes(data)
+    machine = Pipeline(detector=detect, restorer=None, upscaler=LanczosUpscaler())
+    for source in (tmp_path / "old.png", data, pixels, Picture(pixels)):
+        assert machine.find(source, Settings(sensitivity=0.9, min_face=30)) == (face_at(FACE),)
+    assert all(np.array_equal(picture, pixels) for picture, _, _ in seen)
+    assert [options for _, *options in seen] == [[0.9, 30]] * 4
+
+
+def test_find_in_an_aligned_picture_is_the_whole_picture():
+    (face,) = pipeline(faces=()).find(smooth(80, 80), Settings(aligned=True))
+    assert face.box == (0, 0, 79, 79)
+
+
+def test_find_without_a_detector_names_the_one_to_download():
+    machine = Pipeline(detector=None, restorer=FunctionRestorer(identity), upscaler=LanczosUpscaler())
+    with pytest.raises(NotInstalledError, match="facemend download retinaface"):
+        machine.find(smooth(20, 30))
+
+
+def test_find_checks_the_limits():
+    with pytest.raises(TooLargeError, match="max_input_mp"):
+        pipeline().find(smooth(400, 420), Settings(max_input_mp=0.1))
+
+
+def same(first, second):
+    np.testing.assert_array_equal(first.pixels, second.pixels)
+    assert first.faces == second.faces
+
+
+def without_detector():
+    """A pipeline whose detector must not be called."""
+
+    def detect(pixels, settings):
+        pytest.fail("the detector was called")
+
+    return Pipeline(detector=detect, restorer=FunctionRestorer(grey_face), upscaler=LanczosUpscaler())
+
+
+@pytest.mark.parametrize("choice", ["all", "center", "largest", (0, 2)])
+def test_run_with_given_faces_equals_a_run_that_finds_them(choice):
+    picture, settings = smooth(400, 420), Settings(faces=choice, scale=1.5)
+    finding = pipeline(grey_face, faces=THREE)
+    given = finding.find(picture, settings)
+    same(without_detector().run(picture, settings, faces=given), finding.run(picture, settings))
+    same(without_detector().run(picture, settings, faces=list(given)), finding.run(picture, settings))
+
+
+@pytest.mark.parametrize(("faces", "choice"), [(THREE, "none"), ([], "all")])
+def test_run_restores_no_face_where_none_is_given_or_chosen(faces, choice):
+    given = list(map(face_at, faces))
+    result = without_detector().run(smooth(400, 420), Settings(faces=choice), faces=given)
+    assert result.faces == tuple(face.left_alone("not chosen") for face in given)
+    np.testing.assert_array_equal(result.pixels, lanczos(smooth(400, 420), (800, 840)))
+
+
+def test_run_needs_no_detector_where_faces_are_given():
+    machine = Pipeline(detector=None, restorer=FunctionRestorer(grey_face), upscaler=LanczosUpscaler())
+    assert machine.run(smooth(400, 420), faces=[face_at(FACE)]).faces[0].restored
+
+
+def test_settings_choose_from_the_given_faces():
+    given = [face_at(matrix) for matrix in THREE[1:]]
+    result = without_detector().run(smooth(400, 420), Settings(faces=(1,), scale=1), faces=given)
+    assert [face.restored for face in result.faces] == [False, True]
+    assert [bool((result.pixels[y, x] == 128).all()) for x, y in PLACES] == [False, False, True]
+    with pytest.raises(OptionError, match="below 2"):
+        without_detector().run(smooth(400, 420), Settings(faces=(2,)), faces=given)
+
+
+def test_edited_faces_are_restored_where_they_were_moved():
+    (_, middle, _) = map(face_at, THREE)
+    (x, y), (new_x, new_y) = PLACES[1], (210, 330)
+    moved = [(px, py + new_y - y) for px, py in middle.landmarks]
+    edited = replace(middle, landmarks=type(middle.landmarks)(*moved))
+    result = without_detector().run(smooth(400, 420), Settings(scale=1), faces=[edited])
+    assert result.faces == (edited.done("grey_face"),)
+    assert (result.pixels[new_y, new_x] == 128).all()
+    np.testing.assert_array_equal(result.pixels[y, x], smooth(400, 420)[y, x])
+
+
+class Counting(Repeat):
+    """An upscaling network that counts its tiles."""
+
+    def __init__(self):
+        super().__init__()
+        self.tiles = 0
+
+    def forward(self, x):
+        self.tiles += 1
+        return super().forward(x)
+
+
+@pytest.mark.parametrize(("stage", "at"), [("restore", 3), ("upscale", 1), ("upscale", 3), ("paste", 1), ("paste", 2)])
+def test_cancelled_ends_the_run_within_one_tile(monkeypatch, stage, at):
+    monkeypatch.setattr(upscale, "LARGEST_TILE", 96)
+    net, calls, cancelling = Counting(), Counter(), True
+    picture, tiles = smooth(150, 140), 9
+    faces = [face_at(similarity(4, 0, 256 - 4 * x, 256 - 4 * y)) for x, y in ((40, 40), (70, 100), (100, 60))]
+
+    def restore(crops, fidelity):
+        calls["restore"] += 1
+        return grey_face(crops, fidelity)
+
+    def parse(face):
+        calls["paste"] += 1
+        return np.ones(face.shape[:2], np.float32)
+
+    def progress(now, done, total):
+        if cancelling and (now, done) == (stage, at):
+            raise Cancelled
+
+    machine = Pipeline(
+        detector=detector(*faces),
+        restorer=FunctionRestorer(restore),
+        upscaler=NetUpscaler("counting", net, CPU, TILING),
+        parser=parse,
+    )
+    with pytest.raises(Cancelled):
+        machine.run(picture, Settings(scale=1), progress)
+    assert calls["restore"] == 1
+    assert net.tiles == {"restore": 0, "upscale": at, "paste": tiles}[stage]
+    assert calls["paste"] == (at if stage == "paste" else 0)
+    cancelling = False
+    net.tiles = 0
+    assert machine.run(picture, Settings(scale=1), progress).pixels.shape == picture.shape
+    assert net.tiles == tiles
+
+
+# Run by another process: what a library call, or `startup`, changes of the process.
+SETTINGS_OF_THE_PROCESS = """
+import ctypes, gc, json, sys, tempfile
+from pathlib import Path
+import numpy as np
+import torch
+from facemend.machine import cgroup, process
+
+class CDLL(ctypes.CDLL):
+    def __getattr__(self, name):
+        if name == "mallopt":
+            return lambda *given: mallopt.append(given) or 1
+        return super().__getattr__(name)
+
+def settings():
+    return {
+        "gc": gc.isenabled(),
+        "frozen": gc.get_freeze_count() > 0,
+        "threads": torch.get_num_threads(),
+        "tf32": [torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32],
+        "temp": tempfile.tempdir,
+        "mallopt": list(mallopt),
+    }
+
+def library():
+    from facemend import Pipeline, Settings
+    pipeline = Pipeline.load(restorer="lite", upscaler="lite", detector="lite", device="cpu")
+    pipeline.run(np.zeros((40, 40, 3), np.uint8), Settings(aligned=True, strength=0.5))
+    pipeline.run(np.zeros((40, 50, 3), np.uint8))
+
+ctypes.CDLL, mallopt = CDLL, []
+cgroup.processors = lambda: 1.5
+torch.set_num_threads(3)
+seen = [settings()]
+if sys.argv[1] == "library":
+    library()
+else:
+    with process.startup(Path(sys.argv[2])):
+        seen.append(settings())
+seen.append(settings())
+print(json.dumps(seen))
+"""
+
+
+def settings_of_the_process(*arguments):
+    command = [sys.executable, "-c", SETTINGS_OF_THE_PROCESS, *map(str, arguments)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return json.loads(run.stdout)
+
+
+def test_a_library_call_changes_no_setting_of_the_process():
+    before, after = settings_of_the_process("library")
+    assert (before["gc"], before["threads"], before["mallopt"]) == (True, 3, [])
+    assert after == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
+def test_startup_sets_the_process_up(tmp_path):
+    before, within, after = settings_of_the_process("startup", tmp_path)
+    assert (before["gc"], before["frozen"], before["temp"]) == (True, False, None)
+    assert within["gc"] is False, "not while modules are imported"
+    changed = {"threads": 2, "temp": str(tmp_path), "mallopt": list(map(list, process.MALLOC_OPTIONS.items()))}
+    assert after == {**before, **changed, "frozen": True}

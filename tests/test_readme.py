@@ -10,7 +10,7 @@ PAGES = ["README.md", "SECURITY.md", "weights/README.md", *(f"docs/{path.name}" 
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))
-def test_files_that_are_named_exist(page):
+def test_every_file_named_in_a_page_exists(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     linked = re.findall(r"\]\((?!https?:)([^)#]+)\)", text)
     named = re.findall(r"`((?:[a-z]+/)+[A-Za-z_.]+\.[a-z]+)`", text)
@@ -20,7 +20,7 @@ def test_files_that_are_named_exist(page):
     assert not missing
 
 
-def test_models_in_the_table_of_the_readme_are_registered():
+def test_every_model_in_the_readme_is_registered():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = text.partition("| purpose | models |")[2].partition("\n\n")[0]
     named = re.findall(r"`([^`]+)`", table)

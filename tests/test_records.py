@@ -43,7 +43,7 @@ anything = st.one_of(
         ("min_face", 1.5),
     ],
 )
-def test_bad_settings_name_the_option(name, value):
+def test_invalid_settings_are_refused_by_name(name, value):
     with pytest.raises(OptionError) as caught:
         Settings(**{name: value})
     assert caught.value.name == name
@@ -51,7 +51,7 @@ def test_bad_settings_name_the_option(name, value):
 
 
 @given(st.sampled_from(list(Settings.__dataclass_fields__)), anything)
-def test_any_setting_is_taken_as_it_is_or_refused_by_name(name, value):
+def test_any_value_is_kept_unchanged_or_refused_by_name(name, value):
     try:
         settings = Settings(**{name: value})
     except OptionError as error:
@@ -64,7 +64,7 @@ def test_any_setting_is_taken_as_it_is_or_refused_by_name(name, value):
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.floats(1, 8), st.floats(0.001, 1e6), st.floats(0.001, 1e6))
-def test_sizes_are_refused_beyond_the_limits_and_only_there(height, width, scale, most_in, most_out):
+def test_sizes_are_refused_only_beyond_the_limits(height, width, scale, most_in, most_out):
     settings = Settings(scale=scale, max_input_mp=most_in, max_output_mp=most_out)
     out_height, out_width = settings.output_size(height, width)
     too_large = height * width > most_in * 1e6 or out_height * out_width > most_out * 1e6
@@ -79,11 +79,11 @@ def test_sizes_are_refused_beyond_the_limits_and_only_there(height, width, scale
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from([1, 1.5, 2, 3, 4, 8]))
-def test_output_size(height, width, scale):
+def test_output_size_is_rounded(height, width, scale):
     assert Settings(scale=scale).output_size(height, width) == (round(height * scale), round(width * scale))
 
 
-def test_a_list_of_faces_is_kept_as_it_cannot_change():
+def test_a_list_of_faces_is_copied():
     indices = [2, 0]
     settings = Settings(faces=indices)
     indices.append(9)

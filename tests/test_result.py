@@ -14,7 +14,7 @@ def result(picture):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg", ".webp", ".tif", ".tiff"])
-def test_the_suffix_says_the_format(tmp_path, suffix):
+def test_save_takes_the_format_from_the_suffix(tmp_path, suffix):
     path = result(Picture(smooth(30, 40))).save(tmp_path / f"new{suffix}")
     with Image.open(path) as image:
         assert image.size == (40, 30)
@@ -23,19 +23,19 @@ def test_the_suffix_says_the_format(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("name", ["new", "new.gif", "new.xyz"])
-def test_other_suffixes_are_refused(tmp_path, name):
+def test_save_refuses_other_suffixes(tmp_path, name):
     with pytest.raises(OptionError, match=".png, .webp"):
         result(Picture(smooth(30, 40))).save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("quality", [0, 101, 90.5, "high"])
-def test_quality_is_a_whole_number(tmp_path, quality):
+def test_save_refuses_invalid_quality(tmp_path, quality):
     with pytest.raises(OptionError, match="1 to 100"):
         result(Picture(smooth(30, 40))).save(tmp_path / "new.jpg", quality=quality)
 
 
-def test_what_the_format_cannot_hold_is_refused(tmp_path):
+def test_save_refuses_a_format_without_transparency(tmp_path):
     picture = Picture(smooth(30, 40), alpha=np.full((30, 40), 9, np.uint8))
     with pytest.raises(OptionError, match="png"):
         result(picture).save(tmp_path / "new.jpg")
@@ -52,13 +52,13 @@ def test_what_the_format_cannot_hold_is_refused(tmp_path):
         (Picture(smooth(9, 8), grey=True, alpha=np.zeros((9, 8), np.uint8)), "LA"),
     ],
 )
-def test_pillow_image(picture, mode):
+def test_image_has_the_mode_of_the_picture(picture, mode):
     image = result(picture).image
     assert image.mode == mode
     assert image.size == (8, 9)
 
 
-def test_before_beside_after():
+def test_the_comparison_shows_before_beside_after():
     before, after = Picture(np.zeros((20, 30, 3), np.uint8)), Picture(np.full((40, 60, 3), 9, np.uint8))
     both = before_after(before, after)
     assert both.shape == (40, 124, 3)
@@ -82,7 +82,7 @@ def test_boxes_are_drawn_on_a_copy():
 
 
 @pytest.mark.parametrize("restored", [True, False])
-def test_boxes_are_green_where_a_face_was_restored_and_orange_where_not(restored):
+def test_boxes_are_green_for_restored_and_orange_for_other_faces(restored):
     face = face_at(similarity(4, 0, -150, -150))
     drawn = numbered(Picture(smooth(200, 200)), [face.done("net") if restored else face])
     x0, y0, _, _ = (round(value) for value in face.box)

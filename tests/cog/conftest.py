@@ -6,14 +6,14 @@ from tests.pictures import smooth
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    """The server with stand-ins for the networks; tests leave it ready."""
+    """The server with test doubles of the networks; tests leave it ready."""
     with serving(tmp_path_factory.mktemp("server"), STAND_IN, FACEMEND_MODELS="lanczos") as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
 def still_ready(request):
-    """Whatever a test does to the shared server, it goes on serving."""
+    """The shared server must be ready after each test."""
     yield
     if "server" in request.fixturenames:
         request.getfixturevalue("server").wait("READY", patience=10)

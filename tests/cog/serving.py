@@ -39,7 +39,9 @@ class Server:
         self.temp = folder / "temp"
         self.temp.mkdir()
         (folder / ".cog").mkdir()
-        shutil.copy(ROOT / "openapi.json", folder / ".cog" / "openapi_schema.json")  # without it nothing is checked
+        shutil.copy(
+            ROOT / "openapi.json", folder / ".cog" / "openapi_schema.json"
+        )  # without it inputs are not validated
         (folder / "predict.py").symlink_to(ROOT / "predict.py")
         if predictor.name != "predict.py":
             (folder / predictor.name).symlink_to(predictor)
@@ -55,7 +57,7 @@ class Server:
                 stderr=log,
                 env={
                     **os.environ,
-                    # The server starts its worker as "python", whatever that is.
+                    # The server starts its worker as "python".
                     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
                     "PYTHONPATH": str(ROOT),
                     "PORT": str(self.port),
@@ -86,7 +88,7 @@ class Server:
         raise AssertionError(f"status {report} instead of {states}: {self.log.read_text()[-2000:]}")
 
     def call(self, prediction=None, *, method="POST", path="/predictions", headers=None, **inputs):
-        """One request; sent again while the slot of the call before is not free yet."""
+        """Send one request, again while the previous call is still being processed."""
         body = {"input": inputs, **(prediction or {})}
         end = time.monotonic() + PATIENCE
         while True:
@@ -96,7 +98,7 @@ class Server:
             time.sleep(0.01)
 
     def predict(self, **inputs):
-        """A whole prediction that is not refused."""
+        """The answer to a prediction, which must be accepted."""
         answer = self.call(**inputs)
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -111,7 +113,7 @@ class Server:
             self.process.wait()
 
     def files(self):
-        """What it has left in its temp folder, as relative paths; empty folders do not count."""
+        """The files in its temp folder, as relative paths."""
         return sorted(str(path.relative_to(self.temp)) for path in self.temp.rglob("*") if path.is_file())
 
 
@@ -140,7 +142,7 @@ def listening(handler):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Reads and answers; keeps quiet."""
+    """Reads requests and answers them; logs nothing."""
 
     protocol_version = "HTTP/1.1"
 
@@ -162,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def hooks(refusals=0):
-    """A receiver of webhooks; yields its URL and the queue of what came. The first `refusals` get a 500."""
+    """A receiver of webhooks; yields its URL and a queue of the bodies. It answers the first `refusals` with 500."""
     came = queue.Queue()
     left = [refusals]
 
@@ -179,7 +181,7 @@ def hooks(refusals=0):
 
 
 def until_terminal(came):
-    """Webhooks in order of arrival, up to the one that ends the prediction."""
+    """Webhooks in order of arrival, up to the last one of the prediction."""
     events = []
     while not events or events[-1]["status"] not in TERMINAL:
         events.append(came.get(timeout=PATIENCE))
@@ -187,7 +189,7 @@ def until_terminal(came):
 
 
 def failure(answer):
-    """The error of a prediction that failed, without the words Cog puts before it: one line, and no traceback."""
+    """The error of a failed prediction, without the prefix of Cog; it must be one line without a traceback."""
     assert answer["status"] == "failed", answer
     assert "\n" not in answer["error"]
     assert "Traceback" not in str(answer)

@@ -1,7 +1,7 @@
-"""A small stand-in for Replicate's /v1 API in front of one Cog server, for the Python client.
+"""A small substitute for Replicate's /v1 API in front of one Cog server, for the Python client.
 
-Cog's server keeps no predictions and has no addresses to poll, files or versions, all of which the client asks for.
-This one starts predictions asynchronously, keeps what the webhooks tell, and holds uploaded files in memory.
+The client polls predictions, uploads files and looks up versions, none of which Cog's server has. This server starts
+predictions asynchronously, stores what the webhooks report, and holds uploaded files in memory.
 """
 
 import email
@@ -26,7 +26,7 @@ class State:
         self.url = ""
         self.predictions = {}
         self.files = {}
-        self.seen = {}  # id -> every state that was told
+        self.seen = {}  # id -> every reported state
         self.changed = threading.Condition()
 
     def create(self, body, seconds):
@@ -51,11 +51,11 @@ class State:
     def told(self, key, event):
         with self.changed:
             kept = self.predictions[key]
-            if kept["status"] in TERMINAL:  # webhooks may come in any order; nothing follows the last one
+            if kept["status"] in TERMINAL:  # webhooks arrive in any order; those after the final one are ignored
                 return
             self.seen[key].append(event)
             kept.update({name: event[name] for name in ("status", "logs", "metrics", "error") if name in event})
-            if event["status"] in TERMINAL:  # before that, an output comes as a list
+            if event["status"] in TERMINAL:  # earlier webhooks have a list
                 kept["output"] = event.get("output")
             self.changed.notify_all()
 

@@ -1,7 +1,7 @@
-"""A thousand predictions, a good one and a bad one in turn, by Cog's own server: `python -m tests.cog.soak [CALLS]`.
+"""A thousand predictions by Cog's own server, valid and invalid ones in turn: `python -m tests.cog.soak [CALLS]`.
 
-Stops at the first wrong answer; fails at the end if the server grew, or left a file or an open handle. It needs no
-weights but the bundled ones.
+It stops at the first wrong answer, and fails at the end if the memory of the server grew or it left files or open
+handles. It needs the bundled weights only.
 """
 
 import hashlib
@@ -23,17 +23,17 @@ from tests.pictures import smooth
 
 LITE = {"model": "lite", "upscaler": "lite"}
 CALLS = 1000
-EVERY = 100  # calls between two looks at the server
-# Of resident memory at the end to that after the second look, when what the first calls load is there. The heap that
-# networks use again grows in steps of some ten MiB; what kept a face of each call would add a GiB.
+EVERY = 100  # calls between two measurements of the server
+# Allowed ratio of resident memory at the end to that at the second measurement, when all modules are loaded. The heap
+# grows in steps of about 10 MiB; a leak of one face for each call would add 1 GiB.
 GROWTH = 1.1
-CELLS = 8  # px of the thumbnail that tells pictures apart
-CLOSE = 24  # levels that thumbnail may differ from the input's; two of the pictures here differ by over 100
+CELLS = 8  # px a side of the thumbnails that are compared
+CLOSE = 24  # allowed difference in levels to the thumbnail of the input; two different pictures differ by over 100
 
 
 @dataclass(frozen=True)
 class Good:
-    """A picture as a data URL, inputs for it, and what is to come out: the size, and what it looks like."""
+    """A picture as a data URL, the other inputs, and the expected size and thumbnail of the result."""
 
     image: str
     inputs: dict
@@ -61,7 +61,7 @@ def drawn(height, width, seed):
 
 
 def good_calls():
-    """Mixed sizes, kinds and settings."""
+    """Valid calls with mixed sizes, formats and settings."""
     face = Image.open(ROOT / "examples" / "old.jpg")
     return [
         good(face, 2, "jpeg"),
@@ -79,7 +79,7 @@ def good_calls():
 
 
 def bad_calls():
-    """Inputs, and a word of the answer."""
+    """Invalid calls: inputs, and a part of the expected message."""
     picture = encoded(drawn(64, 80, 9), "jpeg")
     return [
         ({"image": data_url(b"no picture")}, "format is unknown"),
@@ -101,7 +101,7 @@ def check_good(server, turn, case, seen):
     difference = abs(thumbnail(picture) - case.thumbnail).max()
     assert difference <= CLOSE, (turn, case.inputs, difference)
     digest = hashlib.sha256(answer["output"].encode()).digest()
-    assert seen.setdefault(id(case), digest) == digest, (turn, case.inputs, "not the bytes of the first time")
+    assert seen.setdefault(id(case), digest) == digest, (turn, case.inputs, "differs from the first result")
 
 
 def check_bad(server, turn, inputs, word):
@@ -112,7 +112,7 @@ def check_bad(server, turn, inputs, word):
 
 @dataclass(frozen=True)
 class Look:
-    """What a server holds: MiB resident and open handles of all its processes, files, folders of Cog's past use."""
+    """What a server uses: resident memory (MiB) and open handles of all its processes, files, old folders of Cog."""
 
     calls: int
     resident: float
@@ -142,7 +142,7 @@ def look(server, calls):
 
 
 def soak(server, calls):
-    """Make the calls; yield a look after every hundred and after the last."""
+    """Make the calls; yield a measurement after every hundred and after the last."""
     goods, bads = itertools.cycle(good_calls()), itertools.cycle(bad_calls())
     seen = {}
     for turn in range(1, calls + 1):

@@ -1,4 +1,4 @@
-"""The predictor with stand-ins for trained networks, so that what the server does needs no weights."""
+"""The predictor with test doubles of the networks, so that tests of the server need no weights."""
 
 import time
 
@@ -13,9 +13,11 @@ from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import NetUpscaler
 from tests.pictures import TILING, Repeat
 
-COLOURS = {"gfpgan-v1.4": (200, 30, 30), "gfpgan-v1.3": (30, 30, 200)}  # RGB that each one paints faces in
-TILE_SECONDS = 0.25  # realesrnet-x4plus sleeps as long for each tile
-SMALL_TILES = Tiling(scale=4, step=4, bytes_per_pixel=memory.WORKING // 360**2)  # several for the tests' pictures
+COLOURS = {"gfpgan-v1.4": (200, 30, 30), "gfpgan-v1.3": (30, 30, 200)}  # RGB that each model fills faces with
+TILE_SECONDS = 0.25  # realesrnet-x4plus sleeps this long for each tile
+SMALL_TILES = Tiling(
+    scale=4, step=4, bytes_per_pixel=memory.WORKING // 360**2
+)  # several tiles for each picture of the tests
 BROKEN = "first line\nsecond line"
 
 
@@ -28,7 +30,7 @@ def painter(name):
 
 
 def broken(crops, fidelity):
-    """Fails on every picture but the black one of the health check."""
+    """Fails on every picture except the black one of the health check."""
     if any(crop.any() for crop in crops):
         raise ZeroDivisionError(BROKEN)
     return crops

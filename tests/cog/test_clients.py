@@ -50,7 +50,7 @@ def client(api):
 
 @pytest.mark.parametrize("reference", [f"{MODEL}:{VERSION}", MODEL], ids=["version", "model"])
 @pytest.mark.parametrize("given", ["upload", "base64"])
-def test_python_file_in_and_out(client, photo, tmp_path, reference, given):
+def test_the_python_client_sends_and_receives_files(client, photo, tmp_path, reference, given):
     options = {"file_encoding_strategy": "base64"} if given == "base64" else {}
     with photo.open("rb") as image:
         output = client.run(reference, input={"image": image, "aligned": True}, **options)
@@ -58,7 +58,7 @@ def test_python_file_in_and_out(client, photo, tmp_path, reference, given):
     assert middle((tmp_path / "restored.png").read_bytes()) == RED
 
 
-def test_python_progress(client, face):
+def test_the_python_client_reads_progress_and_metrics(client, face):
     prediction = client.predictions.create(version=VERSION, input={"image": face, "aligned": True})
     prediction.wait()
     assert prediction.status == "succeeded"
@@ -67,7 +67,7 @@ def test_python_progress(client, face):
     assert opened(prediction.output).size == (192, 192)
 
 
-def test_python_a_failing_input_raises_their_error(client, tmp_path):
+def test_the_python_client_raises_its_own_errors(client, tmp_path):
     from replicate.exceptions import ModelError, ReplicateError
 
     with pytest.raises(ModelError, match="not a file that came with this call"):
@@ -76,7 +76,7 @@ def test_python_a_failing_input_raises_their_error(client, tmp_path):
         client.run(f"{MODEL}:{VERSION}", input={"image": "/etc/passwd", "upscale": 99})
 
 
-def test_python_cancel(client, wide):
+def test_the_python_client_cancels(client, wide):
     prediction = client.predictions.create(
         version=VERSION, input={"image": wide, "face_enhance": False, "upscaler": "realesrnet-x4plus"}
     )
@@ -102,8 +102,8 @@ def javascript(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["url", "blob"])
-def test_javascript(api, javascript, photo, tmp_path, kind):
-    """With data URLs straight against the server; files have to be uploaded somewhere, so these go over /v1."""
+def test_the_javascript_client_sends_and_receives_files(api, javascript, photo, tmp_path, kind):
+    """Data URLs are sent to the server itself; files are uploaded, for which the client needs /v1."""
     output = tmp_path / "restored.png"
     base = api.server.url if kind == "url" else f"{api.url}/v1"
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""Broken, odd and ill-meant pictures through Cog's own server."""
+"""Broken, rare and malicious pictures sent to Cog's own server."""
 
 import pytest
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 
 def pictures(server, files):
-    """How many of the files came back as pictures; the others failed in words, and the server went on each time."""
+    """The number of files that were restored; all others must fail with one line and leave the server ready."""
     count = 0
     for name, data in files.items():
         url = data_url(data, "application/octet-stream")
@@ -24,13 +24,13 @@ def pictures(server, files):
     return count
 
 
-def test_generated_files(server):
+def test_generated_files_are_restored_or_refused(server):
     files = generated()
     assert 0 < pictures(server, files) < len(files)
 
 
 @pytest.mark.weights
-def test_shared_files(server, shared):
+def test_real_broken_files_are_restored_or_refused(server, shared):
     files = {path.name: path.read_bytes() for path in (shared / "data" / "hostile").rglob("*") if path.is_file()}
     assert len(files) > 250
     assert 0 < pictures(server, files) < len(files)

@@ -1,4 +1,4 @@
-"""The predictor by itself, without a server."""
+"""The predictor without a server."""
 
 import gc
 import os
@@ -39,7 +39,7 @@ INPUTS = {
 
 @pytest.fixture(autouse=True)
 def temp(tmp_path, monkeypatch):
-    """What counts as the temp folder; setting up a predictor changes it."""
+    """The temp folder, restored after the test; setting up a predictor changes it."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
@@ -60,7 +60,7 @@ def predictor(monkeypatch):
     made.folder.cleanup()
 
 
-def test_on_a_gpu_every_network_is_used_before_the_first_call(predictor):
+def test_warm_up_runs_every_network_twice(predictor):
     used = []
     stages = {name: lambda *given, name=name: used.append((name, *map(np.shape, given))) for name in "rudp"}
     predictor.models.restorers, predictor.models.upscalers = {"r": stages["r"]}, {"u": stages["u"]}
@@ -68,12 +68,12 @@ def test_on_a_gpu_every_network_is_used_before_the_first_call(predictor):
     predictor.models.warm_up()
     face = (512, 512, 3)
     assert sorted(set(used)) == [("d", face), ("p", face), ("r", (15, *face)), ("u", face, (2,))]
-    assert len(used) == 8  # what is used again is recorded
+    assert len(used) == 8  # the second run of each is recorded
 
 
 @pytest.mark.parametrize("stage", ["restore", "enlarge"])
-def test_health_is_doubted_only_after_a_failure_nobody_foresaw(predictor, monkeypatch, stage):
-    """Then the networks of that call are tried, until they compute again."""
+def test_healthcheck_runs_the_networks_only_after_an_unexpected_failure(predictor, monkeypatch, stage):
+    """They are run at each health check until they succeed."""
     broken = stage
 
     def restore(crops, fidelity):
@@ -107,8 +107,8 @@ def test_health_is_doubted_only_after_a_failure_nobody_foresaw(predictor, monkey
     assert predictor.healthcheck()
 
 
-def test_what_earlier_calls_left_is_removed(predictor, temp, monkeypatch):
-    """An output, a piece of a download that broke off, and the folders Cog made, but none a call may still need."""
+def test_files_of_earlier_calls_are_removed(predictor, temp, monkeypatch):
+    """Outputs, partial downloads and old folders of Cog are removed; young and used folders are not."""
     monkeypatch.setattr(predict, "COG_FOLDERS", temp / "coglet")
     monkeypatch.setattr(predictor, "record_metric", lambda name, value: None)
     left = [Path(predictor.folder.name) / "output.png", predictor.uploads / "piece.png"]
@@ -129,7 +129,7 @@ def test_what_earlier_calls_left_is_removed(predictor, temp, monkeypatch):
 
 @pytest.fixture
 def no_collection():
-    """Garbage is collected where a test, or what it tests, asks for it."""
+    """The garbage collector runs only when it is called."""
     gc.collect()
     gc.disable()
     yield
@@ -137,9 +137,9 @@ def no_collection():
 
 
 @pytest.mark.usefixtures("no_collection")
-def test_what_a_broken_download_holds_open_is_let_go(predictor, monkeypatch):
+def test_a_file_held_open_by_a_broken_download_is_let_go(predictor, monkeypatch):
     class Error:
-        """Refers to itself, as the one Cog raises."""
+        """Refers to itself, as the error that Cog raises."""
 
         def __init__(self):
             self.cause = self
@@ -153,7 +153,7 @@ def test_what_a_broken_download_holds_open_is_let_go(predictor, monkeypatch):
         assert (error() is not None) == held
 
 
-def test_a_full_disk_is_unhealthy(predictor, monkeypatch):
+def test_healthcheck_fails_on_a_full_disk(predictor, monkeypatch):
     free = shutil.disk_usage("/")._replace(free=predict.ROOM - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
     assert not predictor.healthcheck()
@@ -175,7 +175,7 @@ def test_a_full_disk_is_unhealthy(predictor, monkeypatch):
     ],
     ids=lambda value: None if isinstance(value, Settings) else ",".join(value) or "plain",
 )
-def test_inputs_become_settings_and_a_surprise_becomes_one_line(predictor, monkeypatch, inputs, settings):
+def test_inputs_become_settings_and_an_unexpected_error_becomes_one_line(predictor, monkeypatch, inputs, settings):
     seen = []
 
     def surprise(pipeline, picture, given, progress):
@@ -192,7 +192,7 @@ def test_inputs_become_settings_and_a_surprise_becomes_one_line(predictor, monke
 
 
 @pytest.mark.weights
-def test_only_what_is_listed_is_loaded(shared, monkeypatch):
+def test_only_the_listed_models_are_loaded(shared, monkeypatch):
     monkeypatch.setenv("FACEMEND_WEIGHTS", str(shared / "weights"))
     monkeypatch.setenv("FACEMEND_MODELS", " realesr-animevideov3 ,")
     predictor = predict.Predictor()

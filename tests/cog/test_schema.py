@@ -1,4 +1,4 @@
-"""openapi.json, cog.yaml and .dockerignore against predict.py and the package."""
+"""openapi.json, cog.yaml and .dockerignore match predict.py and the package."""
 
 import ast
 import json
@@ -41,11 +41,11 @@ def test_the_document_is_valid():
     openapi_spec_validator.validate(DOCUMENT)
 
 
-def test_the_running_server_shows_it(server):
+def test_the_running_server_returns_the_document(server):
     assert server.client.get("/openapi.json").json() == DOCUMENT
 
 
-def test_every_input_survives():
+def test_the_document_has_every_input_with_its_limits():
     assert list(INPUTS) == list(EXPECTED)
     assert SCHEMAS["Input"]["required"] == ["image"]
     for name, (kind, default, limits) in EXPECTED.items():
@@ -60,7 +60,7 @@ def test_every_input_survives():
             assert (seen.get("minimum"), seen.get("maximum")) == (limits or (None, None)), name
 
 
-def test_cog_sees_the_same_when_it_runs_the_file():
+def test_cog_reads_the_same_inputs_from_the_running_predictor():
     from cog._inspector import create_predictor
 
     for name, field in create_predictor("predict", "Predictor").inputs.items():
@@ -70,7 +70,7 @@ def test_cog_sees_the_same_when_it_runs_the_file():
         assert field.choices == (SCHEMAS[name]["enum"] if "allOf" in seen else None)
 
 
-def test_every_keyword_is_a_plain_literal():
+def test_every_keyword_of_an_input_is_a_literal():
     run = next(node for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.FunctionDef) and node.name == "run")
     for call in run.args.defaults:
         assert not call.args
@@ -107,14 +107,14 @@ def test_every_keyword_is_a_plain_literal():
         "x: str = 'a'",
     ],
 )
-def test_what_cog_would_lose_is_refused(declared):
+def test_declarations_that_cog_would_drop_are_refused(declared):
     with pytest.raises(ValueError, match="^x (has|needs)"):
         document(f"class Predictor:\n    def run(self, {declared}) -> Path: ...\n")
 
 
 @pytest.fixture
 def documented(tmp_path, monkeypatch):
-    """A function from the declaration of one input to the schemas of a predictor that has it."""
+    """A function that takes the declaration of an input and returns the schemas of a predictor with it."""
 
     def schemas(declared):
         source = f"class Predictor(BaseRunner):\n    def run(self, {declared}) -> Path: ...\n"
@@ -135,7 +135,7 @@ def documented(tmp_path, monkeypatch):
         'x: float = Input(description="a", default=3, le=2)',
     ],
 )
-def test_what_cog_refuses_is_refused(documented, declared):
+def test_declarations_that_cog_refuses_are_refused(documented, declared):
     with pytest.raises(ValueError, match="x: "):
         documented(declared)
 
@@ -153,15 +153,15 @@ def test_what_cog_refuses_is_refused(documented, declared):
         ),
     ],
 )
-def test_the_schema_of_an_input(documented, declared, schema, required):
-    """Expected is what `cog build` writes: pkg/schema/openapi_spec.go of Cog."""
+def test_the_schema_of_an_input_is_that_of_cog(documented, declared, schema, required):
+    """The expected schema is that of `cog build`: pkg/schema/openapi_spec.go of Cog."""
     name = declared.partition(":")[0]
     made = documented(declared.format('description="An input."'))
     assert made["Input"]["properties"] == {name: {"x-order": 0, "description": "An input.", **schema}}
     assert made["Input"]["required"] == [name] * required
 
 
-def test_choices_become_a_schema_of_their_own(documented):
+def test_choices_become_a_separate_schema(documented):
     made = documented('speed: int = Input(description="An input.", choices=[1, 2])')
     assert made["Input"]["properties"]["speed"]["allOf"] == [{"$ref": "#/components/schemas/speed"}]
     assert made["speed"] == {"title": "speed", "description": "An enumeration.", "enum": [1, 2], "type": "integer"}
@@ -169,13 +169,13 @@ def test_choices_become_a_schema_of_their_own(documented):
     assert made["Status"] == SCHEMAS["Status"]
 
 
-def test_the_image_configuration():
-    """The rules of Cog's own schema and loader that concern this file."""
+def test_cog_yaml_follows_the_rules_of_cog():
+    """The rules are those of Cog's own schema and loader."""
     assert CONFIG.keys() <= {"build", "image", "run", "environment"}
     build = CONFIG["build"]
     assert build.keys() <= {"gpu", "cuda", "python_version", "python_requirements", "sdk_version", "system_packages"}
     assert build["gpu"] is True
-    assert build["cuda"] == "13.0", "Cog cannot tell it for this torch; what PyPI's torch is built for"
+    assert build["cuda"] == "13.0", "Cog does not know this torch; PyPI's torch is built for this CUDA"
     assert build["python_version"] in ("3.12", "3.13")
     pins = (ROOT / build["python_requirements"]).read_text(encoding="utf-8").splitlines()
     pins = [pin for pin in pins if not pin.startswith("#")]
@@ -186,19 +186,19 @@ def test_the_image_configuration():
     assert f"class {name}(BaseRunner)" in (ROOT / file).read_text(encoding="utf-8")
 
 
-def test_the_image_gets_the_weights():
+def test_the_image_contains_the_weights():
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert not {"weights", "weights/", "*.pth", "weights/*.pth", "facemend", "pyproject.toml"} & set(ignored)
     assert "FACEMEND_WEIGHTS=/src/weights" in CONFIG["environment"]
 
 
-def test_the_image_is_what_the_tests_run():
+def test_the_image_runs_what_the_tests_run():
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert not {"healthy.py", "predict.py", "*.py"} & set(ignored)
     assert f"MALLOC_ARENA_MAX={ARENAS}" in CONFIG["environment"]
 
 
-def test_answers_keep_to_the_document(server, face):
+def test_answers_match_the_document(server, face):
     answer = server.predict(image=face, aligned=True)
     # The document requires no key, and allows others.
     assert answer.keys() == {"id", "status", "output", "logs", "metrics"}

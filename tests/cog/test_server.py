@@ -1,4 +1,4 @@
-"""The predictor behind Cog's own server."""
+"""The predictor run by Cog's own server."""
 
 import base64
 import re
@@ -48,20 +48,20 @@ def photo(kind="png", **options):
     return stream.getvalue()
 
 
-def test_ready_and_self_described(server):
+def test_the_server_reports_setup_and_version(server):
     assert server.health()["setup"]["status"] == "succeeded"
     assert server.client.get("/").json()["cog_version"] == "0.23.1"
 
 
 @pytest.mark.parametrize("scale", [1, 1.5, 2, 8])
-def test_sync(server, scale):
+def test_a_synchronous_call_returns_the_result(server, scale):
     answer = server.predict(image=data_url(photo()), face_enhance=False, upscale=scale)
     assert answer["status"] == "succeeded"
     assert opened(answer["output"]).size == (round(80 * scale), round(64 * scale))
     assert answer["metrics"]["restorer"] == "none"
 
 
-def test_metrics_and_progress(server, face):
+def test_metrics_and_progress_are_returned(server, face):
     answer = server.predict(image=face, aligned=True)
     metrics = answer["metrics"]
     assert (metrics["faces_detected"], metrics["faces_restored"]) == (1, 1)
@@ -83,13 +83,13 @@ def test_metrics_and_progress(server, face):
         ("webp", "png", "WEBP"),
     ],
 )
-def test_output_format(server, wanted, given, kind):
+def test_output_format_is_that_of_the_option_or_the_input(server, wanted, given, kind):
     answer = server.predict(image=data_url(photo(given)), face_enhance=False, output_format=wanted)
     assert answer["output"].startswith(f"data:image/{kind.lower()};base64,")
     assert opened(answer["output"]).format == kind
 
 
-def test_output_quality(server):
+def test_output_quality_changes_the_size(server):
     sizes = [
         len(
             server.predict(image=data_url(photo()), face_enhance=False, output_format="jpg", output_quality=q)["output"]
@@ -99,7 +99,7 @@ def test_output_quality(server):
     assert sizes[0] < sizes[1] / 2
 
 
-def test_strength(server, face):
+def test_strength_mixes_the_restored_face(server, face):
     whole, half, none = (
         np.asarray(opened(server.predict(image=face, aligned=True, strength=strength)["output"]), int)[96, 96]
         for strength in (1, 0.5, 0)
@@ -109,7 +109,7 @@ def test_strength(server, face):
     assert abs(none - whole).max() > 20
 
 
-def test_models_take_turns_and_none_answers_for_another(server, face):
+def test_alternating_models_are_not_confused(server, face):
     for turn in range(20):
         model = ("gfpgan-v1.4", "gfpgan-v1.3")[turn % 2]
         upscaler = ("lanczos", "realesrgan-x4plus", "realesrnet-x4plus")[turn % 3]
@@ -118,24 +118,24 @@ def test_models_take_turns_and_none_answers_for_another(server, face):
         assert (answer["metrics"]["restorer"], answer["metrics"]["upscaler"]) == (model, upscaler)
 
 
-def test_auto_takes_the_best_restorer_that_is_there(server, face):
+def test_auto_is_the_preferred_loaded_restorer(server, face):
     assert server.predict(image=face, aligned=True, model="auto")["metrics"]["restorer"] == "gfpgan-v1.4"
 
 
 @pytest.mark.parametrize("options", [{"model": "codeformer"}, {"upscaler": "realesrgan-x2plus"}])
-def test_a_model_that_is_not_loaded_is_named(server, face, options):
+def test_a_model_that_is_not_loaded_is_refused_by_name(server, face, options):
     (name,) = options.values()
     message = failure(server.predict(image=face, aligned=True, **options))
     assert re.search(rf"is '{name}', but must be one this server has: .*\w", message)
 
 
-def test_faces_are_left_alone_on_request(server, face):
+def test_face_enhance_false_restores_no_face(server, face):
     answer = server.predict(image=face, aligned=True, face_enhance=False, model="codeformer")
     assert answer["metrics"]["faces_restored"] == 0
     assert opened(answer["output"]).getpixel((96, 96)) != COLOURS["gfpgan-v1.4"]
 
 
-def test_http_url(server):
+def test_http_url_inputs_are_downloaded(server):
     class Files(Handler):
         def do_GET(self):  # noqa: N802
             more = {"Content-Length": "9999"} if self.path == "/cut.jpg" else {}
@@ -147,11 +147,11 @@ def test_http_url(server):
         assert "IncompleteRead" in failure(server.predict(image=f"{url}/cut.jpg"))
         answer = server.predict(image=f"{url}/old.jpg", face_enhance=False)
         assert opened(answer["output"]).format == "JPEG"
-    (left,) = server.files()  # and neither the pieces of those downloads
+    (left,) = server.files()  # the partial downloads are removed
     assert left.endswith("output.jpg")
 
 
-def test_invalid_inputs_are_refused_together(server, face):
+def test_all_invalid_inputs_are_listed_in_one_answer(server, face):
     answer = server.call(upscale=9, model="gfpgan", seed=-1, output_quality=0, fidelity="much", aligned=1)
     assert answer.status_code == 422
     details = {detail["loc"][-1]: detail["msg"] for detail in answer.json()["detail"]}
@@ -160,7 +160,7 @@ def test_invalid_inputs_are_refused_together(server, face):
 
 
 def huge(side):
-    """A small file with a great many black pixels."""
+    """A small file with side x side black pixels."""
     stream = BytesIO()
     Image.new("1", (side, side)).save(stream, "png")
     return data_url(stream.getvalue())
@@ -191,14 +191,14 @@ def huge(side):
     ],
     ids=lambda value: None if callable(value) else "",
 )
-def test_a_bad_input_fails_on_one_line_and_the_server_goes_on(server, image, options, message):
+def test_a_bad_input_fails_with_one_line_and_the_server_stays_ready(server, image, options, message):
     options = {"face_enhance": "aligned" in options, **options}
     assert re.search(message, failure(server.predict(image=image(), **options)))
     assert server.wait("READY", patience=10)["status"] == "READY"
     assert server.predict(image=data_url(photo()), face_enhance=False)["status"] == "succeeded"
 
 
-def test_no_file_is_reached_but_the_upload_of_the_call(server, face):
+def test_no_file_but_the_upload_of_the_call_is_read(server, face):
     server.predict(image=face, aligned=True)
     (left,) = server.files()
     own = (server.temp / left).parent
@@ -211,8 +211,8 @@ def test_no_file_is_reached_but_the_upload_of_the_call(server, face):
     places[1].unlink()
 
 
-def test_many_clients_at_once_are_all_served(server):
-    """Each gets its own picture; all but one are refused at first, and ask again."""
+def test_simultaneous_clients_each_get_their_own_picture(server):
+    """The server accepts one call at a time; the other clients get 409 and repeat the call."""
     refused = []
 
     def ask(number):
@@ -233,7 +233,7 @@ def test_many_clients_at_once_are_all_served(server):
     assert len(set(refused)) > 1
 
 
-def test_a_body_of_20_mb(server):
+def test_a_request_of_20_mb_is_accepted(server):
     noise = np.random.default_rng(0).integers(0, 256, (2240, 2240, 3), np.uint8)
     url = data_url(png(noise))
     assert len(url) > 20e6
@@ -242,7 +242,7 @@ def test_a_body_of_20_mb(server):
 
 
 @pytest.mark.parametrize("filtered", [None, ["completed"], ["start", "completed"], ["logs"], ["output"]])
-def test_webhooks(server, face, filtered):
+def test_webhooks_are_sent_for_the_chosen_events(server, face, filtered):
     with hooks() as (url, came):
         body = {"id": f"hooked-{time.time_ns()}", "webhook": url}
         if filtered:
@@ -257,7 +257,7 @@ def test_webhooks(server, face, filtered):
             assert "1/1 restore\n" in events[-1]["logs"]
         else:
             events = [came.get(timeout=30)]
-        time.sleep(0.2)  # the others may come after the last one: a receiver ignores them then
+        time.sleep(0.2)  # webhooks may arrive after the final one
         while not came.empty():
             events.append(came.get())
     assert all(event["id"] == body["id"] for event in events)
@@ -270,7 +270,7 @@ def test_webhooks(server, face, filtered):
         assert not event.get("output") or isinstance(event["output"], list)
 
 
-def test_progress_comes_by_webhook_while_it_runs(server, wide):
+def test_progress_is_sent_by_webhook_during_the_call(server, wide):
     with hooks() as (url, came):
         server.call({"webhook": url, "webhook_events_filter": ["logs", "completed"]}, image=wide, **SLOW)
         events = until_terminal(came)
@@ -280,7 +280,7 @@ def test_progress_comes_by_webhook_while_it_runs(server, wide):
     assert shares[-1] == 100
 
 
-def test_webhooks_of_a_failure_are_delivered_until_they_arrive(server):
+def test_webhooks_are_repeated_until_they_are_accepted(server):
     with hooks(refusals=2) as (url, came):
         body = {"webhook": url, "webhook_events_filter": ["completed"]}
         server.call(body, headers={"Prefer": "respond-async"}, image=data_url(b"no picture"))
@@ -288,7 +288,7 @@ def test_webhooks_of_a_failure_are_delivered_until_they_arrive(server):
     assert "its format is unknown" in failure(event)
 
 
-def test_put_is_idempotent_while_it_runs(server, wide):
+def test_put_is_idempotent_during_the_call(server, wide):
     with hooks() as (url, came):
         body = {"webhook": url, "webhook_events_filter": ["start", "completed"]}
         for status in ("starting", "processing", "processing"):
@@ -311,7 +311,7 @@ def test_cancel_takes_effect_between_tiles(server, wide, mode):
         key = f"cancel-{mode}"
         headers = {"Prefer": "respond-async"} if mode == "async" else None
         call = pool.submit(server.call, {"id": key, "webhook": url}, headers=headers, **options)
-        while "2/" not in came.get(timeout=30)["logs"]:  # in the middle of the work
+        while "2/" not in came.get(timeout=30)["logs"]:  # during the call
             pass
         asked = time.monotonic()
         assert server.client.post(f"/predictions/{key}/cancel").status_code == 200
@@ -325,7 +325,7 @@ def test_cancel_takes_effect_between_tiles(server, wide, mode):
     assert server.client.post(f"/predictions/{key}/cancel").status_code == 404
 
 
-def test_a_client_that_hangs_up_frees_the_slot(server, wide):
+def test_a_disconnected_caller_frees_the_slot(server, wide):
     with pytest.raises(Exception, match="timed out"):
         server.client.post("/predictions", json={"input": {"image": wide, **SLOW}}, timeout=0.4)
     start = time.monotonic()
@@ -333,7 +333,7 @@ def test_a_client_that_hangs_up_frees_the_slot(server, wide):
     assert time.monotonic() - start < 8 * TILE_SECONDS
 
 
-def test_upload_url(tmp_path):
+def test_results_are_uploaded_to_the_upload_url(tmp_path):
     came = []
 
     class Storage(Handler):
@@ -373,7 +373,7 @@ def test_sigterm_ends_an_async_call(tmp_path, wide):
         assert server.process.wait(5) == 0
 
 
-def test_setup_names_every_missing_file_its_address_and_its_place(tmp_path):
+def test_setup_names_every_missing_file_with_its_url_and_folder(tmp_path):
     wanted = ("gfpgan-v1.4", "retinaface-r50", "realesr-general-x4v3")
     parts = [part for name in wanted for part in MODELS[name].parts()]
     folder = tmp_path / "empty"
@@ -392,14 +392,14 @@ def test_setup_names_every_missing_file_its_address_and_its_place(tmp_path):
     ("models", "message"),
     [("gfpgan", "FACEMEND_MODELS is 'gfpgan'.*gfpgan-v1.4"), ("gfpgan-v1.4", "with a detector too.*retinaface-r50")],
 )
-def test_setup_refuses_models_that_make_no_sense(tmp_path, models, message):
+def test_setup_refuses_invalid_lists_of_models(tmp_path, models, message):
     with serving(tmp_path, wait=("SETUP_FAILED",), FACEMEND_MODELS=models) as server:
         assert re.search(message, server.health()["setup"]["logs"])
 
 
 @pytest.mark.weights
-def test_real_networks_without_a_restorer(tmp_path, shared):
-    """Faces are found, and asking for their restoration fails in words instead of doing nothing."""
+def test_a_server_without_a_restorer_refuses_to_restore_and_enlarges(tmp_path, shared):
+    """Asking for restoration is an error, and is not silently ignored."""
     options = {"FACEMEND_MODELS": "realesr-animevideov3,retinaface-mobile0.25"}
     with serving(tmp_path, FACEMEND_WEIGHTS=str(shared / "weights"), **options) as server:
         image = data_url((shared / "data" / "old_photos" / "000007.jpg").read_bytes(), "image/jpeg")
@@ -411,7 +411,7 @@ def test_real_networks_without_a_restorer(tmp_path, shared):
 
 @pytest.fixture(scope="module")
 def lite(tmp_path_factory):
-    """A server with nothing but the bundled networks, on one thread."""
+    """A server with the bundled networks only, on one thread."""
     folder = tmp_path_factory.mktemp("lite")
     options = {"FACEMEND_MODELS": "lite", "FACEMEND_WEIGHTS": str(folder / "empty"), "OMP_NUM_THREADS": "1"}
     with serving(folder, **options) as server:
@@ -428,8 +428,8 @@ def test_lite_restores_without_a_download(lite):
     assert "one this server has: lite" in failure(lite.predict(image=image))
 
 
-def test_another_process_makes_the_same_bytes_with_as_many_threads(lite, tmp_path):
-    """With another number of threads, sums are made in another order: some values are one level higher or lower."""
+def test_another_process_makes_the_same_bytes_with_the_same_number_of_threads(lite, tmp_path):
+    """Another number of threads changes the order of sums, and thereby some values by one level."""
     answer = lite.predict(image=data_url(OLD.read_bytes(), "image/jpeg"), model="lite", upscaler="lite")
     served = base64.b64decode(answer["output"].partition(",")[2])
     pipeline = Pipeline.load(restorer="lite", upscaler="lite", detector="lite", parser="none")
@@ -446,15 +446,15 @@ def test_another_process_makes_the_same_bytes_with_as_many_threads(lite, tmp_pat
     assert abs(results[1].pixels.astype(int) - results[2].pixels).max() <= 1
 
 
-def test_a_short_soak(lite):
-    """Each answer checked, and no file or handle left; `make soak` makes enough calls to tell about memory."""
+def test_repeated_calls_leave_neither_files_nor_handles(lite):
+    """Each answer is checked. `make soak` makes enough calls to detect a memory leak."""
     before = look(lite, 0)
     (after,) = soak(lite, 2 * len(good_calls()))
     assert after.handles <= before.handles
     assert after.files <= 1
 
 
-def test_health_answers_while_it_works(server, wide):
+def test_the_health_check_answers_during_a_call(server, wide):
     thread = threading.Thread(target=server.predict, kwargs={"image": wide, **SLOW})
     thread.start()
     try:

@@ -1,4 +1,4 @@
-"""A server whose worker dies, and the supervisors of docs/supervision.md, which start it again."""
+"""The supervisors of docs/supervision.md restart a server whose worker died."""
 
 import os
 import re
@@ -25,7 +25,7 @@ SYSTEMD = re.search(r"ExecStart=/bin/sh -c '(.+)'", PAGE)[1]
 
 @contextmanager
 def started(command, port, tools=""):
-    """A command of the page, its waiting cut short; `tools` is a folder of programs it finds first."""
+    """Start a command of the page with shorter sleeps; `tools` is a folder that precedes the others in PATH."""
     if isinstance(command, str):
         command = ["/bin/sh", "-c", re.sub(r"sleep \d+", "sleep 0.1", command)]
     folders = [str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]
@@ -38,7 +38,7 @@ def started(command, port, tools=""):
 
 
 def run(command, port):
-    """The exit code of a command of the page, and what it said."""
+    """The exit code and stderr of a command of the page."""
     with started(command, port) as process:
         _, said = process.communicate(timeout=PATIENCE)
         return process.returncode, said
@@ -55,7 +55,7 @@ def run(command, port):
         ("DEFUNCT", False, False),
     ],
 )
-def test_probes(status, alive, ready):
+def test_probes_pass_and_fail_by_status(status, alive, ready):
     class Health(Handler):
         def do_GET(self):  # noqa: N802
             self.answer(200, {"status": status, "setup": {"status": "succeeded", "logs": "READY"}})
@@ -67,15 +67,15 @@ def test_probes(status, alive, ready):
             assert said == ("" if passes else f"the server is {status}, not {' or '.join(command[2:])}\n")
 
 
-def test_nobody_listens():
+def test_a_probe_fails_where_no_server_answers():
     code, said = run(LIVENESS, 9)
     assert code == 1
     assert re.fullmatch("the server does not answer: .*refused\n", said)
 
 
 @pytest.mark.slow
-def test_a_dead_worker_is_noticed_and_the_server_started_again(tmp_path, wide):
-    """By each of the examples; the worker is killed as the kernel does when memory runs out."""
+def test_supervisors_restart_a_server_whose_worker_died(tmp_path, wide):
+    """Each example is tried. The worker is killed with SIGKILL, as the kernel does when memory runs out."""
     folders = [tmp_path / name for name in ("first", "second", "tools")]
     for folder in folders:
         folder.mkdir()
@@ -88,7 +88,7 @@ def test_a_dead_worker_is_noticed_and_the_server_started_again(tmp_path, wide):
         started(SYSTEMD, server.port, folders[2]) as watch,
         ThreadPoolExecutor(1) as pool,
     ):
-        docker = DOCKER.replace("kill 1", f"kill {server.process.pid}")  # the first process of a container
+        docker = DOCKER.replace("kill 1", f"kill {server.process.pid}")  # in a container the server is process 1
         assert docker != DOCKER
         call = pool.submit(server.predict, image=wide, face_enhance=False, upscaler="realesrnet-x4plus")
         server.wait("BUSY")
@@ -107,7 +107,7 @@ def test_a_dead_worker_is_noticed_and_the_server_started_again(tmp_path, wide):
         assert server.process.poll() is None
         run(docker, server.port)
         assert server.process.wait(10) == 0
-    assert COMPOSE["services"]["facemend"]["restart"] == "always"  # so Docker starts it again, exit code 0 or not
+    assert COMPOSE["services"]["facemend"]["restart"] == "always"  # Docker restarts it whatever its exit code
     with serving(folders[1], STAND_IN, **options) as server:
         answer = server.predict(image=data_url(png(smooth(64, 80))), face_enhance=False)
         assert opened(answer["output"]).size == (160, 128)

@@ -1,4 +1,4 @@
-"""Whatever comes in: a picture or one line, soon, in little memory, and nothing half-written."""
+"""Every input gives a picture or an error of one line, fast, in little memory, without partial files."""
 
 import json
 import subprocess
@@ -16,20 +16,25 @@ from facemend.records import Picture, Settings
 from tests import hostile
 
 SECONDS = 10  # for one picture
-MEMORY = 2 << 30  # bytes, the whole program
-# Runs a command and writes its peak memory; a process of its own, as a command begins with the peak of who starts it
+MEMORY = 2 << 30  # bytes, of the whole program
+# Runs a command and writes its peak memory. It is a separate process, as a child inherits the peak of its parent.
 MEASURED = """
 import pathlib, resource, subprocess, sys
 code = subprocess.call(sys.argv[1:])
 pathlib.Path("peak").write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
 sys.exit(code)
 """
-UNTOLD = {"middle-zeroed.webp", "middle-zeroed.avif", "middle-zeroed.heic", "too-few-pixels.png"}  # no decoder minds
+UNTOLD = {
+    "middle-zeroed.webp",
+    "middle-zeroed.avif",
+    "middle-zeroed.heic",
+    "too-few-pixels.png",
+}  # no decoder detects these
 NO_WHITE = {"float-nan.tiff", "float-infinite.tiff", "float.tiff", "whole-32.tiff"}
 
 
 def read(source):
-    """The picture, or None where it is refused with one line."""
+    """The picture, or None where it is refused with an error of one line."""
     start = time.perf_counter()
     try:
         picture = decode(source)
@@ -45,18 +50,18 @@ def readable(files):
 
 
 @pytest.mark.parametrize("group", [hostile.nothing, hostile.cut])
-def test_what_is_no_whole_picture_is_refused(group, capfd):
+def test_incomplete_files_are_refused(group, capfd):
     assert readable(hostile.whole()) == hostile.whole().keys()
     assert readable(group()) == set()
     assert capfd.readouterr() == ("", "")
 
 
-def test_damage_is_refused_where_the_format_shows_it(capfd):
+def test_damage_is_refused_where_the_format_can_detect_it(capfd):
     assert readable(hostile.damaged()) == UNTOLD
     assert capfd.readouterr() == ("", "")
 
 
-def test_bombs_do_not_go_off(capfd):
+def test_decompression_bombs_are_refused_or_decoded_small(capfd):
     pictures = {name: read(data) for name, data in hostile.bombs().items()}
     assert {name for name, picture in pictures.items() if picture} == {
         "bomb-in-a-later-frame.gif",
@@ -71,19 +76,19 @@ def test_bombs_do_not_go_off(capfd):
 
 
 @pytest.mark.parametrize("name", ["bomb.png", "bomb.tiff", "bomb.webp", "bomb-animated.webp", "bomb.gif", "bomb.heic"])
-def test_a_bomb_s_size_is_told_as_that_of_any_large_picture(name):
+def test_the_size_of_a_decompression_bomb_is_reported(name):
     with pytest.raises(TooLargeError, match="over the limit of 100; use .* or raise max_input_mp") as caught:
         decode(hostile.bombs()[name])
     assert caught.value.pixels > caught.value.limit == 100_000_000
 
 
-def test_the_reader_s_own_limit_is_told_where_ours_is_higher():
+def test_the_limit_of_pillow_is_reported_where_ours_is_higher():
     with pytest.raises(TooLargeError, match=r"PIL\.Image\.MAX_IMAGE_PIXELS") as caught:
         decode(hostile.bombs()["bomb.webp"], Settings(max_input_mp=1000, max_output_mp=4000))
     assert (caught.value.pixels, caught.value.limit) == (16383**2, 2 * Image.MAX_IMAGE_PIXELS)
 
 
-def test_rare_pictures_are_read():
+def test_rare_formats_are_decoded():
     pictures = {name: read(data) for name, data in hostile.odd().items()}
     assert {name for name, picture in pictures.items() if picture is None} == NO_WHITE
     assert {name for name, picture in pictures.items() if picture and picture.several} == {
@@ -96,7 +101,7 @@ def test_rare_pictures_are_read():
     assert pictures["1x20000.png"].pixels.shape == (20000, 1, 3)
 
 
-def test_a_description_that_is_none_does_not_change_the_picture():
+def test_invalid_metadata_does_not_change_the_pixels():
     picture = Image.fromarray(hostile.noise(40, 30, 3))
     plain = {kind: decode(hostile.saved(picture, kind)).pixels for kind in ("jpeg", "png", "tiff")}
     for name, data in hostile.badly_described().items():
@@ -104,7 +109,7 @@ def test_a_description_that_is_none_does_not_change_the_picture():
         assert np.array_equal(seen.pixels, plain[seen.format]), name
 
 
-def test_files_that_cannot_be_opened(tmp_path):
+def test_files_that_cannot_be_opened_are_refused(tmp_path):
     (tmp_path / "picture.png").write_bytes(hostile.whole()["png"])
     (tmp_path / "link.png").symlink_to("picture.png")
     (tmp_path / "dangling.png").symlink_to("nowhere.png")
@@ -115,18 +120,18 @@ def test_files_that_cannot_be_opened(tmp_path):
             decode(tmp_path / name)
 
 
-def test_a_file_that_must_not_be_read(locked):
+def test_a_file_that_must_not_be_read_is_refused(locked):
     with pytest.raises(DecodeError, match=r"cannot open .*secret\.png: Permission denied; check the path"):
         decode(locked / "secret.png")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="memory of another process is only told on Unix")
-def test_the_program_takes_a_folder_of_them(tmp_path):
+def test_the_program_restores_a_folder_of_all_generated_files(tmp_path):
     """One line for each file, no traceback, no partial output, little memory."""
     files = {name: data for name, data in hostile.generated().items() if not name.endswith(".pdf")}
     for name, data in files.items():
-        folder = tmp_path / "in" / name  # one each, as names that differ by suffix only would share an output
+        folder = tmp_path / "in" / name  # one folder each, as names that differ only by suffix would share an output
         folder.mkdir(parents=True)
         (folder / name).write_bytes(data)
     (tmp_path / "in" / "dangling.png").symlink_to("nowhere.png")
@@ -150,7 +155,7 @@ def test_the_program_takes_a_folder_of_them(tmp_path):
 
 
 @pytest.mark.weights
-def test_real_broken_files(shared, capfd):
+def test_real_broken_files_are_decoded_or_refused(shared, capfd):
     paths = [path for path in sorted((shared / "data" / "hostile").rglob("*")) if path.is_file()]
     assert len(paths) > 100
     for path in paths:
@@ -188,14 +193,14 @@ def test_broken_png_suite_is_refused(shared):
     paths = sorted((shared / "data" / "hostile" / "pngsuite").glob("x*.png"))
     assert len(paths) > 5
     for path in paths:
-        if path.name == "xcsn0g01.png":  # one wrong checksum over whole pixels, which Pillow reads
+        if path.name == "xcsn0g01.png":  # a wrong checksum of valid pixels, which Pillow accepts
             continue
         with pytest.raises(FacemendError):
             decode(path, Settings(max_input_mp=1))
 
 
 @pytest.mark.weights
-def test_sample_formats(shared):
+def test_sample_files_survive_a_round_trip(shared):
     for path in sorted((shared / "data" / "formats").iterdir()):
         picture = decode(path)
         again = decode(encode(picture, "auto"))

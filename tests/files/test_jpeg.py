@@ -6,7 +6,7 @@ from facemend.files.decode import decode
 from facemend.files.jpeg import MAX_SCANS, check
 from tests.hostile import noise, saved, scans
 
-PROGRESSIVE = saved(Image.new("L", (8, 8)), "jpeg", progressive=True).count(b"\xff\xda")  # scans of a grey one
+PROGRESSIVE = saved(Image.new("L", (8, 8)), "jpeg", progressive=True).count(b"\xff\xda")  # scans of a grey picture
 
 
 def test_the_limit_on_scans_is_exact():
@@ -15,14 +15,14 @@ def test_the_limit_on_scans_is_exact():
         check(scans(8, MAX_SCANS - PROGRESSIVE + 2))
 
 
-def test_as_many_scans_as_encoders_write_pass_and_a_hundred_do_not():
+def test_24_scans_are_accepted_and_a_hundred_refused():
     check(scans(8, 24 - PROGRESSIVE + 1))
     with pytest.raises(DecodeError, match="scans"):
         check(scans(8, 100))
 
 
-def test_scans_are_told_from_what_looks_like_them():
-    """In a comment, in another picture that follows, and in the pixels, where libjpeg writes FF as FF 00."""
+def test_scan_markers_in_comments_and_pixels_are_not_counted():
+    """They occur in a comment, in a second picture, and in the pixels, where libjpeg writes FF as FF 00."""
     looks = b"\xff\xda\0\x02" * 2 * MAX_SCANS
     picture = saved(Image.fromarray(noise(300, 300, 3)), "jpeg", quality=100, comment=looks)
     assert picture.count(b"\xff\0") > MAX_SCANS
@@ -32,7 +32,7 @@ def test_scans_are_told_from_what_looks_like_them():
 @pytest.mark.parametrize("restarts", [0, 1])
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
-def test_whole_pictures_pass_and_cut_ones_that_were_ended_do_not(progressive, subsampling, restarts):
+def test_a_truncated_jpeg_with_an_end_marker_is_refused(progressive, subsampling, restarts):
     options = {"progressive": progressive, "subsampling": subsampling, "restart_marker_rows": restarts}
     data = saved(Image.fromarray(noise(96, 80, 3)), "jpeg", **options)
     assert decode(data).pixels.shape == (96, 80, 3)
@@ -41,13 +41,13 @@ def test_whole_pictures_pass_and_cut_ones_that_were_ended_do_not(progressive, su
             decode(data[: len(data) * tenth // 10] + b"\xff\xd9")
 
 
-def test_pixels_that_are_no_code_are_damage():
+def test_an_invalid_huffman_code_is_refused():
     data = saved(Image.fromarray(noise(64, 64, 3)), "jpeg")
     with pytest.raises(DecodeError, match="bad Huffman code"):
         check(data[:-10] + b"\xff\0\xff\0" + data[-6:])  # 16 ones in a row
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
-def test_stray_bytes_do_no_harm(mode):
+def test_bytes_before_the_end_marker_are_accepted(mode):
     data = saved(Image.new(mode, (30, 20)), "jpeg")
     check(data[:-2] + bytes(3) + data[-2:])

@@ -24,7 +24,7 @@ class Scaled(nn.Module):
 
 @pytest.fixture
 def recordings(monkeypatch):
-    """What is recorded, in order; a replay runs the network, as there is no GPU."""
+    """The recordings in order; without a GPU, replaying one runs the network."""
     made = []
 
     def record_graph(net, x, arguments):
@@ -35,7 +35,7 @@ def recordings(monkeypatch):
     return made
 
 
-def test_what_comes_again_is_recorded_once(recordings):
+def test_repeated_inputs_are_recorded_once(recordings):
     net = Captured(Scaled())
     one, two = torch.ones(1, 3, 4, 4), torch.full((2, 3, 4, 4), 7.0)
     for x, w in ((one, 0.5), (one, 0.5), (one, 0.5), (two, 0.5), (two, 0.5), (one, 2), (one, 0.5), (3 * one, 0.5)):
@@ -43,12 +43,12 @@ def test_what_comes_again_is_recorded_once(recordings):
     assert recordings == [((1, 3, 4, 4), {"w": 0.5}), ((2, 3, 4, 4), {"w": 0.5})]
 
 
-def test_the_oldest_recordings_go(recordings):
+def test_the_least_recently_used_recording_is_dropped(recordings):
     net, x = Captured(Scaled()), torch.ones(1, 3, 4, 4)
     for w in range(1, MAX_GRAPHS + 1):
         for _ in range(2):
             net(x, w=w)
-            net(x, w=0)  # used all the time
+            net(x, w=0)  # most recently used
     assert len(recordings) == MAX_GRAPHS + 1
     net(x, w=0)
     assert len(recordings) == MAX_GRAPHS + 1
@@ -56,14 +56,14 @@ def test_the_oldest_recordings_go(recordings):
     assert len(recordings) == MAX_GRAPHS + 2
 
 
-def test_what_is_no_number_is_run_as_it_is(recordings):
+def test_calls_with_tensor_arguments_are_not_recorded(recordings):
     net, x = Captured(Scaled()), torch.ones(1, 3, 4, 4)
     for _ in range(3):
         assert torch.equal(net(x, w=torch.tensor(3.0)), 3 * x)
     assert not recordings
 
 
-def test_what_cannot_be_recorded_is_run_and_said_once(monkeypatch, caplog):
+def test_a_network_that_cannot_be_recorded_is_run_and_logged_once(monkeypatch, caplog):
     def record_graph(net, x, arguments):
         raise RuntimeError("operation not permitted\nwhen stream is capturing")
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_recorded_is_run_and_said_once(monkeypatch, caplog):
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDNN_STATUS_ALLOC_FAILED")]
 )
-def test_what_fits_only_without_a_recording_is_run_without(monkeypatch, caplog, error):
+def test_a_recording_that_does_not_fit_into_memory_is_given_up(monkeypatch, caplog, error):
     tried = []
 
     def record_graph(net, x, arguments):
@@ -101,9 +101,9 @@ def test_what_fits_only_without_a_recording_is_run_without(monkeypatch, caplog, 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("count", [1, 3, 8])
-def test_recorded_faces_are_the_same(count):
+def test_recorded_and_plain_runs_agree(count):
     gpu, cpu = (Loader(device=name, precision="fp32").restorer("lite") for name in ("cuda", "cpu"))
-    for first in range(4):  # run, recorded, replayed with other faces, and once more
+    for first in range(4):  # run, recorded, replayed with other faces, and replayed again
         faces = [smooth(512, 512, seed=seed) for seed in range(first, first + count)]
         for one, other in zip(gpu(faces), cpu(faces), strict=True):
             assert abs(one.astype(int) - other).max() <= 2

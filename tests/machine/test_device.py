@@ -19,7 +19,7 @@ from facemend.nets.codeformer import CodeFormer
         (False, "fp16", torch.float32),
     ],
 )
-def test_auto_on_a_cpu_is_bfloat16_where_it_is_fast_and_safe(monkeypatch, in_hardware, half, dtype):
+def test_auto_on_a_cpu_is_bfloat16_where_the_hardware_and_network_allow_it(monkeypatch, in_hardware, half, dtype):
     monkeypatch.setattr(device, "bf16_in_hardware", lambda: in_hardware)
     chosen = choose("cpu", "auto", half)
     assert chosen.place.type == "cpu"
@@ -27,7 +27,7 @@ def test_auto_on_a_cpu_is_bfloat16_where_it_is_fast_and_safe(monkeypatch, in_har
 
 
 @pytest.mark.parametrize(("generation", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)])
-def test_older_gpus_only_emulate_bfloat16(monkeypatch, generation, dtype):
+def test_auto_is_float32_on_gpus_that_only_emulate_bfloat16(monkeypatch, generation, dtype):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_capability", {torch.device("cuda:1"): generation}.get)
@@ -35,7 +35,7 @@ def test_older_gpus_only_emulate_bfloat16(monkeypatch, generation, dtype):
     assert choose("cuda:1", "auto", "fp16").dtype == torch.float16
 
 
-def test_hardware_is_asked_and_not_guessed(monkeypatch):
+def test_bfloat16_support_is_read_from_the_cpu_capabilities(monkeypatch):
     for capabilities, expected in (({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=capabilities: found, raising=False)
         assert device.bf16_in_hardware.__wrapped__() is expected
@@ -59,19 +59,19 @@ def test_float32_parts_stay_in_float32():
         ("cpu", "fp16", "fp32 or bf16 on a CPU"),
     ],
 )
-def test_what_is_not_there_is_a_clear_error(device, precision, message):
+def test_unavailable_devices_and_precisions_are_refused(device, precision, message):
     with pytest.raises(OptionError, match=message):
         choose(device, precision, "fp16")
 
 
-def test_networks_and_pictures_lie_channels_last():
+def test_networks_are_stored_channels_last():
     chosen = choose("cpu", "bf16", "bf16")
     net = chosen.put(torch.nn.Conv2d(3, 8, 3))
     assert net.weight.dtype == torch.bfloat16
     assert net.weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_float32_asked_for_is_no_less_on_a_gpu(monkeypatch):
+def test_requested_float32_disables_tf32_during_the_computation_only(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
@@ -85,13 +85,13 @@ def test_float32_asked_for_is_no_less_on_a_gpu(monkeypatch):
     for precision in ("fp32", "auto"):
         chosen = replace(choose("cuda", precision, "fp32"), place=torch.device("cpu"))
         chosen.compute("net", Looking(), torch.zeros(1))
-        assert torch.backends.cudnn.allow_tf32, "the setting of the process is as before"
+        assert torch.backends.cudnn.allow_tf32, "the setting of the process is restored"
     assert seen == [False, True]
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_computes_what_the_cpu_computes():
+def test_cuda_and_cpu_agree():
     from facemend.nets.realesrgan import SRVGGNetCompact
 
     net = SRVGGNetCompact(num_conv=2).eval()

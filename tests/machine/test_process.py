@@ -5,7 +5,7 @@ import pytest
 
 from facemend.machine import process
 
-# Page faults while a block beyond glibc's limit for the heap is taken, written and given back, again
+# Counts the page faults of a repeated allocation of a block that is larger than glibc's default limit for the heap
 COUNT = """
 import resource, sys, threading, torch
 from facemend.machine import process
@@ -13,7 +13,7 @@ if sys.argv[1] == "keep":
     assert process.keep_freed_memory()
 def fill(): torch.ones(16 * 2**20)
 def count():
-    for _ in range(30):  # at first, what else is allocated meanwhile gets in the way
+    for _ in range(30):  # the first allocations also extend the heap
         fill()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     fill()
@@ -32,7 +32,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap is L
 
 @on_linux
 @pytest.mark.parametrize("where", ["main", "thread"])
-def test_a_large_block_is_used_again(where):
+def test_keep_freed_memory_reuses_large_blocks(where):
     def faults(way):
         command = [sys.executable, "-c", COUNT, way, where]
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -41,8 +41,8 @@ def test_a_large_block_is_used_again(where):
 
 
 @on_linux
-def test_large_holes_are_given_back():
-    """A block that another one after it keeps from the heap's end."""
+def test_give_back_memory_returns_free_blocks_inside_the_heap():
+    """A free block that is not at the end of the heap, as a block in use follows it."""
     code = """
 import numpy as np, psutil
 from facemend.machine import process
@@ -58,11 +58,11 @@ print(held - psutil.Process().memory_info().rss)
 
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])
-def test_other_systems_are_left_alone(monkeypatch, platform):
+def test_keep_freed_memory_does_nothing_on_other_systems(monkeypatch, platform):
     monkeypatch.setattr(sys, "platform", platform)
     assert process.keep_freed_memory() is False
 
 
-def test_other_c_libraries_are_left_alone(monkeypatch):
+def test_keep_freed_memory_does_nothing_with_other_c_libraries(monkeypatch):
     monkeypatch.setattr(process.ctypes, "CDLL", lambda name: object())
     assert process.keep_freed_memory() is False

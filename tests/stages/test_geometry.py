@@ -13,7 +13,7 @@ maps = st.builds(
 
 
 @given(maps)
-def test_inverse_undoes(matrix):
+def test_inverse_composed_with_the_map_is_the_identity(matrix):
     np.testing.assert_allclose(compose(inverse(matrix), matrix), [[1, 0, 0], [0, 1, 0]], atol=1e-9)
 
 
@@ -24,7 +24,7 @@ def test_magnifications_multiply(first, second):
 
 
 @given(maps, st.integers(1, 60), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
-def test_bounds_hold_whatever_the_picture_touches(matrix, height, width, canvas_height, canvas_width):
+def test_bounds_contain_every_pixel_of_the_picture(matrix, height, width, canvas_height, canvas_width):
     rows, columns = bounds(matrix, (height, width), (canvas_height, canvas_width))
     y, x = np.mgrid[:height, :width]
     points = np.column_stack((x.ravel(), y.ravel(), np.ones(x.size))) @ matrix.T
@@ -36,7 +36,7 @@ def test_bounds_hold_whatever_the_picture_touches(matrix, height, width, canvas_
 
 @settings(deadline=None)
 @given(maps, st.integers(1, 40), st.integers(1, 40), st.sampled_from([np.uint8, np.uint16]))
-def test_warp_takes_any_map_and_keeps_even_pictures_even(matrix, height, width, dtype):
+def test_warp_keeps_uniform_pictures_uniform_with_any_map(matrix, height, width, dtype):
     picture = np.full((height, width, 3), 200, dtype)
     seen = warp(picture, matrix, (30, 50), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REPLICATE)
     assert seen.dtype == dtype
@@ -44,12 +44,12 @@ def test_warp_takes_any_map_and_keeps_even_pictures_even(matrix, height, width, 
     assert abs(seen.astype(int) - 200).max() <= 1
 
 
-def test_scaling_keeps_the_corner_in_place():
+def test_scaling_keeps_the_top_left_corner():
     corner = np.array([-0.5, -0.5, 1])
     np.testing.assert_allclose(scaling(3, 0.4) @ corner, (-0.5, -0.5))
 
 
-def test_compose_does_the_last_map_first():
+def test_compose_applies_the_last_map_first():
     np.testing.assert_allclose(compose(scaling(2, 2), shift(1, 0)) @ (0, 0, 1), (2.5, 0.5))
 
 
@@ -60,7 +60,7 @@ def test_bounds_lie_inside_the_canvas_even_for_a_far_away_picture():
     assert 0 <= columns.start <= 60
 
 
-def test_bounds_hold_the_outermost_pixels_whole():
+def test_bounds_contain_the_whole_outermost_pixels():
     rows, columns = bounds(compose(shift(10, 20), scaling(8, 4)), (1, 1), (50, 60))
     assert columns.start <= 10
     assert columns.stop >= 18
@@ -68,8 +68,8 @@ def test_bounds_hold_the_outermost_pixels_whole():
     assert rows.stop >= 24
 
 
-def test_warp_averages_what_it_shrinks():
-    """A one-pixel checkerboard becomes even grey, not a pattern of its own."""
+def test_warp_averages_when_it_shrinks():
+    """A one-pixel checkerboard becomes uniform grey, without moire."""
     board = np.indices((400, 400)).sum(axis=0) % 2 * np.uint8(200)
     board = np.repeat(board[..., None], 3, axis=2).astype(np.uint8)
     small = warp(
@@ -80,7 +80,7 @@ def test_warp_averages_what_it_shrinks():
 
 
 @pytest.mark.parametrize("scale", [2, 0.1])
-def test_no_border_is_seen_where_the_picture_goes_on(scale):
+def test_warp_draws_no_border_inside_the_picture(scale):
     picture = np.full((600, 700, 3), 200, np.uint8)
     matrix = similarity(scale, 7, -300 * scale, -200 * scale)
     seen = warp(picture, matrix, (20, 24), interpolation=cv2.INTER_LANCZOS4, border=cv2.BORDER_CONSTANT)

@@ -4,7 +4,7 @@ from facemend.stages.grey import colourless, in_grey
 from tests.pictures import smooth
 
 
-def test_colourless_allows_noise_and_an_even_tint_but_no_colour():
+def test_colourless_allows_noise_and_a_uniform_tint_but_no_colour():
     rng = np.random.default_rng(0)
     base = smooth(80, 90)[..., :1].astype(int)
     noise = rng.normal(0, 1.5, (80, 90, 3))
@@ -15,10 +15,10 @@ def test_colourless_allows_noise_and_an_even_tint_but_no_colour():
     assert not colourless(smooth(80, 90))
     dark = np.zeros((80, 90, 3), np.uint16)
     dark[::2, :, 0] = 250
-    assert colourless(dark), "a difference of one 8-bit level is none, whatever the numbers look like"
+    assert colourless(dark), "a difference of one 8-bit level does not count in 16 bits either"
 
 
-def test_grey_faces_keep_the_crop_s_tone():
+def test_grey_faces_keep_mean_and_contrast_of_the_crop():
     crop = np.repeat(smooth(512, 512)[..., :1], 3, 2)
     np.testing.assert_array_equal(in_grey(crop, crop), crop)
     restored = smooth(512, 512, seed=3)
@@ -28,7 +28,7 @@ def test_grey_faces_keep_the_crop_s_tone():
     assert abs(out.std() - crop.std()) < 2
 
 
-def test_grey_faces_are_clamped_not_wrapped():
+def test_grey_faces_are_clamped():
     black = np.zeros((512, 512, 3), np.uint8)
     black[:50] = 8
     out = in_grey(smooth(512, 512, seed=1), black)

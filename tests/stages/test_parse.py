@@ -12,7 +12,7 @@ from tests.pictures import CPU, detector, face_at, identity, similarity, smooth
 
 
 class Halves(nn.Module):
-    """Says class `left` for the left half of a face and `right` for the right half."""
+    """Predicts class `left` for the left half of a face and `right` for the right half."""
 
     def __init__(self, left, right):
         super().__init__()
@@ -27,7 +27,7 @@ class Halves(nn.Module):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_face_classes_are_in_with_soft_edges_and_a_frame_is_out(dtype):
+def test_the_mask_contains_face_classes_with_soft_edges_and_no_frame(dtype):
     mask = ParseNetParser("halves", Halves(1, 0), CPU)(smooth(512, 512, dtype))
     assert mask.shape == (512, 512)
     assert mask.dtype == np.float32
@@ -40,7 +40,7 @@ def test_face_classes_are_in_with_soft_edges_and_a_frame_is_out(dtype):
 
 
 @pytest.mark.parametrize("label", range(19))
-def test_hat_neck_necklace_clothes_and_background_are_out(label):
+def test_the_mask_excludes_hat_neck_necklace_clothes_and_background(label):
     inside = ParseNetParser("halves", Halves(label, label), CPU)(smooth(512, 512))[256, 256]
     assert inside == pytest.approx(float(label in FACE_CLASSES), abs=1e-3)
     assert (label in FACE_CLASSES) == (label not in (0, 14, 16, 17, 18))

@@ -13,7 +13,7 @@ from tests.pictures import CPU, smooth
 
 
 class Darker(nn.Module):
-    """Halves the distance to black; remembers the batch sizes it was given."""
+    """Halves every value, and records the batch sizes."""
 
     def __init__(self, limit=99):
         super().__init__()
@@ -33,7 +33,7 @@ def grey(level, dtype=np.uint8):
 
 
 @pytest.mark.parametrize(("dtype", "level"), [(np.uint8, 100), (np.uint16, 30001)])
-def test_range_and_depth(dtype, level):
+def test_range_and_depth_are_kept(dtype, level):
     (out,) = NetRestorer("darker", Darker(), CPU)([grey(level, dtype)])
     assert out.dtype == dtype
     assert abs(out.astype(int) - level / 2).max() <= 1
@@ -41,11 +41,11 @@ def test_range_and_depth(dtype, level):
 
 @pytest.fixture
 def batched(monkeypatch):
-    """The CPU takes several faces at once, as a GPU does."""
+    """The CPU restores several faces in one batch, as a GPU does."""
     monkeypatch.setattr(restore, "BATCHES", {})
 
 
-def test_faces_go_in_batches_and_come_back_in_order(batched):
+def test_faces_are_restored_in_batches_and_returned_in_order(batched):
     net, seen = Darker(), []
     out = NetRestorer("darker", net, CPU)(
         [grey(level) for level in range(0, 120, 20)], progress=lambda done, total: seen.append((done, total))
@@ -63,7 +63,7 @@ def test_out_of_memory_halves_the_batch(batched, limit, batches):
     assert net.batches == batches
 
 
-def test_one_face_too_large_for_the_memory_is_a_clear_error_and_the_next_call_works(batched):
+def test_too_little_memory_for_one_face_is_an_error_and_the_next_call_works(batched):
     net = Darker(limit=0)
     darker = NetRestorer("darker", net, CPU)
     with pytest.raises(MemoryLimitError, match="darker"):
@@ -73,7 +73,7 @@ def test_one_face_too_large_for_the_memory_is_a_clear_error_and_the_next_call_wo
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_face_comes_out_the_same_alone_and_in_a_batch(precision):
+def test_a_face_is_restored_identically_alone_and_in_a_batch(precision):
     lite = Loader(device="cpu", precision=precision).restorer("lite")
     crops = [smooth(512, 512, seed=seed) for seed in range(4)]
     for crop, together in zip(crops, lite(crops), strict=True):
@@ -93,12 +93,12 @@ class Noisy(nn.Module):
         return x * 0 if noise is None else x * 0 + noise[0]
 
 
-def test_fidelity_reaches_the_network_that_has_it():
+def test_fidelity_is_passed_to_networks_that_have_it():
     (out,) = NetRestorer("fidelity", Fidelity(), CPU)([grey(0)], Settings(fidelity=0.2))
     assert (out == 51).all()
 
 
-def test_seed_draws_noise_and_no_seed_uses_the_stored_one():
+def test_seed_draws_noise_and_without_it_the_stored_noise_is_used():
     restorer = NetRestorer("noisy", Noisy(), CPU)
     plain, again = restorer([grey(9)])[0], restorer([grey(9)])[0]
     one, one_again, two = (restorer([grey(9)], Settings(seed=seed))[0] for seed in (1, 1, 2))
@@ -109,7 +109,7 @@ def test_seed_draws_noise_and_no_seed_uses_the_stored_one():
 
 
 class Overflowing(nn.Module):
-    """Not a number in half precision; a number in float32 unless `always`."""
+    """Returns NaN in half precision, and in float32 too if `always`."""
 
     def __init__(self, always):
         super().__init__()
@@ -121,19 +121,19 @@ class Overflowing(nn.Module):
         return x + (torch.nan if bad else w - 0.5)
 
 
-def test_what_overflows_in_half_precision_is_computed_again_in_float32():
+def test_a_network_that_overflows_in_half_precision_is_run_again_in_float32():
     half = choose("cpu", "bf16", "bf16")
     (out,) = NetRestorer("overflowing", Overflowing(always=False), half)([grey(77)], Settings(fidelity=0.9))
     assert (out == 128).all()
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_values_that_are_no_numbers_are_an_error(precision):
+def test_values_that_are_no_numbers_raise_an_error(precision):
     with pytest.raises(NonFiniteError, match="overflowing"):
         NetRestorer("overflowing", Overflowing(always=True), choose("cpu", precision, "bf16"))([grey(77)])
 
 
-def test_any_function_restores():
+def test_a_function_is_a_restorer():
     def invert(crops, fidelity):
         assert fidelity == 0.3
         return [255 - crop for crop in crops]
@@ -144,6 +144,6 @@ def test_any_function_restores():
 
 
 @pytest.mark.parametrize("answer", [None, [], [None], [np.zeros((512, 512, 3))], [np.zeros((256, 256, 3), np.uint8)]])
-def test_a_function_that_returns_something_else_is_an_error(answer):
+def test_a_function_that_returns_other_types_or_shapes_is_an_error(answer):
     with pytest.raises(FacemendError, match="the restorer .* returned"):
         FunctionRestorer(lambda crops, fidelity: answer)([grey(1)])

@@ -11,7 +11,7 @@ STEP = 4
 
 
 @given(st.integers(1, 700), st.floats(1, 8), st.sampled_from([96, 160, 360]))
-def test_shares_of_the_tiles_sum_to_one(length, scale, tile):
+def test_weights_of_overlapping_tiles_sum_to_1(length, scale, tile):
     out_length = round(length * scale)
     total = np.zeros(out_length)
     for span in spans(length, out_length, tile, STEP):
@@ -21,7 +21,7 @@ def test_shares_of_the_tiles_sum_to_one(length, scale, tile):
 
 
 @given(st.integers(1, 3000), st.sampled_from([96, 360]))
-def test_tiles_are_equal_and_see_beyond_their_part(length, tile):
+def test_tiles_have_equal_size_and_overlap(length, tile):
     cuts = spans(length, length * 4, tile, STEP)
     assert len({span.length for span in cuts}) == 1
     assert cuts[0].first <= -tiles.EDGE

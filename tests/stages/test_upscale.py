@@ -18,14 +18,14 @@ from tests.pictures import CPU, TILING, Repeat, smooth
 
 @pytest.fixture
 def tile(monkeypatch):
-    """Small tiles, so that small test pictures have several."""
+    """Small tiles, so that small pictures have several."""
     monkeypatch.setattr(upscale, "LARGEST_TILE", 96)
 
 
 @pytest.mark.parametrize(
     ("bytes_per_pixel", "largest"), [(1, upscale.LARGEST_TILE), (memory.WORKING // 203**2, 200), (2**40, 96)]
 )
-def test_tiles_are_as_large_as_fits(bytes_per_pixel, largest):
+def test_tiles_are_as_large_as_fits_within_the_limits(bytes_per_pixel, largest):
     sides = set()
 
     class Recording(Repeat):
@@ -78,13 +78,13 @@ def test_tiled_equals_whole_with_real_weights(shared, tile, monkeypatch, model, 
     assert abs(whole.astype(int) - tiled).max() <= 1
 
 
-def test_an_even_picture_stays_even(tile):
+def test_a_uniform_picture_stays_uniform(tile):
     picture = np.full((130, 150, 3), 77, np.uint8)
     assert (repeat()(picture, (390, 450)) == 77).all()
 
 
-def test_nothing_moves(tile):
-    """A ramp keeps its place: enlarging maps x to (x + 0.5) * s - 0.5."""
+def test_positions_are_kept(tile):
+    """A ramp is not shifted: enlarging maps x to (x + 0.5) * s - 0.5."""
     row = np.linspace(0, 65535, 200)
     picture = np.repeat(np.repeat(row[None, :, None], 70, 0), 3, 2).astype(np.uint16)
     enlarged = repeat()(picture, (210, 600))
@@ -93,13 +93,13 @@ def test_nothing_moves(tile):
     assert abs((enlarged[100, 30:-30, 0].astype(float) - expected[30:-30]).mean()) < 1
 
 
-def test_red_stays_red():
+def test_colour_channels_keep_their_order():
     red = np.zeros((20, 20, 3), np.uint8)
     red[..., 0] = 255
     assert repeat()(red, (40, 40))[20, 20].tolist() == [255, 0, 0]
 
 
-def test_lanczos_at_scale_one_is_the_picture_itself():
+def test_lanczos_at_scale_1_is_a_copy():
     picture = smooth(33, 44, np.uint16)
     out = lanczos(picture, (33, 44))
     np.testing.assert_array_equal(out, picture)
@@ -110,7 +110,7 @@ def checkerboard(height, width):
     return np.indices((height, width)).sum(axis=0) % 2
 
 
-def test_what_the_network_enlarged_too_much_is_averaged_not_sampled():
+def test_a_larger_output_of_the_network_is_averaged_down():
     class Checkerboard(Repeat):
         def forward(self, x):
             board = checkerboard(x.shape[2] * 4, x.shape[3] * 4) * np.float32(200 / 255)
@@ -127,7 +127,7 @@ def test_progress_ends_at_the_total(tile):
 
 
 class Hungry(Repeat):
-    """Runs out of memory on anything larger than `limit` px a side."""
+    """Runs out of memory on inputs larger than `limit` px a side."""
 
     def __init__(self, limit):
         super().__init__()
@@ -152,7 +152,7 @@ def test_out_of_memory_halves_the_tile(limit, caplog):
     assert "hungry ran out of memory; it continues in tiles of" in caplog.text
 
 
-def test_smallest_tile_too_large_is_a_clear_error_and_the_next_call_works():
+def test_a_smallest_tile_that_does_not_fit_is_an_error_and_the_next_call_works():
     net = Hungry(limit=10)
     hungry = NetUpscaler("hungry", net, CPU, TILING)
     with pytest.raises(MemoryLimitError, match="hungry.*96 px.*use upscaler lanczos"):
@@ -161,7 +161,7 @@ def test_smallest_tile_too_large_is_a_clear_error_and_the_next_call_works():
     assert hungry(smooth(20, 20), (80, 80)).shape == (80, 80, 3)
 
 
-def test_values_that_are_no_numbers_are_an_error_with_the_name_of_the_network():
+def test_values_that_are_no_numbers_raise_an_error_with_the_name_of_the_network():
     class Lost(Repeat):
         def forward(self, x):
             return super().forward(x) * torch.nan
@@ -170,7 +170,7 @@ def test_values_that_are_no_numbers_are_an_error_with_the_name_of_the_network():
         NetUpscaler("lost", Lost(), CPU, TILING)(smooth(20, 20), (80, 80))
 
 
-def test_other_failures_of_the_network_are_not_taken_for_memory():
+def test_other_errors_of_the_network_are_not_taken_for_too_little_memory():
     class Broken(Repeat):
         def forward(self, x):
             raise RuntimeError("broken")
@@ -180,7 +180,7 @@ def test_other_failures_of_the_network_are_not_taken_for_memory():
 
 
 class Level(nn.Module):
-    """Answers with one grey level everywhere."""
+    """Returns a uniform grey."""
 
     def __init__(self, level):
         super().__init__()
@@ -190,7 +190,7 @@ class Level(nn.Module):
         return self.level.expand(len(x), 3, x.shape[2] * 4, x.shape[3] * 4)
 
 
-def test_tiles_are_blended_over_their_seam(tile):
+def test_tiles_are_blended_at_their_seams(tile):
     class Flickering(Level):
         def forward(self, x):
             self.level.data = 1 - self.level
@@ -208,7 +208,7 @@ def test_denoise_mixes_the_two_networks(denoise, expected):
     assert (upscaler(smooth(10, 10), (40, 40), Settings(denoise=denoise)) == expected).all()
 
 
-def test_denoise_without_the_companion_says_what_to_download():
+def test_denoise_without_the_companion_names_the_model_to_download():
     upscaler = NetUpscaler("level", Level(0.5), CPU, TILING, companion_name="grainy")
     assert upscaler(smooth(10, 10), (40, 40), Settings(denoise=1)).shape == (40, 40, 3)
     with pytest.raises(NotInstalledError, match="facemend download grainy"):
@@ -216,7 +216,7 @@ def test_denoise_without_the_companion_says_what_to_download():
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_any_function_enlarges(dtype):
+def test_a_function_is_an_upscaler(dtype):
     def triple(pixels):
         assert pixels.dtype == np.uint8
         return pixels.repeat(3, axis=0).repeat(3, axis=1)
@@ -228,7 +228,7 @@ def test_any_function_enlarges(dtype):
     assert (out == colour).all()
 
 
-def test_what_a_function_enlarged_too_much_is_averaged_not_sampled():
+def test_a_larger_output_of_a_function_is_averaged_down():
     def board(pixels):
         return np.dstack([checkerboard(pixels.shape[0] * 4, pixels.shape[1] * 4) * 200] * 3).astype(np.uint8)
 
@@ -237,6 +237,6 @@ def test_what_a_function_enlarged_too_much_is_averaged_not_sampled():
 
 
 @pytest.mark.parametrize("answer", [None, np.zeros((15, 24, 3), np.uint8), np.zeros((20, 24, 3), np.float32)])
-def test_a_function_that_returns_something_else_is_an_error(answer):
+def test_a_function_that_returns_other_types_or_shapes_is_an_error(answer):
     with pytest.raises(FacemendError, match="the upscaler .* returned"):
         FunctionUpscaler(lambda pixels: answer)(smooth(10, 12), (20, 24))

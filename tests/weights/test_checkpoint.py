@@ -26,7 +26,7 @@ class Tiny(nn.Module):
 
 @pytest.fixture
 def tiny() -> dict[str, torch.Tensor]:
-    """The weights of a small network, all different from fresh ones."""
+    """Random weights of a small network."""
     torch.manual_seed(0)
     return {
         key: torch.rand_like(value) if value.is_floating_point() else value
@@ -62,7 +62,7 @@ def same(network: nn.Module, tensors: dict[str, torch.Tensor]) -> bool:
     ids=["bare", "params", "params_ema first", "module.", "both"],
 )
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-def test_every_way_of_wrapping(row, tiny, tmp_path, wrap, zipped):
+def test_wrapper_keys_and_prefixes_are_removed(row, tiny, tmp_path, wrap, zipped):
     torch.save(wrap(tiny), tmp_path / "own.pth", _use_new_zipfile_serialization=zipped)
     assert same(load("tiny", tmp_path / "own.pth"), tiny)
 
@@ -78,7 +78,7 @@ def test_a_loaded_network_is_ready_to_run(row, tiny, tmp_path):
     assert torch.equal(network(picture), reference(picture))
 
 
-def test_safetensors(row, tiny, tmp_path):
+def test_safetensors_files_are_read(row, tiny, tmp_path):
     safetensors.torch.save_file(tiny, tmp_path / "own.safetensors")
     assert same(load("tiny", tmp_path / "own.safetensors"), tiny)
 
@@ -92,7 +92,7 @@ def test_float16_files_become_float32(row, tiny, tmp_path):
     assert torch.equal(network.conv.weight, tiny["conv.weight"].half().float())
 
 
-def test_weights_of_another_network_are_named(row, tiny, tmp_path):
+def test_mismatch_error_lists_missing_and_unexpected_parameters(row, tiny, tmp_path):
     tiny["conv.weight"] = torch.zeros(5, 3, 3, 3)
     tiny["extra"] = tiny.pop("norm.bias")
     torch.save(tiny, tmp_path / "own.pth")
@@ -102,7 +102,7 @@ def test_weights_of_another_network_are_named(row, tiny, tmp_path):
     assert caught.value.unexpected == ("extra",)
 
 
-def test_whole_numbers_are_no_weights(row, tiny, tmp_path):
+def test_integer_parameters_are_refused(row, tiny, tmp_path):
     torch.save(tiny | {"conv.weight": tiny["conv.weight"].int()}, tmp_path / "own.pth")
     with pytest.raises(MismatchError, match="conv"):
         load("tiny", tmp_path / "own.pth")
@@ -114,7 +114,7 @@ class Code:
 
 
 def damaged(kind: str, path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write a file that is no whole checkpoint."""
+    """Write a file that is not a complete checkpoint."""
     if kind.startswith("half"):
         torch.save(tensors, path, _use_new_zipfile_serialization=kind == "half a zip")
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -132,7 +132,7 @@ def damaged(kind: str, path: Path, tensors: dict[str, torch.Tensor]) -> None:
 @pytest.mark.parametrize(
     "kind", ["half a zip", "half a legacy file", "code", "code in a zip", "sparse", "text", "empty", "noise"]
 )
-def test_no_checkpoint_is_one_line(row, tiny, tmp_path, monkeypatch, kind, suffix):
+def test_other_and_damaged_files_are_an_error_of_one_line(row, tiny, tmp_path, monkeypatch, kind, suffix):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / f"own{suffix}"
     damaged(kind, path, tiny)
@@ -144,14 +144,14 @@ def test_no_checkpoint_is_one_line(row, tiny, tmp_path, monkeypatch, kind, suffi
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"conv.weight": 3}, {"params": {1: torch.zeros(1)}}, None])
-def test_a_checkpoint_of_something_else(row, tmp_path, content):
+def test_a_file_without_named_tensors_is_refused(row, tmp_path, content):
     torch.save(content, tmp_path / "own.pth")
     with pytest.raises(WeightsError, match="named tensors"):
         load("tiny", tmp_path / "own.pth")
 
 
 @pytest.mark.parametrize("name", ["none.pth", "none.safetensors"])
-def test_a_file_that_is_not_there(row, tmp_path, name):
+def test_a_missing_file_is_an_error_with_its_name(row, tmp_path, name):
     with pytest.raises(WeightsError, match=name):
         load("tiny", tmp_path / name)
 
@@ -167,7 +167,7 @@ def test_an_installed_file_must_be_the_official_one(row, tiny, tmp_path, monkeyp
     assert same(load("tiny"), tiny)
 
 
-def test_blend_goes_from_one_network_to_the_other():
+def test_blend_interpolates_between_two_networks():
     first, second = Tiny(4).eval(), Tiny(4).eval()
     before = {key: value.clone() for key, value in first.state_dict().items()}
     assert same(blend(first, second, 1.0), first.state_dict())
@@ -188,7 +188,7 @@ def test_official_files_load(shared, monkeypatch, name):
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", ["realesr-general-x4v3", "realesr-general-wdn-x4v3"])
-def test_a_rounded_file_is_not_official_but_loads_as_ones_own(shared, tmp_path, monkeypatch, name):
+def test_a_rounded_file_is_not_official_but_loads_as_a_file_of_your_own(shared, tmp_path, monkeypatch, name):
     rounded = shared / "weights" / f"{name}.fp16-rounded.pth"
     monkeypatch.setenv("FACEMEND_WEIGHTS", str(tmp_path))
     (tmp_path / lookup(name).file).symlink_to(rounded)

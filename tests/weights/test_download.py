@@ -24,7 +24,7 @@ from facemend.weights.models import Model, lookup
 CONTENT = random.Random(0).randbytes(300_000)
 HALF = len(CONTENT) // 2
 
-# What another process runs: fetch the row given as JSON, and say how far it is.
+# Run by another process: it downloads the row given as JSON and prints its progress.
 CHILD = """
 import dataclasses, json, pathlib, sys
 from facemend.weights.download import fetch
@@ -36,7 +36,7 @@ fetch(row, pathlib.Path(sys.argv[2]), lambda there: print(there, flush=True))
 
 
 class Site:
-    """A web server on this machine, with switches for what goes wrong."""
+    """A web server on this machine, with switches for its faults."""
 
     def __init__(self) -> None:
         self.files = {"/official.pth": CONTENT}
@@ -47,7 +47,7 @@ class Site:
         self.lengths = True
         self.ranges_refused = False
         self.redirect: str | None = None
-        self.cuts: list[int] = []  # bytes after which to break the next connections
+        self.cuts: list[int] = []  # bytes after which the next connections break
         self.hold_at_half = False
         self.release = threading.Event()
         site = self
@@ -57,7 +57,7 @@ class Site:
                 site.answer(self)
 
             def log_message(self, *words: object) -> None:
-                """Be silent."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -94,7 +94,7 @@ class Site:
             self.release.wait(30)
             body = body[HALF:]
         self.sent += len(body)
-        with contextlib.suppress(OSError):  # the client was killed, or has heard enough
+        with contextlib.suppress(OSError):  # the client was killed or has disconnected
             handler.wfile.write(body)
 
     def row(self, *paths: str, **changes: object) -> Model:
@@ -130,13 +130,13 @@ def child(row: Model, folder) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def closed_url() -> str:
-    """An address of this machine at which nobody listens."""
+    """A URL of this machine at which no server listens."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
-def test_a_file_comes_whole_and_only_once(site, tmp_path):
+def test_a_file_is_downloaded_whole_and_only_once(site, tmp_path):
     seen: list[int] = []
     path = fetch(site.row(), tmp_path / "new" / "folder", seen.append)
     assert path == tmp_path / "new" / "folder" / "official.pth"
@@ -148,21 +148,21 @@ def test_a_file_comes_whole_and_only_once(site, tmp_path):
     assert site.asked == [("/official.pth", None)]
 
 
-def test_a_broken_connection_is_gone_on_with(site, tmp_path, short_pauses):
+def test_a_broken_connection_is_resumed(site, tmp_path, short_pauses):
     site.cuts = [100_000, 50_000]
     assert fetch(site.row(), tmp_path).read_bytes() == CONTENT
     assert [wanted for _, wanted in site.asked] == [None, "bytes=100000-", "bytes=150000-"]
     assert site.sent == len(CONTENT)
 
 
-def test_a_silent_connection_is_gone_on_with(site, tmp_path, short_pauses, monkeypatch):
+def test_a_stalled_connection_is_resumed(site, tmp_path, short_pauses, monkeypatch):
     monkeypatch.setattr("facemend.weights.download.TIMEOUT", 0.2)
     site.hold_at_half = True
     assert fetch(site.row(), tmp_path).read_bytes() == CONTENT
     assert [wanted for _, wanted in site.asked] == [None, f"bytes={HALF}-"]
 
 
-def test_a_server_that_always_breaks_is_given_up_and_resumed_later(site, tmp_path, short_pauses):
+def test_a_server_that_keeps_breaking_is_given_up_and_resumed_later(site, tmp_path, short_pauses):
     site.cuts = [1000] * 4
     with pytest.raises(DownloadError, match=r"official\.pth"):
         fetch(site.row(), tmp_path)
@@ -171,35 +171,35 @@ def test_a_server_that_always_breaks_is_given_up_and_resumed_later(site, tmp_pat
     assert site.asked[4:] == [("/official.pth", "bytes=4000-")]
 
 
-def test_a_server_that_brings_nothing_is_asked_once(site, tmp_path):
+def test_a_server_that_sends_nothing_is_asked_once(site, tmp_path):
     site.cuts = [0, 0]
     with pytest.raises(DownloadError):
         fetch(site.row(), tmp_path)
     assert len(site.asked) == 1
 
 
-def test_a_server_without_ranges_starts_again(site, tmp_path, short_pauses):
+def test_a_server_without_ranges_restarts_the_download(site, tmp_path, short_pauses):
     site.ranges = False
     site.cuts = [100_000]
     assert fetch(site.row(), tmp_path).read_bytes() == CONTENT
     assert site.asked[1] == ("/official.pth", "bytes=100000-")
 
 
-def test_a_server_that_refuses_ranges_is_asked_for_the_whole(site, tmp_path, short_pauses):
+def test_a_server_that_refuses_ranges_is_asked_for_the_whole_file(site, tmp_path, short_pauses):
     site.ranges_refused = True
     site.cuts = [100_000]
     assert fetch(site.row(), tmp_path).read_bytes() == CONTENT
     assert [wanted for _, wanted in site.asked] == [None, "bytes=100000-", None]
 
 
-def test_a_server_without_lengths(site, tmp_path, short_pauses):
+def test_a_server_without_content_length_is_resumed(site, tmp_path, short_pauses):
     site.lengths = False
     site.cuts = [100_000]
     assert fetch(site.row(), tmp_path).read_bytes() == CONTENT
     assert len(site.asked) == 2
 
 
-def test_a_finished_part_is_not_fetched_again(site, tmp_path):
+def test_a_complete_part_file_is_not_downloaded_again(site, tmp_path):
     (tmp_path / "official.pth.part").write_bytes(CONTENT)
     assert fetch(site.row(), tmp_path).read_bytes() == CONTENT
     assert site.asked == []
@@ -208,13 +208,13 @@ def test_a_finished_part_is_not_fetched_again(site, tmp_path):
 @pytest.mark.parametrize(
     "part", [b"wrong" * 1000, CONTENT + b"more", b"x" * len(CONTENT)], ids=["part", "long", "full"]
 )
-def test_a_wrong_part_is_replaced(site, tmp_path, part):
+def test_a_wrong_part_file_is_replaced(site, tmp_path, part):
     (tmp_path / "official.pth.part").write_bytes(part)
     assert fetch(site.row(), tmp_path).read_bytes() == CONTENT
     assert site.asked[-1] == ("/official.pth", None)
 
 
-def test_a_wrong_hash_is_refused_and_nothing_left(site, tmp_path):
+def test_a_wrong_hash_is_refused_and_leaves_nothing(site, tmp_path):
     site.files["/official.pth"] = wrong = CONTENT[::-1]
     with pytest.raises(ChecksumError) as caught:
         fetch(site.row(), tmp_path)
@@ -235,7 +235,7 @@ def test_a_wrong_size_is_refused(site, tmp_path, lengths, length):
     assert not (tmp_path / "official.pth").exists()
 
 
-def test_a_server_with_another_file_does_not_spoil_a_good_part(site, tmp_path):
+def test_a_server_with_another_file_does_not_damage_a_good_part_file(site, tmp_path):
     (tmp_path / "official.pth.part").write_bytes(CONTENT[:HALF])
     site.files["/page.pth"] = b"<html>log in</html>"
     site.ranges = False
@@ -254,7 +254,7 @@ def test_the_next_url_is_tried(site, tmp_path, closed_url):
     assert [path for path, _ in site.asked] == ["/missing.pth", "/wrong.pth", "/official.pth"]
 
 
-def test_not_found_says_what_where_and_what_to_do(site, tmp_path):
+def test_not_found_names_the_url_and_the_target(site, tmp_path):
     with pytest.raises(DownloadError) as caught:
         fetch(site.row("/missing.pth"), tmp_path)
     assert caught.value.url == f"{site.url}/missing.pth"
@@ -262,7 +262,7 @@ def test_not_found_says_what_where_and_what_to_do(site, tmp_path):
         assert part in str(caught.value)
 
 
-def test_no_network(tmp_path, site, closed_url):
+def test_no_network_is_an_error_of_one_line(tmp_path, site, closed_url):
     with pytest.raises(DownloadError) as caught:
         fetch(site.row(urls=(f"{closed_url}/official.pth",)), tmp_path)
     assert str(tmp_path / "official.pth") in str(caught.value)
@@ -276,7 +276,7 @@ def test_a_mirror_replaces_the_host(site, tmp_path, monkeypatch):
     assert fetch(row, tmp_path).read_bytes() == CONTENT
 
 
-def test_a_mirrors_password_is_used_but_not_told(site, tmp_path, monkeypatch, closed_url, caplog):
+def test_the_password_of_a_mirror_is_used_but_never_shown(site, tmp_path, monkeypatch, closed_url, caplog):
     caplog.set_level("DEBUG")
     monkeypatch.setenv("FACEMEND_MIRROR", site.url.replace("//", "//me:secret@"))
     assert fetch(site.row(), tmp_path).exists()
@@ -293,7 +293,7 @@ def test_a_mirrors_password_is_used_but_not_told(site, tmp_path, monkeypatch, cl
     "mirror",
     ["https://me:secret@host:port", "me:secret@example.com", "http://me:se/cret@example.com", "https://host/?key=secret"],
 )  # fmt: skip
-def test_a_wrong_mirrors_password_is_not_told(site, tmp_path, monkeypatch, mirror):
+def test_the_password_of_an_invalid_mirror_is_never_shown(site, tmp_path, monkeypatch, mirror):
     monkeypatch.setenv("FACEMEND_MIRROR", mirror)
     with pytest.raises(OptionError, match=r"FACEMEND_MIRROR is '.*(host|example)") as caught:
         fetch(site.row(), tmp_path)
@@ -305,7 +305,7 @@ def test_a_wrong_mirrors_password_is_not_told(site, tmp_path, monkeypatch, mirro
     ["http://example.com", "http://127.0.0.1.example.com", "ftp://example.com", "example.com", "https://", "https://host:port",
      "https://example.com/?file=", "file:///tmp"],
 )  # fmt: skip
-def test_a_mirror_that_may_not_be_used(site, tmp_path, monkeypatch, mirror):
+def test_invalid_mirrors_are_refused(site, tmp_path, monkeypatch, mirror):
     monkeypatch.setenv("FACEMEND_MIRROR", mirror)
     with pytest.raises(OptionError, match="FACEMEND_MIRROR"):
         fetch(site.row(), tmp_path)
@@ -330,7 +330,7 @@ def test_redirects_are_followed_but_not_to_plain_http(site, tmp_path):
         thread.join()
 
 
-def test_another_file_in_its_place_is_not_overwritten(site, tmp_path):
+def test_an_existing_other_file_is_not_overwritten(site, tmp_path):
     (tmp_path / "official.pth").write_bytes(b"my own")
     with pytest.raises(ChecksumError, match="delete it"):
         fetch(site.row(), tmp_path)
@@ -339,7 +339,7 @@ def test_another_file_in_its_place_is_not_overwritten(site, tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_said(site, tmp_path):
+def test_a_full_disk_is_reported(site, tmp_path):
     (tmp_path / "official.pth.part").symlink_to("/dev/full")
     with pytest.raises(DownloadError, match="No space left") as caught:
         fetch(site.row(), tmp_path)
@@ -347,13 +347,13 @@ def test_a_full_disk_is_said(site, tmp_path):
     assert not (tmp_path / "official.pth").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_said(site, tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(site, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DownloadError, match="cannot be written"):
         fetch(site.row(), tmp_path / "file" / "folder")
 
 
-def test_a_folder_that_takes_no_files_is_said(site, locked):
+def test_a_folder_that_takes_no_files_is_reported(site, locked):
     for folder in (locked, locked / "weights"):
         with pytest.raises(DownloadError, match="cannot be written: Permission denied") as caught:
             fetch(site.row(), folder)
@@ -362,13 +362,13 @@ def test_a_folder_that_takes_no_files_is_said(site, locked):
     assert site.asked == []
 
 
-def test_a_folder_that_is_missing_is_made(site, tmp_path):
+def test_a_missing_folder_is_made(site, tmp_path):
     assert fetch(site.row(), tmp_path / "not" / "there" / "yet").read_bytes() == CONTENT
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second device to write to")
-def test_a_folder_on_another_device(site, tmp_path):
-    """A rename does not reach from one device to another, so NAME.part must lie beside its place."""
+def test_a_folder_on_another_device_is_used(site, tmp_path):
+    """A file cannot be renamed across devices, so NAME.part must be in the folder of NAME."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
         assert Path(other).stat().st_dev != tmp_path.stat().st_dev
         (tmp_path / "link").symlink_to(other)
@@ -376,14 +376,14 @@ def test_a_folder_on_another_device(site, tmp_path):
         assert not list(Path(other).glob("*.part"))
 
 
-def test_threads_fetch_it_once(site, tmp_path):
+def test_threads_download_a_file_once(site, tmp_path):
     with ThreadPoolExecutor(4) as threads:
         paths = list(threads.map(lambda _: fetch(site.row(), tmp_path), range(4)))
     assert paths == [tmp_path / "official.pth"] * 4
     assert len(site.asked) == 1
 
 
-def test_two_processes_fetch_it_once(site, tmp_path):
+def test_two_processes_download_a_file_once(site, tmp_path):
     site.hold_at_half = True
     with child(site.row(), tmp_path) as first, child(site.row(), tmp_path) as second:
         assert first.stdout.readline() == second.stdout.readline() == "ready\n"
@@ -393,7 +393,7 @@ def test_two_processes_fetch_it_once(site, tmp_path):
     assert len(site.asked) == 1
 
 
-def test_a_killed_download_is_gone_on_with(site, tmp_path):
+def test_a_killed_download_is_resumed(site, tmp_path):
     site.hold_at_half = True
     with child(site.row(), tmp_path) as victim:
         assert victim.stdout.readline() == "ready\n"
@@ -406,7 +406,7 @@ def test_a_killed_download_is_gone_on_with(site, tmp_path):
     assert site.asked == [("/official.pth", None), ("/official.pth", f"bytes={there}-")]
 
 
-def test_who_waits_for_a_killed_download_goes_on_with_it(site, tmp_path):
+def test_a_process_that_waits_for_a_killed_download_resumes_it(site, tmp_path):
     site.hold_at_half = True
     with child(site.row(), tmp_path) as victim:
         assert victim.stdout.readline() == "ready\n"
@@ -419,10 +419,10 @@ def test_who_waits_for_a_killed_download_goes_on_with_it(site, tmp_path):
     assert (tmp_path / "official.pth").read_bytes() == CONTENT
     (_, first), (_, second) = site.asked
     assert first is None
-    assert second.startswith("bytes="), "only the rest is asked for"
+    assert second.startswith("bytes="), "only the rest is requested"
 
 
-def test_the_bar_is_for_terminals(site, tmp_path, capsys):
+def test_the_progress_bar_is_shown_on_terminals_only(site, tmp_path, capsys):
     with progress_bar(site.row()) as move:
         fetch(site.row(), tmp_path, move)
     assert capsys.readouterr() == ("", "")

@@ -15,7 +15,7 @@ ANIME = lookup("realesr-animevideov3")
 
 @pytest.fixture
 def chosen(tmp_path, monkeypatch):
-    """Two empty folders of the user's, the only ones looked into before the checkout and the cache."""
+    """Two empty folders in FACEMEND_WEIGHTS, which precede the checkout and the cache."""
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
         folder.mkdir()
@@ -23,18 +23,18 @@ def chosen(tmp_path, monkeypatch):
     return folders
 
 
-def test_lookup_order(chosen, monkeypatch):
+def test_folders_are_in_lookup_order(chosen, monkeypatch):
     monkeypatch.setattr(installed, "PROJECT", PROJECT)
     assert folders() == [*chosen, PROJECT / "weights", installed.cache() / "weights", installed.PACKAGE / "bundled"]
     monkeypatch.delenv("FACEMEND_WEIGHTS")
     assert folders() == [PROJECT / "weights", installed.cache() / "weights", installed.PACKAGE / "bundled"]
 
 
-def test_the_cache_is_the_user_s():
+def test_the_cache_is_the_users_cache_folder():
     assert real_cache() == platformdirs.user_cache_path("facemend")
 
 
-def test_no_folder_beside_the_package_where_it_is_no_checkout(tmp_path, monkeypatch):
+def test_the_checkout_folder_is_used_only_in_a_checkout(tmp_path, monkeypatch):
     monkeypatch.delenv("FACEMEND_WEIGHTS", raising=False)
     assert folders() == [installed.cache() / "weights", installed.PACKAGE / "bundled"]
 
@@ -46,26 +46,26 @@ def test_downloads_go_to_the_first_chosen_folder_or_the_cache(chosen, monkeypatc
         assert download_folder() == installed.cache() / "weights"
 
 
-def test_the_first_folder_wins(chosen):
+def test_the_first_folder_takes_precedence(chosen):
     (chosen[1] / ANIME.file).write_bytes(b"second")
     assert find(ANIME.name) == chosen[1] / ANIME.file
     (chosen[0] / ANIME.file).write_bytes(b"first")
     assert find(ANIME.name) == chosen[0] / ANIME.file
 
 
-def test_not_found(chosen):
+def test_find_is_none_for_models_that_are_not_installed(chosen):
     assert find("gfpgan-v1.2") is None
     with pytest.raises(OptionError):
         find("no such model")
 
 
-def test_a_folder_that_cannot_be_looked_into_is_said(monkeypatch):
+def test_an_unreadable_folder_is_reported(monkeypatch):
     monkeypatch.setenv("FACEMEND_WEIGHTS", "x" * 300)
     with pytest.raises(WeightsError, match="FACEMEND_WEIGHTS"):
         find(ANIME.name)
 
 
-def test_another_file_is_refused_with_both_hashes(tmp_path):
+def test_checksum_error_names_both_hashes(tmp_path):
     path = tmp_path / ANIME.file
     path.write_bytes(b"")
     with pytest.raises(ChecksumError) as caught:
@@ -87,7 +87,7 @@ def test_another_file_is_refused_with_both_hashes(tmp_path):
     ],
     ids=["a byte short", "half", "a byte long", "one bit", "zeros"],
 )
-def test_a_file_that_changed_after_its_installation_is_never_used(chosen, damage):
+def test_a_file_changed_after_its_installation_is_never_loaded(chosen, damage):
     model = lookup("lite-detector")
     good = (installed.PACKAGE / "bundled" / model.file).read_bytes()
     path = chosen[0] / model.file
@@ -99,13 +99,13 @@ def test_a_file_that_changed_after_its_installation_is_never_used(chosen, damage
     assert {(path, type(error)) for _, path, error in verify() if error} == {(path, ChecksumError)}
 
 
-def test_an_unreadable_file_is_said(tmp_path):
+def test_an_unreadable_file_is_reported(tmp_path):
     with pytest.raises(WeightsError, match="cannot read"):
         check(ANIME, tmp_path)
 
 
 @pytest.mark.weights
-def test_verify_tells_right_from_wrong(chosen, shared: Path):
+def test_verify_finds_the_official_and_the_wrong_file(chosen, shared: Path):
     (chosen[0] / ANIME.file).symlink_to(shared / "weights" / ANIME.file)
     (chosen[1] / "parsing_parsenet.pth").write_bytes(b"cut off")
     results = {model.name: (path, error) for model, path, error in verify() if path.parent in chosen}

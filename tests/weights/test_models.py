@@ -20,7 +20,7 @@ def test_every_row_is_complete(model):
     assert bool(model.why) == (model.commercial != "yes")
 
 
-def test_no_two_rows_share_a_file():
+def test_files_and_hashes_are_unique():
     assert (
         len({model.file for model in MODELS.values()})
         == len({model.sha256 for model in MODELS.values()})
@@ -34,10 +34,10 @@ def test_every_tensor_of_a_network_comes_from_its_file(model):
         network = model.net()
     assert not network.training
     buffers = {name for name, _ in network.named_buffers()}
-    assert buffers <= network.state_dict().keys()  # the loader would leave any other buffer without values
+    assert buffers <= network.state_dict().keys()  # the loader gives no values to other buffers
 
 
-def test_names_by_task():
+def test_public_names_by_task():
     assert public_names("restorer") == (
         "gfpgan-v1.4",
         "gfpgan-v1.3",
@@ -52,7 +52,7 @@ def test_names_by_task():
 
 
 @pytest.mark.parametrize("task", ["restorer", "upscaler", "detector"])
-def test_lite_is_one_model_a_task(task):
+def test_lite_names_one_model_of_each_task(task):
     assert lookup_for(task, "lite").task == task
     assert lookup_for(task, "lite").public_name == "lite"
 
@@ -64,7 +64,7 @@ def test_bundled_files_are_in_the_wheel():
     assert included == {f"weights/{file}": f"facemend/bundled/{file}" for file in bundled}
 
 
-def test_a_companion_comes_with_its_partner_and_is_no_choice():
+def test_a_companion_is_a_part_of_its_model_and_no_choice():
     assert [model.name for model in lookup("realesr-general-x4v3").parts()] == [
         "realesr-general-x4v3",
         "realesr-general-wdn-x4v3",
@@ -73,12 +73,12 @@ def test_a_companion_comes_with_its_partner_and_is_no_choice():
     assert [model.name for model in lookup("parsenet").parts()] == ["parsenet"]
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones():
+def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(OptionError, match=r"'gfpgan'.*gfpgan-v1\.4"):
         lookup("gfpgan")
 
 
 @pytest.mark.parametrize("module", ["models", "installed", "download"])
-def test_looking_at_models_does_not_import_torch(module):
+def test_the_table_of_models_does_not_import_torch(module):
     code = f"import sys, facemend.weights.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -1,4 +1,4 @@
-"""Checkpoints as their authors publish them - wrapper key, prefix, names - run in the whole pipeline."""
+"""Checkpoints in the layout of their authors (wrapper key, prefix, names), run in the whole pipeline."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ LAYOUTS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("model", LAYOUTS)
-def test_official_layout(model, precision, tmp_path):
+def test_the_official_layout_loads_and_computes_the_same(model, precision, tmp_path):
     record, wrapped = LAYOUTS[model]
     net = reference.load(record)
     path = tmp_path / "own.pth"
@@ -34,6 +34,6 @@ def test_official_layout(model, precision, tmp_path):
         expected = ((net(x)[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()
     assert result.faces[0].net == model
     if precision == "fp32":
-        assert np.mean(result.pixels != expected) < 0.01, "up to rounding, exactly what the network computes"
+        assert np.mean(result.pixels != expected) < 0.01, "the output of the network, up to rounding"
     else:
         assert 10 * np.log10(255**2 / np.mean((result.pixels - expected) ** 2)) > 35  # dB

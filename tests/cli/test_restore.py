@@ -1,0 +1,295 @@
+"""`facemend restore`: its options, exit codes and the files it writes."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from facemend.pipeline import Pipeline
+from tests.cli.conftest import size
+from tests.pictures import smooth
+
+
+def test_a_picture_that_fails_does_not_stop_the_others(run, drawn, photo, tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    code, _, err = run("restore", tmp_path / "text.jpg", photo, "-o", tmp_path / "out")
+    assert code == 2
+    assert [line for line in err.splitlines() if "text.jpg" in line and "Traceback" not in line]
+    assert len([line for line in err.splitlines() if "text.jpg" in line]) == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["old.jpg"]
+
+
+def test_a_missing_file_is_reported_before_networks_are_loaded(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pipeline, "load", lambda **_: pytest.fail("networks were loaded"))
+    code, _, err = run("restore", tmp_path / "not there.jpg")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "not there.jpg" in err
+
+
+def test_the_input_is_never_overwritten(run, drawn, photo):
+    before = photo.read_bytes()
+    for arguments in (["-o", photo, "--force"], ["-o", photo.parent, "--force"]):
+        code, _, err = run("restore", photo, *arguments)
+        assert code == 2
+        assert "another file than the input" in err
+    assert photo.read_bytes() == before
+
+
+def test_overwriting_needs_force(run, drawn, photo, tmp_path):
+    target = tmp_path / "new.png"
+    target.write_text("precious")
+    code, _, err = run("restore", photo, "-o", target)
+    assert code == 2
+    assert "--force" in err
+    assert target.read_text() == "precious"
+    assert run("restore", photo, "-o", target, "--force")[0] == 0
+    assert size(target) == (440, 400)
+
+
+def test_compare_and_boxes_write_their_files(run, drawn, photo):
+    assert run("restore", photo, "--compare", "--boxes")[0] == 0
+    assert size(photo.with_name("old_restored_compare.jpg")) == (884, 400)
+    assert size(photo.with_name("old_restored_boxes.jpg")) == (220, 200)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scale", "9"], "--scale is 9.0, but must be a number from 1 to 8"),
+        (["--scale", "nan"], "--scale is nan"),
+        (["--fidelity", "-1"], "fidelity"),
+        (["--faces", "0,x"], "0,2"),
+        (["--faces", "7"], "--faces is '7', but must be below 1, as 1 face was found"),
+        (["--model", "gfpgan"], "invalid choice"),
+        (["--weights", "nonsense"], "NAME=PATH"),
+        (["--weights", "lite=my.pth"], "lite-detector"),
+        (["--format", "gif"], "'facemend restore --help'"),
+        (["--bo\ngus"], "--bo gus"),
+        (["--quality", "0"], "quality"),
+        (["--max-input-mp", "0.01"], "--max-input-mp"),
+        (["--max-output-mp", "0.01"], "--max-output-mp"),
+        (["-o", "new.xyz"], ".xyz"),
+    ],
+)
+def test_invalid_options_exit_with_2_and_write_nothing(run, drawn, photo, arguments, message, monkeypatch):
+    monkeypatch.chdir(photo.parent)
+    code, out, err = run("restore", photo, *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") <= 2, "the names of the models, and the error"
+    assert "Traceback" not in err
+    assert out == ""
+    assert [path.name for path in photo.parent.iterdir()] == ["old.jpg"]
+
+
+def test_an_output_name_that_is_too_long_exits_with_2(run, drawn, photo):
+    photo = photo.rename(photo.with_name("x" * 248 + ".jpg"))
+    code, _, err = run("restore", photo)
+    assert code == 2
+    assert "a name a file can have (File name too long)" in err
+
+
+def test_a_format_that_cannot_hold_the_result_is_refused_before_the_networks_run(run, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pipeline, "run", lambda *_: pytest.fail("the networks ran"))
+    Image.fromarray(smooth(40, 50)).convert("RGBA").save(tmp_path / "clear.png")
+    code, _, err = run("restore", tmp_path / "clear.png", "-o", tmp_path / "new.jpg")
+    assert code == 2
+    assert "png, webp or tiff" in err
+    Image.fromarray(smooth(4, 9000)).save(tmp_path / "wide.webp")
+    code, _, err = run("restore", tmp_path / "wide.webp", "--format", "webp")
+    assert code == 2
+    assert "a side over 16383" in err
+    code, _, err = run("restore", tmp_path / "wide.webp", "--scale", 4, "--compare", "-o", tmp_path / "new.png")
+    assert code == 2
+    assert "--compare is '72004 x 16 px'" in err
+
+
+def test_missing_weights_exit_with_1(run, photo):
+    code, _, err = run("restore", photo, "--model", "gfpgan-v1.4")
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "facemend download gfpgan-v1.4" in err
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_networks_run(run, photo, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pipeline, "run", lambda *_: pytest.fail("the networks ran"))
+    (tmp_path / "file").write_text("")
+    code, _, err = run("restore", photo, "-o", tmp_path / "file" / "new.png")
+    assert code == 2
+    assert "new.png" in err
+
+
+def test_a_full_disk_exits_with_1_and_leaves_nothing(run, drawn, photo, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    code, out, err = run("restore", photo)
+    assert code == 1
+    assert "No space left on device" in err
+    assert out == ""
+    assert [path.name for path in photo.parent.iterdir()] == ["old.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("output", "force"),
+    [("no/../old.jpg", []), ("no/../other.jpg", []), ("no/../old.jpg", ["--force"]), ("no/../", ["--force"])],
+)
+def test_an_output_path_with_missing_folders_does_not_reach_existing_files(
+    run, drawn, photo, output, force, monkeypatch
+):
+    monkeypatch.chdir(photo.parent)
+    Path("other.jpg").write_bytes(photo.read_bytes())
+    before = photo.read_bytes()
+    code, _, err = run("restore", "old.jpg", "-o", output, *force)
+    assert code == 2
+    assert "the output is" in err
+    assert photo.read_bytes() == before
+    assert sorted(path.name for path in photo.parent.iterdir()) == ["old.jpg", "other.jpg"]
+
+
+def test_another_input_is_never_overwritten(run, drawn, tmp_path):
+    Image.fromarray(smooth(40, 50)).save(tmp_path / "a.bmp")
+    Image.fromarray(smooth(30, 30)).save(tmp_path / "a.png")
+    before = (tmp_path / "a.png").read_bytes()
+    code, _, err = run("restore", tmp_path / "a.bmp", tmp_path / "a.png", "-o", tmp_path, "--force")
+    assert code == 2
+    assert err.count("another file than the inputs") == 2
+    assert (tmp_path / "a.png").read_bytes() == before
+
+
+def test_two_results_never_share_a_file(run, drawn, tmp_path):
+    Image.fromarray(smooth(40, 50)).save(tmp_path / "a.bmp")
+    Image.fromarray(smooth(30, 30)).save(tmp_path / "a.png")
+    code, _, err = run("restore", tmp_path / "a.bmp", tmp_path / "a.png", "-o", tmp_path / "out/", "--force")
+    assert code == 2
+    assert "other outputs" in err
+    assert size(tmp_path / "out" / "a.png") == (100, 80)
+
+
+def test_an_unexpected_error_is_one_line_and_the_others_are_restored(run, drawn, photo, tmp_path, monkeypatch):
+    Image.fromarray(smooth(9, 9)).save(tmp_path / "small.png")
+    whole = Pipeline.run
+
+    def fragile(self, picture, *rest):
+        if picture.pixels.shape[0] == 9:
+            raise RuntimeError("broken\nin two")
+        return whole(self, picture, *rest)
+
+    monkeypatch.setattr(Pipeline, "run", fragile)
+    code, out, err = run("restore", tmp_path / "small.png", photo, "--json")
+    first, second = map(json.loads, out.splitlines())
+    assert code == 1
+    assert "unexpected RuntimeError: broken in two" in first["error"]
+    assert second["output"].endswith("old_restored.jpg")
+    assert "Traceback" not in err
+
+
+def test_a_failure_determines_the_exit_code_where_inputs_are_invalid_too(run, drawn, photo, tmp_path, monkeypatch):
+    def broken(*given):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Pipeline, "run", broken)
+    assert run("restore", tmp_path / "missing.jpg", photo)[0] == 1
+    assert run("restore", tmp_path / "missing.jpg")[0] == 2
+
+
+def test_a_file_with_several_pictures_is_reported(run, drawn, tmp_path):
+    frames = [Image.fromarray(smooth(20, 20, seed=seed)) for seed in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    code, _, err = run("restore", tmp_path / "moving.gif")
+    assert code == 0
+    assert "holds several pictures; the first is restored" in err
+    assert size(tmp_path / "moving_restored.png") == (40, 40)
+
+
+def test_scale_1_without_faces_keeps_every_pixel(run, drawn, tmp_path):
+    Image.fromarray(smooth(40, 50)).save(tmp_path / "a.png")
+    assert run("restore", tmp_path / "a.png", "--scale", 1, "--faces", "none", "-o", tmp_path / "b.png")[0] == 0
+    with Image.open(tmp_path / "b.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), smooth(40, 50))
+
+
+def test_skip_existing_makes_only_missing_results(run, drawn, photo, tmp_path):
+    Image.fromarray(smooth(30, 40)).save(tmp_path / "b.png")
+    out = tmp_path / "out"
+    assert run("restore", photo, "-o", f"{out}/", "--skip-existing")[0] == 0
+    (out / "old.jpg").write_bytes(b"as it was")
+    code, said, _ = run("restore", photo, tmp_path / "b.png", "-o", out, "--skip-existing", "--json")
+    first, second = map(json.loads, said.splitlines())
+    assert code == 0
+    assert first == {"input": str(photo), "output": str(out / "old.jpg"), "skipped": True}
+    assert second["size"] == [80, 60]
+    assert (out / "old.jpg").read_bytes() == b"as it was"
+    assert f"{out / 'old.jpg'}  exists already\n" in run("restore", photo, "-o", out, "--skip-existing")[1]
+
+
+def test_skip_existing_replaces_extra_files_whose_result_is_missing(run, drawn, photo):
+    """The result is written last; where it is missing, the files beside it are written again."""
+    extra = [photo.with_name("old_restored_compare.jpg"), photo.with_name("old_restored_boxes.jpg")]
+    for path in extra:
+        path.write_bytes(b"of the stopped run")
+    assert run("restore", photo, "--compare", "--boxes", "--skip-existing")[0] == 0
+    assert [size(path) for path in extra] == [(884, 400), (220, 200)]
+    assert size(photo.with_name("old_restored.jpg")) == (440, 400)
+
+
+def test_a_result_is_never_written_without_its_extra_files(run, drawn, photo):
+    photo.with_name("old_restored_boxes.jpg").mkdir()
+    code, _, err = run("restore", photo, "--compare", "--boxes", "--skip-existing")
+    assert code == 1
+    assert "cannot write" in err
+    assert not photo.with_name("old_restored.jpg").exists()
+
+
+def test_skip_existing_does_not_skip_inputs_or_other_outputs(run, drawn, photo, tmp_path):
+    code, _, err = run("restore", photo, "-o", photo, "--skip-existing")
+    assert code == 2
+    assert "another file than the inputs" in err
+    Image.fromarray(smooth(40, 50)).save(tmp_path / "a.bmp")
+    Image.fromarray(smooth(30, 30)).save(tmp_path / "a.png")
+    for _ in range(2):
+        code, _, err = run(
+            "restore", tmp_path / "a.bmp", tmp_path / "a.png", "-o", tmp_path / "out/", "--skip-existing"
+        )
+        assert code == 2
+        assert "other outputs" in err
+
+
+def test_skip_existing_and_force_exclude_each_other(run, photo):
+    code, _, err = run("restore", photo, "--skip-existing", "--force")
+    assert code == 2
+    assert "--force: not allowed with argument --skip-existing" in err
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+def test_metadata_is_kept_without_and_removed_with_strip_metadata(run, drawn, photo, suffix):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif[ExifTags.Base.Make] = "a private camera"
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSMapDatum] = "a private place"
+    pixels = smooth(200, 220)
+    Image.fromarray(pixels).save(photo, exif=exif, quality=100, subsampling=0)
+    private = (b"a private camera", b"a private place")
+    for arguments, kept in (([], True), (["--strip-metadata"], False)):
+        target = photo.with_name(f"{kept}{suffix}")
+        assert run("restore", photo, "--scale", 1, "--quality", 100, "-o", target, "--compare", *arguments)[0] == 0
+        data = target.read_bytes()
+        assert [words in data for words in private] == [kept, kept]
+        assert not any(words in target.with_name(f"{kept}_compare.jpg").read_bytes() for words in private)
+        with Image.open(target) as image:
+            assert ExifTags.Base.Orientation not in image.getexif() or image.getexif()[ExifTags.Base.Orientation] == 1
+            seen = np.asarray(image.convert("RGB"), dtype=int)
+        assert abs(seen - np.rot90(pixels, -1)).mean() < 3, "upright, with the same colours"
+
+
+def test_a_read_only_folder_is_refused_before_the_networks_run(run, drawn, photo, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(Pipeline, "run", lambda *given: pytest.fail("the networks ran"))
+    code, _, err = run("restore", photo)
+    assert code == 2
+    assert "in a folder that may be written to" in err

@@ -1,0 +1,119 @@
+"""Which pictures the arguments name, and where their results are written."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.cli.conftest import size
+from tests.pictures import smooth
+
+
+def test_default_output_is_written_beside_the_input(run, drawn, photo):
+    code, out, err = run("restore", photo)
+    assert code == 0
+    assert size(photo.with_name("old_restored.jpg")) == (440, 400)
+    assert "old_restored.jpg  440 x 400  1 of 1 faces restored" in out
+    assert "faces: identity, picture: lanczos" in err
+
+
+def test_output_file_gets_the_format_of_its_suffix(run, drawn, photo):
+    assert run("restore", photo, "-o", photo.parent / "new.png", "--scale", 1.5)[0] == 0
+    assert size(photo.parent / "new.png") == (330, 300)
+
+
+def test_a_folder_keeps_its_structure_in_the_output(run, drawn, photo, tmp_path):
+    (tmp_path / "scans" / "deep").mkdir(parents=True)
+    photo.rename(tmp_path / "scans" / "deep" / "a.jpg")
+    Image.fromarray(smooth(20, 30)).save(tmp_path / "scans" / "b.PNG")
+    (tmp_path / "scans" / "notes.txt").write_text("not looked at")
+    (tmp_path / "scans" / "._b.PNG").write_text("what a Mac leaves beside a picture")
+    assert run("restore", tmp_path / "scans", "-o", tmp_path / "out")[0] == 0
+    assert {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")} == {
+        "deep/a.jpg",
+        "b.png",
+    }
+
+
+def test_results_beside_the_inputs_are_not_restored_again(run, drawn, photo):
+    assert run("restore", photo.parent)[0] == 0
+    code, _, _ = run("restore", photo.parent)
+    assert code == 2, "the result exists already"
+    assert sorted(path.name for path in photo.parent.iterdir()) == ["old.jpg", "old_restored.jpg"]
+    assert run("restore", photo.parent, "--force")[0] == 0
+
+
+def test_an_empty_folder_exits_with_2(run, drawn, tmp_path):
+    code, _, err = run("restore", tmp_path)
+    assert code == 2
+    assert "holds no pictures" in err
+
+
+def test_results_inside_the_input_folder_are_not_restored_again(run, drawn, photo, tmp_path):
+    for _ in range(2):
+        assert run("restore", tmp_path, "-o", tmp_path / "out", "--force")[0] == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["old.jpg"]
+
+
+@pytest.mark.parametrize("output", ["{}/out", "{}/../{name}/out", "{}/link"])
+def test_the_folder_of_results_is_recognised_in_every_spelling(run, drawn, photo, tmp_path, output, monkeypatch):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to("out")
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert run("restore", ".", "-o", output.format(tmp_path, name=tmp_path.name), "--skip-existing")[0] == 0
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["old.jpg"]
+
+
+def test_results_may_be_written_above_the_input_folder(run, drawn, photo, tmp_path):
+    (tmp_path / "scans").mkdir()
+    photo.rename(tmp_path / "scans" / "one.jpg")
+    assert run("restore", tmp_path / "scans", "-o", tmp_path)[0] == 0
+    assert size(tmp_path / "one.jpg") == (440, 400)
+
+
+def test_a_circular_link_is_reported_once_and_the_others_are_restored(run, drawn, photo, tmp_path):
+    (tmp_path / "ring.jpg").symlink_to("ring.jpg")
+    code, _, err = run("restore", tmp_path, "-o", tmp_path / "out")
+    assert code == 2
+    assert err.count("ring.jpg") == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["old.jpg"]
+    code, _, err = run("restore", photo, "-o", f"{tmp_path / 'ring.jpg'}/")
+    assert code == 2
+    assert "in a folder that can be made" in err
+
+
+def test_hidden_folders_are_skipped_and_dangling_links_are_reported(run, drawn, photo, tmp_path):
+    (tmp_path / ".trash").mkdir()
+    (tmp_path / ".trash" / "old.jpg").write_bytes(photo.read_bytes())
+    (tmp_path / "lost.jpg").symlink_to("gone.jpg")
+    photo.rename(photo.with_suffix(".jfif"))
+    code, _, err = run("restore", tmp_path, "-o", tmp_path / "out")
+    assert code == 2
+    assert "lost.jpg: No such file" in err
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["old.jpg"]
+
+
+def test_several_inputs_need_an_output_folder(run, photo):
+    code, _, err = run("restore", photo, photo, "-o", photo.with_name("new.png"))
+    assert code == 2
+    assert "a folder" in err
+
+
+def test_an_unreadable_folder_is_reported_and_the_others_are_restored(run, drawn, photo, tmp_path, monkeypatch):
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    scandir = os.scandir
+
+    def guarded(path):
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)  # file modes do not apply to root
+    code, out, err = run("restore", tmp_path)
+    assert code == 2
+    assert "old_restored.jpg" in out
+    assert f"cannot open {closed}: Permission denied" in err

@@ -1,0 +1,141 @@
+"""Conversion of colour profiles and colour spaces to sRGB."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from facemend.files.decode import decode
+from facemend.files.encode import encode
+from facemend.records import Picture
+from tests.files.samples import close, noise, png16, scene
+from tests.hostile import saved
+
+
+def profile(space="sRGB", swap=False, gamma=None):
+    """An sRGB profile, optionally with red and green swapped or with another gamma."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes())
+    count = struct.unpack(">I", data[128:132])[0]
+    rows = {bytes(data[p : p + 4]): p for p in range(132, 132 + 12 * count, 12)}
+    if swap:
+        red, green = rows[b"rXYZ"], rows[b"gXYZ"]
+        data[red : red + 4], data[green : green + 4] = b"gXYZ", b"rXYZ"
+    if gamma:
+        curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+        for name in (b"rTRC", b"gTRC", b"bTRC"):
+            struct.pack_into(">II", data, rows[name] + 4, len(data), len(curve))
+        data += curve
+        struct.pack_into(">I", data, 0, len(data))
+    return bytes(data)
+
+
+def grey_profile(gamma):
+    """A minimal grey ICC profile."""
+    white = b"XYZ " + bytes(4) + struct.pack(">iii", 63190, 65536, 54061)
+    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    tags = struct.pack(">I", 2) + struct.pack(">4sII", b"wtpt", 156, 20) + struct.pack(">4sII", b"kTRC", 176, 16)
+    size = 128 + len(tags) + len(white) + len(curve)
+    header = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02100000, b"mntr", b"GRAY", b"XYZ ")
+    header = header.ljust(36, b"\0") + b"acsp"
+    header = header.ljust(68, b"\0") + struct.pack(">iii", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + tags + white + curve
+
+
+def srgb_of_linear(values):
+    return np.where(values <= 0.0031308, values * 12.92, 1.055 * np.maximum(values, 1e-9) ** (1 / 2.4) - 0.055)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff", "avif"])
+def test_a_profile_is_converted_to_srgb(kind):
+    options = {"lossless": True} if kind == "webp" else {"quality": 100}
+    image = Image.new("RGB", (32, 32), (10, 240, 10))
+    picture = decode(saved(image, kind, icc_profile=profile(swap=True), **options))
+    assert close(picture.pixels, np.full((32, 32, 3), (240, 10, 10)), 8)
+
+
+def test_the_profile_of_a_palette_image_is_converted():
+    picture = Image.fromarray(np.full((8, 8, 3), (200, 30, 30), np.uint8)).quantize(4)
+    decoded = decode(saved(picture, "png", icc_profile=profile(swap=True)))
+    assert abs(decoded.pixels.astype(int) - (30, 200, 30)).max() <= 2
+
+
+@pytest.mark.parametrize("data", [b"junk", profile()[:200], bytes(500), grey_profile(1.0)])
+def test_an_unusable_profile_is_ignored(data):
+    picture = decode(saved(Image.fromarray(scene()), "png", icc_profile=data))
+    assert np.array_equal(picture.pixels, scene())
+
+
+def test_an_srgb_profile_changes_nothing():
+    for samples in (noise((9, 9, 3)), noise((9, 9, 3), np.uint16)):
+        if samples.dtype == np.uint8:
+            data = saved(Image.fromarray(samples), "png", icc_profile=profile())
+        else:
+            data = png16(samples, (b"iCCP", b"x\0\0" + zlib.compress(profile())))
+        assert np.array_equal(decode(data).pixels, samples)
+
+
+def test_a_grey_profile_is_converted():
+    ramp = np.arange(256, dtype=np.uint8)[None].repeat(2, axis=0)
+    picture = decode(saved(Image.fromarray(ramp), "png", icc_profile=grey_profile(1.0)))
+    assert picture.grey
+    assert (picture.pixels == picture.pixels[..., :1]).all()
+    assert close(picture.pixels[0, :, 0], np.rint(srgb_of_linear(ramp[0] / 255) * 255), 1)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_16_bit_conversion_keeps_its_precision(grey):
+    ramp = np.linspace(0, 65535, 4096).astype(np.uint16)
+    samples = np.repeat(ramp[None, :, None], 3, axis=2)
+    icc = grey_profile(1.0) if grey else profile(gamma=1.0)
+    data = encode(Picture(samples, grey=grey), "png")
+    body = b"iCCP" + b"x\0\0" + zlib.compress(icc)
+    data = data[:33] + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) + data[33:]
+    picture = decode(data)
+    assert picture.pixels.dtype == np.uint16
+    assert close(picture.pixels[0, :, 1], np.rint(srgb_of_linear(ramp / 65535) * 65535), 60)
+    assert len(np.unique(picture.pixels[0, :, 1])) > 3900
+
+
+@pytest.mark.parametrize("gamma", [None, 1.8])
+def test_16_bit_and_8_bit_conversion_agree(gamma):
+    samples = noise((20, 20, 3)).astype(np.uint16) * 257
+    icc = profile(swap=True, gamma=gamma)
+    deep = decode(png16(samples, (b"iCCP", b"x\0\0" + zlib.compress(icc))))
+    flat = decode(saved(Image.fromarray((samples // 257).astype(np.uint8)), "png", icc_profile=icc))
+    assert deep.pixels.dtype == np.uint16
+    assert close(deep.pixels / 257, flat.pixels, 1.5)
+
+
+def cmyk_profile(*corners):
+    """A CMYK look-up table profile with two nodes per ink: the 16 corners in Lab (8-bit encoded)."""
+    table = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
+    table += bytes(range(256)) * 4 + b"".join(bytes(corner) for corner in corners) + bytes(range(256)) * 3
+    table += bytes(-len(table) % 4)
+    white = b"XYZ " + bytes(4) + struct.pack(">iii", 63190, 65536, 54061)
+    tags = struct.pack(">I4sII4sII", 2, b"wtpt", 156, 20, b"A2B0", 176, len(table))
+    header = struct.pack(">I4sI4s4s4s", 176 + len(table), b"lcms", 0x02100000, b"prtr", b"CMYK", b"Lab ")
+    header = header.ljust(36, b"\0") + b"acsp"
+    header = header.ljust(68, b"\0") + struct.pack(">iii", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + tags + white + table
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "tiff"])
+def test_cmyk_with_a_profile_is_converted_by_it(kind):
+    corners = [(255, 128, 128), *[(0, 128, 128)] * 7, (220, 60, 200), *[(0, 128, 128)] * 7]  # this cyan is green
+    data = saved(Image.new("CMYK", (16, 16), (255, 0, 0, 0)), kind, icc_profile=cmyk_profile(*corners))
+    red, green, blue = decode(data).pixels[8, 8].astype(int)
+    assert green > 200 > 120 > max(red, blue)
+
+
+def test_cmyk_without_a_profile_is_converted():
+    picture = decode(saved(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "jpeg", quality=100))
+    assert close(picture.pixels, np.full((16, 16, 3), (255, 0, 0)), 6)
+    assert not picture.grey
+
+
+def test_lab_is_converted():
+    plain, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    image = ImageCms.profileToProfile(Image.fromarray(scene()), plain, lab, outputMode="LAB")
+    assert close(decode(saved(image, "tiff")).pixels, scene(), 40)  # 8-bit Lab has low precision

@@ -1,0 +1,209 @@
+"""The table of file formats: each row is complete, and files are recognised, read and written by their rows."""
+
+import pkgutil
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+
+from facemend.cli import sources
+from facemend.errors import OptionError
+from facemend.files import formats
+from facemend.files.decode import decode
+from facemend.files.encode import encode
+from facemend.files.formats import FORMATS, WRITABLE, Format
+from facemend.records import Picture
+from tests.files.samples import noise, scene
+from tests.hostile import saved, saved_heif
+
+ROWS = [pytest.param(row, id=row.name) for row in FORMATS.values()]
+WRITTEN = [pytest.param(row, id=row.name) for row in WRITABLE]
+AUTO = {  # format of the input: format of the output
+    "jpeg": "jpeg",
+    "png": "png",
+    "webp": "webp",
+    "tiff": "tiff",
+    "bmp": "png",
+    "gif": "png",
+    "avif": "jpeg",
+    "heif": "jpeg",
+}
+NEEDS = {  # of a picture: the formats that hold it, dtype, alpha, size
+    "plain": ({"jpeg", "png", "webp", "tiff"}, np.uint8, False, (2, 2)),
+    "16 bits": ({"png", "tiff"}, np.uint16, False, (2, 2)),
+    "alpha": ({"png", "webp", "tiff"}, np.uint8, True, (2, 2)),
+    "16 bits and alpha": ({"png", "tiff"}, np.uint16, True, (2, 2)),
+    "over 16383 px": ({"jpeg", "png", "tiff"}, np.uint8, False, (2, 16384)),
+    "over 65500 px": ({"png", "tiff"}, np.uint8, False, (65501, 2)),
+}
+
+
+def written_by_pillow(name, image, **options):
+    return saved_heif(image) if name == "heif" else saved(image, name, **options)
+
+
+def test_every_format_has_an_expected_output_format():
+    assert AUTO.keys() == FORMATS.keys()
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_row_is_complete(row):
+    assert row.title
+    assert row.suffix == row.suffixes[0]
+    assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in row.suffixes)
+    assert issubclass(pkgutil.resolve_name(row.reader), ImageFile.ImageFile)
+    assert bool(row.writer) != bool(row.converted_to)
+    if row.writer:
+        assert callable(pkgutil.resolve_name(row.writer))
+    else:
+        assert FORMATS[row.converted_to].writer
+        assert (row.deep, row.alpha, row.longest_side) == (False, False, 0), "properties of the writer"
+
+
+def test_no_suffix_belongs_to_two_formats():
+    suffixes = [suffix for row in FORMATS.values() for suffix in row.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+    assert formats.BY_SUFFIX.keys() == set(suffixes)
+    assert all(suffix in row.suffixes for suffix, row in formats.BY_SUFFIX.items())
+
+
+def test_choices_of_the_option_are_the_suffixes_of_the_written_formats():
+    assert formats.CHOICES == ("auto", "jpg", "png", "webp", "tiff")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_file_written_by_pillow_is_recognised_as_its_format_only(row):
+    data = written_by_pillow(row.name, Image.fromarray(scene()))
+    head = data[: formats.HEAD]
+    assert formats.recognise(head) is row
+    others = {other.name for other in FORMATS.values() if other.recognises(head)} - {row.name}
+    assert others == ({"heif"} if row.name == "avif" else set())  # an AVIF file starts like HEIC; its row comes first
+    assert decode(data).format == row.name
+
+
+@pytest.mark.parametrize("order", ["<", ">"], ids=["little-endian", "big-endian"])
+@pytest.mark.parametrize("big", [False, True], ids=["TIFF", "BigTIFF"])
+def test_every_kind_of_tiff_is_recognised(order, big):
+    number = 43 if big else 42
+    head = (b"II" + number.to_bytes(2, "little")) if order == "<" else (b"MM" + number.to_bytes(2, "big"))
+    assert formats.recognise(head + bytes(60)).name == "tiff"
+
+
+@pytest.mark.parametrize("head", [b"", b"text" * 16, b"RIFF" + bytes(4) + b"WAVE", b"%PDF-1.4", bytes(64)])
+def test_other_files_are_not_recognised(head):
+    assert formats.recognise(head) is None
+
+
+@pytest.mark.parametrize("row", WRITTEN)
+def test_a_written_file_is_recognised_and_holds_what_the_row_says(row):
+    dtype = np.uint16 if row.deep else np.uint8
+    alpha = np.maximum(noise((32, 48), dtype), 1) if row.alpha else None
+    picture = Picture(scene().astype(dtype) * (257 if row.deep else 1), alpha)
+    data = encode(picture, row.name, 100)
+    assert formats.recognise(data[: formats.HEAD]) is row
+    again = decode(data)
+    assert again.format == row.name
+    assert again.pixels.dtype == dtype
+    assert (again.alpha is None) == (not row.alpha)
+    difference = np.abs(again.pixels.astype(int) - picture.pixels)
+    assert difference.mean() < (1 if row.deep else 5)
+
+
+@pytest.mark.parametrize("need", NEEDS)
+@pytest.mark.parametrize("row", ROWS)
+def test_auto_keeps_the_format_where_it_holds_the_picture_and_takes_png_otherwise(row, need):
+    able, dtype, alpha, size = NEEDS[need]
+    picture = Picture(np.zeros((2, 2, 3), dtype), np.ones((2, 2), dtype) if alpha else None, format=row.name)
+    expected = AUTO[row.name] if AUTO[row.name] in able else "png"
+    assert formats.choose(picture, "auto", size).name == expected
+
+
+@pytest.mark.parametrize("need", NEEDS)
+@pytest.mark.parametrize("row", ROWS)
+def test_a_requested_format_is_taken_where_it_holds_the_picture_and_refused_otherwise(row, need):
+    able, dtype, alpha, size = NEEDS[need]
+    picture = Picture(np.zeros((2, 2, 3), dtype), np.ones((2, 2), dtype) if alpha else None)
+    for name in (row.name, *(suffix[1:] for suffix in row.suffixes)):
+        if row.name in able:
+            assert formats.choose(picture, name, size) is row
+        else:
+            with pytest.raises(OptionError) as caught:
+                formats.choose(picture, name, size)
+            assert caught.value.name == "format"
+            if row.writer:
+                assert [other for other in sorted(able) if other in str(caught.value.allowed)] == sorted(able)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_suffix_of_a_file_name_is_the_format(tmp_path, row):
+    for suffix in row.suffixes:
+        path = tmp_path / f"new{suffix.upper()}"
+        if row.writer:
+            assert formats.by_suffix(path) is row
+        else:
+            with pytest.raises(OptionError, match=suffix.upper()):
+                formats.by_suffix(path)
+
+
+def test_a_new_row_is_all_that_a_new_format_needs(tmp_path, monkeypatch):
+    """Its files are read, and the command line finds them in folders."""
+    row = Format(
+        name="ppm",
+        title="PPM",
+        suffixes=(".ppm", ".pnm"),
+        signature=rb"P[56]",
+        reader="PIL.PpmImagePlugin:PpmImageFile",
+        converted_to="png",
+    )
+    path = tmp_path / "old.PNM"
+    Image.fromarray(scene()).save(path, "ppm")
+    failures = []
+    assert sources.collect([tmp_path], None, lambda error, path: failures.append(path)) == []
+    assert failures == [tmp_path]
+    monkeypatch.setattr(formats, "FORMATS", {**FORMATS, row.name: row})
+    monkeypatch.setattr(formats, "BY_SUFFIX", {**formats.BY_SUFFIX, **dict.fromkeys(row.suffixes, row)})
+    (source,) = sources.collect([tmp_path], None, lambda error, path: pytest.fail(str(error)))
+    assert source.path == path
+    picture = decode(path)
+    assert picture.format == "ppm"
+    np.testing.assert_array_equal(picture.pixels, scene())
+    assert formats.choose(picture).name == "png"
+
+
+@pytest.mark.parametrize(
+    ("kind", "alpha", "dtype", "expected"),
+    [
+        ("jpeg", False, np.uint8, "jpeg"),
+        ("jpeg", True, np.uint8, "png"),
+        ("webp", True, np.uint8, "webp"),
+        ("tiff", True, np.uint16, "tiff"),
+        ("png", False, np.uint16, "png"),
+        ("heif", False, np.uint8, "jpeg"),
+        ("avif", True, np.uint8, "png"),
+        ("avif", False, np.uint8, "jpeg"),
+        ("bmp", False, np.uint8, "png"),
+        ("gif", True, np.uint8, "png"),
+        ("", False, np.uint8, "png"),
+        ("", False, np.uint16, "png"),
+    ],
+)
+def test_auto_keeps_the_format_of_the_input_where_possible(kind, alpha, dtype, expected):
+    picture = Picture(np.zeros((2, 2, 3), dtype), np.ones((2, 2), dtype) if alpha else None, format=kind)
+    assert formats.choose(picture).name == expected
+    assert decode(encode(picture, expected)).format == expected
+
+
+def test_auto_takes_png_for_pictures_too_large_for_the_format():
+    assert formats.choose(Picture(np.zeros((16384, 1, 3), np.uint8), format="webp")).name == "png"
+    assert formats.choose(Picture(np.zeros((1, 65501, 3), np.uint8), format="jpeg")).name == "png"
+    for shape in ((16383, 1, 3), (1, 16383, 3)):
+        assert decode(encode(Picture(np.zeros(shape, np.uint8)), "webp")).pixels.shape == shape
+    assert decode(encode(Picture(np.zeros((65500, 1, 3), np.uint8)), "jpeg")).pixels.shape == (65500, 1, 3)
+
+
+def test_choose_takes_names_and_suffixes():
+    picture = Picture(scene())
+    assert formats.choose(picture, "jpg").name == "jpeg"
+    assert all(formats.choose(picture, row.name) == row for row in formats.WRITABLE)
+    with pytest.raises(OptionError, match="bmp"):
+        formats.choose(picture, "bmp")

@@ -1,0 +1,152 @@
+"""Orientation, EXIF and resolution."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facemend.files.decode import decode
+from facemend.files.encode import encode
+from facemend.records import Picture
+from tests.files.samples import EXIF_IFD, GPS_IFD, MAKE, ORIENTATION, close, orientation_block, scene
+from tests.hostile import saved, saved_heif
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff", "tiff16", "png16"])
+def test_orientation_is_applied_once(kind, orientation):
+    undo = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.swapaxes(0, 1)}
+    undo |= {6: lambda a: np.rot90(a, 1), 7: lambda a: np.rot90(a, 2).swapaxes(0, 1), 8: lambda a: np.rot90(a, -1)}
+    upright = scene()
+    stored = np.ascontiguousarray(undo[orientation](upright))
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    if kind.endswith("16"):
+        data = encode(Picture(stored.astype(np.uint16) * 257, exif=exif.tobytes()[6:]), kind[:-2])
+        upright = upright.astype(np.uint16) * 257
+    else:
+        options = {"webp": {"lossless": True}, "jpeg": {"quality": 100, "subsampling": 0}}.get(kind, {})
+        data = saved(Image.fromarray(stored), kind, exif=exif, **options)
+    picture = decode(data)
+    assert picture.pixels.shape == upright.shape
+    assert close(picture.pixels, upright, 4 if kind == "jpeg" else 0)
+    assert picture.exif is None or ORIENTATION not in read_exif(picture.exif)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_orientation_is_applied_to_alpha(dtype):
+    alpha = scene()[..., 0].astype(dtype) // 2 + 1
+    data = encode(Picture(scene().astype(dtype), alpha, exif=orientation_block(6)[6:]), "png")
+    assert np.array_equal(decode(data).alpha, np.rot90(alpha, -1))
+
+
+def read_exif(block):
+    exif = Image.Exif()
+    exif.load(block)
+    return exif
+
+
+@pytest.mark.parametrize(
+    ("kind", "depth"), [("jpeg", 8), ("png", 8), ("webp", 8), ("tiff", 8), ("png", 16), ("tiff", 16)]
+)
+def test_exif_is_kept_without_orientation_and_thumbnail(kind, depth):
+    exif = Image.Exif()
+    exif[MAKE] = "Camera"
+    exif[ORIENTATION] = 6
+    exif.get_ifd(EXIF_IFD)[0x829A] = 0.25
+    exif.get_ifd(GPS_IFD)[1] = "N"
+    block = exif.tobytes()[6:]
+    picture = decode(saved(Image.fromarray(scene()), "jpeg", exif=b"Exif\0\0" + with_thumbnail(block)))
+    assert b"thumbnail!" not in picture.exif
+    if depth == 16:
+        picture = Picture(picture.pixels.astype(np.uint16) * 257, exif=picture.exif)
+    again = decode(encode(picture, kind))
+    kept = read_exif(again.exif)
+    assert dict(kept).keys() == {MAKE, EXIF_IFD, GPS_IFD}
+    assert (kept[MAKE], kept.get_ifd(EXIF_IFD)[0x829A], kept.get_ifd(GPS_IFD)[1]) == ("Camera", 0.25, "N")
+    assert again.pixels.shape == picture.pixels.shape
+
+
+@pytest.mark.parametrize("source", ["jpeg", "png", "bmp", "tiff"])
+@pytest.mark.parametrize(
+    ("kind", "depth"), [("jpeg", 8), ("png", 8), ("webp", 8), ("tiff", 8), ("png", 16), ("tiff", 16)]
+)
+def test_the_resolution_is_kept(source, kind, depth):
+    picture = decode(saved(Image.fromarray(scene()), source, dpi=(300, 150)))
+    if depth == 16:
+        picture = Picture(picture.pixels.astype(np.uint16) * 257, exif=picture.exif)
+    data = encode(picture, kind)
+    found = Image.open(io.BytesIO(data))
+    block = found.getexif()
+    assert (float(block[282]), float(block[283]), block[296]) == pytest.approx((300, 150, 2), abs=0.02)
+    if kind != "webp":
+        assert found.info["dpi"] == pytest.approx((300, 150), abs=0.02)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff"])
+def test_no_resolution_is_added(kind):
+    exif = Image.Exif()
+    exif[MAKE] = "Camera"
+    assert decode(saved(Image.fromarray(scene()), kind)).exif is None
+    assert dict(read_exif(decode(saved(Image.fromarray(scene()), kind, exif=exif)).exif)) == {MAKE: "Camera"}
+
+
+@pytest.mark.parametrize(
+    ("across", "unit", "dpi"),
+    [
+        (100.0, 3, 254),
+        (96.0, 2, 96),
+        (1.0, 2, 1),
+        (96.0, 1, None),
+        (0.5, 2, None),
+        (0.0, 2, None),
+        (70000.0, 2, None),
+        (None, 2, None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_a_valid_exif_resolution_is_also_written_to_the_format_header(kind, across, unit, dpi):
+    exif = Image.Exif()
+    exif.update({MAKE: "Camera", 283: across or 1.0, 296: unit})
+    if across is not None:
+        exif[282] = across
+    info = Image.open(io.BytesIO(encode(Picture(scene(), exif=exif.tobytes()[6:]), kind))).info
+    found = info.get("dpi") if kind == "png" or info["jfif_unit"] else None
+    assert found == (None if dpi is None else pytest.approx((dpi, dpi), abs=0.02))
+
+
+def with_thumbnail(block):
+    """Append a second image directory to a big-endian EXIF block."""
+    entries = struct.unpack(">H", block[8:10])[0]
+    link = 10 + 12 * entries
+    directory = struct.pack(">HHHII", 1, 0x010E, 2, 11, len(block) + 18) + bytes(4) + b"thumbnail!\0"
+    return block[:link] + struct.pack(">I", len(block)) + block[link + 4 :] + directory
+
+
+@pytest.mark.parametrize("block", [b"junk", b"", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff" + bytes(40)])
+def test_damaged_exif_is_ignored(block):
+    picture = decode(saved(Image.fromarray(scene()), "jpeg", exif=b"Exif\0\0" + block))
+    assert picture.pixels.shape == (32, 48, 3)
+    assert picture.exif is None
+
+
+@pytest.mark.parametrize(("length", "kept"), [(65533, True), (65534, False), (70000, False)])
+def test_exif_too_long_for_jpeg_is_omitted(length, kept):
+    exif = Image.Exif()
+    exif[MAKE] = "Camera"
+    picture = Picture(scene(), exif=exif.tobytes().ljust(length, b"\0")[6:])
+    assert (decode(encode(picture, "jpeg")).exif is not None) == kept
+    assert decode(encode(picture, "png")).exif is not None
+
+
+def test_heif_rotation_is_not_applied_twice():
+    exif = orientation_block(6)
+    upright = np.rot90(scene(), -1)
+    data = saved_heif(Image.fromarray(scene()), exif, quality=-1, chroma=444)
+    assert b"irot" in data
+    assert close(decode(data).pixels, upright, 12)
+    assert close(
+        decode(saved(Image.fromarray(scene()), "avif", quality=100, subsampling="4:4:4", exif=exif)).pixels, upright, 12
+    )

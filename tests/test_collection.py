@@ -1,0 +1,171 @@
+"""The networks of a server: which are loaded, how they are named, what is refused."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+import facemend.loader
+from facemend.collection import Collection
+from facemend.errors import OptionError, WeightsError
+from facemend.machine.device import choose
+from facemend.records import Settings
+from facemend.stages.upscale import LanczosUpscaler
+from facemend.weights.models import MODELS
+from tests.pictures import smooth
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Counts the networks that are loaded, by name; the files need not exist."""
+    counts = Counter()
+
+    def load(name, path=None):
+        counts[name] += 1
+        return torch.nn.Identity()
+
+    monkeypatch.setattr(facemend.loader, "load", load)
+    monkeypatch.setattr(facemend.loader, "find", lambda name: name)
+    monkeypatch.setattr("facemend.collection.find", lambda name: name)
+    monkeypatch.setattr(facemend.loader, "choose", lambda *given: choose("cpu", "fp32", "fp32"))
+    return counts
+
+
+def held(collection):
+    """Names of the stages by task."""
+    single = [stage.name if stage else None for stage in (collection.detector, collection.parser)]
+    return list(collection.restorers), list(collection.upscalers), *single
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["lanczos"], ([], ["lanczos"], None, None)),
+        (["lite"], (["lite"], ["lite", "lanczos"], "lite", None)),
+        (["parsenet"], ([], ["lanczos"], None, "parsenet")),
+        (["retinaface-r50"], ([], ["lanczos"], "retinaface-r50", None)),
+        (
+            ["retinaface-mobile0.25", "codeformer", "gfpgan-v1.4", "realesrgan-x2plus"],
+            (["gfpgan-v1.4", "codeformer"], ["realesrgan-x2plus", "lanczos"], "retinaface-mobile0.25", None),
+        ),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, list) else "",
+)
+def test_the_named_models_and_lanczos_are_held(loaded, names, expected):
+    assert held(Collection(names)) == expected
+
+
+def test_without_names_all_restorers_and_upscalers_and_the_best_detector_and_parser_are_held(loaded):
+    restorers, upscalers, detector, parser = held(Collection())
+    assert restorers == [model.public_name for model in MODELS.values() if model.task == "restorer"]
+    assert upscalers == [model.public_name for model in MODELS.values() if model.task == "upscaler"] + ["lanczos"]
+    assert (detector, parser) == ("retinaface-r50", "parsenet")
+
+
+def test_each_network_is_loaded_once(loaded):
+    collection = Collection(["lite", "gfpgan-v1.4", "realesr-general-x4v3", "parsenet", "lite"])
+    names = ["lite-restorer", "lite-upscaler", "lite-detector", "gfpgan-v1.4", "parsenet"]
+    names += ["realesr-general-x4v3", "realesr-general-wdn-x4v3"]
+    assert loaded == dict.fromkeys(names, 1)
+    first, second = (collection.pipeline(name, "lite") for name in ("lite", "gfpgan-v1.4"))
+    assert first.upscaler is second.upscaler
+    assert first.detector is second.detector is collection.detector
+    assert first.parser is second.parser is collection.parser
+    assert (first.restorer.name, second.restorer.name) == ("lite", "gfpgan-v1.4")
+    assert loaded.total() == len(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["codeformer", "gfpgan-v1.3", "lite"], "gfpgan-v1.3"),
+        (["lite", "codeformer"], "lite"),
+        (["restoreformer", "gfpgan-v1.4", "lite"], "gfpgan-v1.4"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, list) else "",
+)
+def test_auto_is_the_preferred_restorer_that_is_loaded(loaded, names, expected):
+    assert Collection(names).pipeline("auto", "lanczos").restorer.name == expected
+
+
+def test_none_is_no_restorer(loaded):
+    pipeline = Collection(["lite"]).pipeline("none", "lanczos")
+    assert pipeline.restorer is None
+    assert isinstance(pipeline.upscaler, LanczosUpscaler)
+
+
+@pytest.mark.parametrize(
+    ("restorer", "upscaler", "option", "name"),
+    [
+        ("gfpgan-v1.4", "lanczos", "restorer", "gfpgan-v1.4"),
+        ("none", "realesrgan-x4plus", "upscaler", "realesrgan-x4plus"),
+        ("none", "none", "upscaler", "none"),
+        ("gfpgan", "lanczos", "restorer", "gfpgan"),
+    ],
+)
+def test_models_that_are_not_loaded_are_refused_with_those_that_are(loaded, restorer, upscaler, option, name):
+    with pytest.raises(OptionError, match=f"'{name}'.*lite") as caught:
+        Collection(["lite"]).pipeline(restorer, upscaler)
+    assert (caught.value.name, caught.value.value) == (option, name)
+
+
+def test_auto_without_an_automatic_restorer_is_refused(loaded):
+    """codeformer is for non-commercial use only, so it has to be asked for by name."""
+    for names in (["lanczos"], ["codeformer", "retinaface-r50"]):
+        with pytest.raises(OptionError, match="'auto'") as caught:
+            Collection(names).pipeline("auto", "lanczos")
+        assert caught.value.name == "restorer"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["gfpgan", "lite"], "'gfpgan'.*gfpgan-v1.4.*lanczos"),
+        (["realesr-general-wdn-x4v3"], "'realesr-general-wdn-x4v3'"),
+        (["none"], "'none'"),
+        (["gfpgan-v1.4"], "detector.*retinaface-r50"),
+    ],
+    ids=["unknown", "companion", "none", "no detector"],
+)
+def test_names_that_make_no_sense_are_refused_before_anything_is_loaded(loaded, names, message):
+    with pytest.raises(OptionError, match=message) as caught:
+        Collection(names)
+    assert caught.value.name == "models"
+    assert not loaded
+
+
+def test_missing_weights_are_all_named_before_anything_is_loaded(monkeypatch, tmp_path):
+    monkeypatch.setattr(facemend.loader, "load", lambda *given: pytest.fail("a network was loaded"))
+    with pytest.raises(WeightsError) as caught:
+        Collection(["lite", "gfpgan-v1.4", "realesr-general-x4v3", "parsenet"])
+    message = str(caught.value)
+    assert "\n" not in message
+    for name in ("gfpgan-v1.4", "realesr-general-x4v3", "realesr-general-wdn-x4v3", "parsenet"):
+        assert name in message
+        assert MODELS[name].file in message
+        assert MODELS[name].urls[0] in message
+    assert str(tmp_path / "weights") in message
+    assert MODELS["lite-restorer"].file not in message
+
+
+def test_a_combined_pipeline_runs():
+    collection = Collection(["lite"])
+    result = collection.pipeline("auto", "lite").run(smooth(64, 64), Settings(aligned=True))
+    assert (result.restorer, result.upscaler) == ("lite", "lite")
+    assert result.pixels.shape == (128, 128, 3)
+
+
+def test_warm_up_runs_every_network_twice(loaded):
+    used = Counter()
+    collection = Collection(["lanczos"])
+    stages = {
+        name: lambda *given, name=name: used.update([(name, np.shape(given[0]))])
+        for name in ("restorer", "upscaler", "detector", "parser")
+    }
+    collection.restorers, collection.upscalers = {"lite": stages["restorer"]}, {"lite": stages["upscaler"]}
+    collection.detector, collection.parser = stages["detector"], stages["parser"]
+    collection.warm_up()
+    face = (512, 512, 3)
+    expected = [("restorer", (15, *face)), ("upscaler", face), ("detector", face), ("parser", face)]
+    assert used == dict.fromkeys(expected, 2)

@@ -1,0 +1,130 @@
+"""The messages of errors: one line, with options named as each interface names them."""
+
+from pathlib import Path
+
+import pytest
+
+from facemend import errors
+from facemend.errors import (
+    Cancelled,
+    ChecksumError,
+    DecodeError,
+    DownloadError,
+    FacemendError,
+    InputError,
+    MemoryLimitError,
+    MismatchError,
+    NonFiniteError,
+    NotInstalledError,
+    OptionError,
+    OutputError,
+    Remedy,
+    TooLargeError,
+    WeightsError,
+    listed,
+)
+
+NAME = "a\nb\r\tc"  # a file may have this name
+EXAMPLES = [
+    FacemendError(NAME),
+    Cancelled(),
+    InputError(NAME),
+    DecodeError(f"cannot read {NAME}"),
+    TooLargeError(f"the output of {NAME}", 2_500_000, 1_000_000, "max_output_mp"),
+    OptionError("weights", NAME, f"another than {NAME}", NAME),
+    WeightsError(NAME, NAME),
+    NotInstalledError("gfpgan-v1.4", [Path(NAME)]),
+    DownloadError(f"https://example.com/{NAME}", NAME, Path(NAME)),
+    ChecksumError(Path(NAME), NAME, NAME, Remedy(f"{NAME} {{}}", "weights")),
+    MismatchError(Path(NAME), "parsenet", [NAME], [NAME]),
+    OutputError(Path(NAME), NAME),
+    NonFiniteError("gfpgan-v1.4"),
+    MemoryLimitError(NAME, Remedy(f"{NAME} {{}}", "device")),
+]
+
+
+def dashed(option):
+    """The spelling of an interface that has only these options."""
+    return {"scale": "--scale", "max_input_mp": "--max-input-mp"}.get(option)
+
+
+def test_every_class_has_an_example():
+    classes = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, FacemendError)}
+    assert {type(error) for error in EXAMPLES} == classes
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("spelled", [str, dashed], ids=["python", "dashed"])
+def test_a_message_is_one_line_whatever_the_names_in_it(error, spelled):
+    message = error.message(spelled)
+    assert message
+    assert message == " ".join(message.split())
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_str_names_options_as_python_does(error):
+    assert str(error) == error.message(str) == error.message()
+
+
+@pytest.mark.parametrize(
+    ("words", "text"), [([], ""), (["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")]
+)
+def test_words_are_listed_with_commas_and_or(words, text):
+    assert listed(words) == text
+
+
+@pytest.mark.parametrize(
+    ("remedies", "expected"),
+    [
+        ((), "it failed"),
+        (("try again",), "it failed; try again"),
+        ((Remedy("lower {}", "scale"),), "it failed; lower scale"),
+        (("try again", Remedy("lower {}", "scale"), "give up"), "it failed; try again, lower scale or give up"),
+    ],
+)
+def test_remedies_follow_the_problem(remedies, expected):
+    assert str(FacemendError("it failed", *remedies)) == expected
+
+
+def test_remedies_name_options_as_the_interface_spells_them():
+    error = FacemendError("it failed", Remedy("lower {}", "scale"), Remedy("raise {}", "max_input_mp"))
+    assert error.message(dashed) == "it failed; lower --scale or raise --max-input-mp"
+
+
+@pytest.mark.parametrize(
+    ("remedies", "expected"),
+    [
+        ((Remedy("set {} to cpu", "device"),), "it failed"),
+        ((Remedy("set {} to cpu", "device"), "try again"), "it failed; try again"),
+        ((Remedy("lower {}", "scale"), Remedy("set {} to cpu", "device")), "it failed; lower --scale"),
+    ],
+)
+def test_remedies_by_options_the_interface_lacks_are_left_out(remedies, expected):
+    assert FacemendError("it failed", *remedies).message(dashed) == expected
+
+
+def test_option_error_starts_with_the_option_as_the_interface_spells_it():
+    error = OptionError("scale", 9, "a number from 1 to 8")
+    assert (error.name, error.value, error.allowed) == ("scale", 9, "a number from 1 to 8")
+    assert str(error).startswith("scale is 9")
+    assert error.message(dashed).startswith("--scale is 9")
+    assert "a number from 1 to 8" in str(error)
+
+
+def test_option_error_keeps_the_name_of_an_option_the_interface_lacks():
+    assert OptionError("device", "gpu", ("cpu", "cuda")).message(dashed).startswith("device is 'gpu'")
+
+
+def test_option_error_lists_the_allowed_values():
+    error = OptionError("device", "gpu", ("cpu", "cuda"))
+    assert str(error).endswith("one of cpu, cuda")
+    assert error.allowed == ("cpu", "cuda")
+
+
+def test_too_large_error_names_the_limit_of_the_interface():
+    error = TooLargeError("the input", 2_500_000, 1_000_000, "max_input_mp")
+    assert (error.pixels, error.limit) == (2_500_000, 1_000_000)
+    assert "2.5 megapixels" in str(error)
+    assert "--scale" in error.message(dashed)
+    assert "--max-input-mp" in error.message(dashed)
+    assert "max_output_mp" not in TooLargeError("the output", 2, 1, "max_output_mp").message(dashed)

@@ -1,0 +1,289 @@
+"""One source to written files: what is checked before the networks run, what is written, what an error leaves."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facemend import job
+from facemend.errors import Cancelled, DecodeError, InputError, OptionError, OutputError, TooLargeError
+from facemend.files.encode import encode
+from facemend.job import Job, run
+from facemend.pipeline import Pipeline
+from facemend.records import Picture, Settings
+from facemend.stages.align import align
+from facemend.stages.paste import paste
+from facemend.stages.restore import FunctionRestorer
+from facemend.stages.upscale import LanczosUpscaler, NetUpscaler
+from tests.pictures import CPU, TILING, Repeat, detector, face_at, identity, similarity, smooth
+
+PICTURE = smooth(100, 120)
+FACE = face_at(similarity(6, 0, -100, -50))
+
+
+def pipeline(restorer=identity, upscaler=None, detect=None):
+    return Pipeline(
+        detector=detect or detector(FACE),
+        restorer=FunctionRestorer(restorer),
+        upscaler=upscaler or LanczosUpscaler(),
+    )
+
+
+@pytest.fixture
+def never():
+    """A pipeline that must not run."""
+
+    def detect(pixels, settings):
+        pytest.fail("the networks ran")
+
+    return pipeline(detect=detect)
+
+
+def png(pixels=PICTURE):
+    return encode(Picture(pixels), "png")
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def size(path):
+    with Image.open(path) as image:
+        image.load()
+        return image.size
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "image", "array"])
+def test_every_kind_of_source_is_decoded_and_its_result_written(tmp_path, kind):
+    (tmp_path / "old.png").write_bytes(png())
+    path = tmp_path / "old.png"
+    source = {"path": path, "bytes": png(), "image": Image.fromarray(PICTURE), "array": PICTURE}[kind]
+    done = run(Job(source=source, target=tmp_path / "new.png"), pipeline(), Settings(scale=1.5))
+    expected = pipeline().run(PICTURE, Settings(scale=1.5))
+    np.testing.assert_array_equal(done.result.pixels, expected.pixels)
+    assert [face.restored for face in done.result.faces] == [True]
+    with Image.open(done.outputs.target) as image:
+        np.testing.assert_array_equal(np.asarray(image), expected.pixels)
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".png", "PNG"), (".JPG", "JPEG"), (".webp", "WEBP"), (".tif", "TIFF")])
+def test_the_suffix_of_the_target_is_the_format(tmp_path, suffix, kind):
+    done = run(Job(source=PICTURE, target=tmp_path / f"new{suffix}"), pipeline(), Settings())
+    assert done.outputs.paths() == [tmp_path / f"new{suffix}"]
+    assert names(tmp_path) == [f"new{suffix}"]
+    with Image.open(done.outputs.target) as image:
+        assert image.format == kind
+
+
+@pytest.mark.parametrize(
+    ("source", "wanted", "expected"),
+    [
+        ("jpeg", "auto", "new.v2.jpg"),
+        ("gif", "auto", "new.v2.png"),
+        ("png", "jpg", "new.v2.jpg"),
+        ("png", "jpeg", "new.v2.jpg"),
+        ("png", "tiff", "new.v2.tiff"),
+    ],
+)
+def test_a_target_without_suffix_gets_that_of_the_format(tmp_path, source, wanted, expected):
+    path = tmp_path / "old"
+    Image.fromarray(PICTURE).save(path, source)
+    done = run(Job(source=path, target=tmp_path / "out" / "new.v2", format=wanted), pipeline(), Settings())
+    assert done.outputs.target == tmp_path / "out" / expected
+    assert names(tmp_path / "out") == [expected]
+    assert size(done.outputs.target) == (240, 200)
+
+
+def test_compare_and_boxes_are_written_beside_the_result(tmp_path):
+    work = Job(source=PICTURE, target=tmp_path / "new.png", compare=True, boxes=True)
+    done = run(work, pipeline(), Settings())
+    assert done.outputs.paths() == [tmp_path / "new.png", tmp_path / "new_compare.jpg", tmp_path / "new_boxes.jpg"]
+    assert [size(path) for path in done.outputs.paths()] == [(240, 200), (484, 200), (120, 100)]
+    assert len(names(tmp_path)) == 3
+
+
+def test_quality_and_metadata_are_passed_to_the_encoder(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F] = "a private camera"
+    source = tmp_path / "old.jpg"
+    Image.fromarray(PICTURE).save(source, exif=exif)
+    plain, small, stripped = (
+        run(Job(source=source, target=tmp_path / name, **options), pipeline(), Settings()).outputs.target.read_bytes()
+        for name, options in (
+            ("a.jpg", {}),
+            ("b.jpg", {"quality": 20}),
+            ("c.jpg", {"strip_metadata": True}),
+        )
+    )
+    assert len(small) < len(plain) / 2
+    assert b"a private camera" in plain
+    assert b"a private camera" not in stripped
+
+
+@pytest.mark.parametrize("existing", ["new.png", "new_compare.jpg", "new_boxes.jpg"])
+def test_existing_files_are_refused_before_the_networks_run_and_replaced_with_force(tmp_path, never, existing):
+    (tmp_path / existing).write_bytes(b"precious")
+    options = {"source": PICTURE, "target": tmp_path / "new.png", "compare": True, "boxes": True}
+    with pytest.raises(OptionError, match=existing) as caught:
+        run(Job(**options), never, Settings())
+    assert "force" in str(caught.value)
+    assert names(tmp_path) == [existing]
+    assert (tmp_path / existing).read_bytes() == b"precious"
+    run(Job(**options, force=True), pipeline(), Settings())
+    assert len(names(tmp_path)) == 3
+    assert (tmp_path / existing).read_bytes() != b"precious"
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "error", "message"),
+    [
+        ({"target": "new.gif"}, {}, OptionError, ".gif"),
+        ({"target": "new"}, {}, OptionError, "suffix"),
+        ({"format": "bmp"}, {}, OptionError, "bmp"),
+        ({"source": np.zeros((9, 9, 4), np.uint8), "target": "new.jpg"}, {}, OptionError, "transparency"),
+        ({"target": "new.webp"}, {"scale": 8}, OptionError, "a side over"),
+        ({"quality": 101}, {}, OptionError, "quality"),
+        ({"compare": True}, {"scale": 8}, OptionError, "compare"),
+        ({"target": "file/new.png"}, {}, OptionError, "folder"),
+        ({"target": "x" * 300 + ".png"}, {}, OptionError, "name"),
+        ({"source": b"text"}, {}, DecodeError, "format"),
+        ({}, {"max_input_mp": 0.001}, TooLargeError, "max_input_mp"),
+    ],
+)
+def test_invalid_options_are_refused_before_the_networks_run(tmp_path, never, options, settings, error, message):
+    (tmp_path / "file").touch()
+    given = {"source": np.zeros((4, 5000, 3), np.uint8), "target": "new.png", **options}
+    given["target"] = tmp_path / given["target"]
+    with pytest.raises(error, match=message):
+        run(Job(**given), never, Settings(**settings))
+    assert names(tmp_path) == ["file"]
+
+
+def test_check_gets_the_decoded_picture_and_the_files_before_anything_is_written(tmp_path):
+    seen = []
+
+    def check(picture, outputs):
+        seen.append((picture.pixels.copy(), outputs.paths(), names(tmp_path)))
+        return True
+
+    work = Job(source=PICTURE, target=tmp_path / "out" / "new.png", boxes=True)
+    run(work, pipeline(), Settings(), check=check)
+    ((pixels, paths, there),) = seen
+    np.testing.assert_array_equal(pixels, PICTURE)
+    assert paths == [tmp_path / "out" / "new.png", tmp_path / "out" / "new_boxes.jpg"]
+    assert there == []
+
+
+def test_check_that_returns_false_ends_the_job_without_a_trace(tmp_path, never):
+    work = Job(source=PICTURE, target=tmp_path / "out" / "new.png")
+    assert run(work, never, Settings(), check=lambda picture, outputs: False) is None
+    assert names(tmp_path) == []
+
+
+def test_check_may_refuse_with_an_error(tmp_path, never):
+    def refuse(picture, outputs):
+        raise InputError("not this one")
+
+    with pytest.raises(InputError, match="not this one"):
+        run(Job(source=PICTURE, target=tmp_path / "out" / "new.png"), never, Settings(), check=refuse)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"text", png()[:-200]], ids=["empty", "text", "truncated"])
+def test_error_messages_name_the_source_as_the_job_does(tmp_path, never, data):
+    path = tmp_path / "secret path.png"
+    path.write_bytes(data)
+    for name, expected in (("the image", "the image"), ("", str(path))):
+        with pytest.raises(DecodeError) as caught:
+            run(Job(source=path, target=tmp_path / "new.png", name=name), never, Settings())
+        assert expected in str(caught.value)
+        assert ("secret path" in str(caught.value)) == (not name)
+
+
+class Clock:
+    """Replaces `time.perf_counter`; steps of a job move it forward."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+
+    def taking(self, seconds, function):
+        def slow(*arguments, **options):
+            self.now += seconds
+            return function(*arguments, **options)
+
+        return slow
+
+
+def test_seconds_of_all_steps_add_up_to_the_total(tmp_path, monkeypatch):
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr(job, "decode", clock.taking(1, job.decode))
+    monkeypatch.setattr(os, "fsync", clock.taking(100, os.fsync))
+    monkeypatch.setattr("facemend.pipeline.align", clock.taking(3, align))
+    monkeypatch.setattr("facemend.pipeline.paste", clock.taking(6, paste))
+    slow = Pipeline(
+        detector=clock.taking(2, detector(FACE)),
+        restorer=FunctionRestorer(clock.taking(4, identity)),
+        upscaler=LanczosUpscaler(),
+    )
+    monkeypatch.setattr(LanczosUpscaler, "__call__", clock.taking(5, LanczosUpscaler.__call__))
+    work = Job(source=PICTURE, target=tmp_path / "new.png", compare=True, boxes=True)
+    seconds = dict(run(work, slow, Settings(scale=1)).result.seconds)
+    total = seconds.pop("total")
+    assert seconds == {"decode": 1, "detect": 2, "align": 3, "restore": 4, "upscale": 5, "paste": 6, "encode": 300}
+    assert total == sum(seconds.values())
+
+
+def broken(*arguments, **options):
+    raise RuntimeError("the device is gone")
+
+
+@pytest.mark.parametrize(
+    "machine",
+    [pipeline(detect=broken), pipeline(restorer=broken), pipeline(upscaler=broken)],
+    ids=["detector", "restorer", "upscaler"],
+)
+def test_a_network_that_fails_leaves_no_file_and_keeps_the_old_one(tmp_path, machine):
+    (tmp_path / "new.png").write_bytes(b"old")
+    work = Job(source=PICTURE, target=tmp_path / "new.png", compare=True, boxes=True, force=True)
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        run(work, machine, Settings())
+    assert names(tmp_path) == ["new.png"]
+    assert (tmp_path / "new.png").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("stage", ["restore", "upscale", "paste"])
+def test_cancelled_in_any_stage_leaves_no_file_and_keeps_the_old_one(tmp_path, stage):
+    def cancel(now, done, total):
+        if now == stage:
+            raise Cancelled
+
+    machine = pipeline(upscaler=NetUpscaler("repeat", Repeat(), CPU, TILING))
+    (tmp_path / "new.png").write_bytes(b"old")
+    work = Job(source=PICTURE, target=tmp_path / "new.png", compare=True, boxes=True, force=True)
+    with pytest.raises(Cancelled):
+        run(work, machine, Settings(), progress=cancel)
+    assert names(tmp_path) == ["new.png"]
+    assert (tmp_path / "new.png").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_write_that_fails_leaves_only_whole_files_and_no_result(tmp_path, monkeypatch, writes):
+    """The result is written last: where it is, the other files are whole."""
+    left = [writes]
+    fsync = os.fsync
+
+    def full(descriptor):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        return fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    work = Job(source=PICTURE, target=tmp_path / "new.png", compare=True, boxes=True)
+    with pytest.raises(OutputError, match="No space left on device"):
+        run(work, pipeline(), Settings())
+    assert names(tmp_path) == sorted(["new_compare.jpg", "new_boxes.jpg"][:writes])
+    assert all(size(path) for path in tmp_path.iterdir())

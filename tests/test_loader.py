@@ -1,0 +1,218 @@
+"""Stages from names, from files of weights and from functions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from facemend.errors import NotInstalledError, OptionError, WeightsError
+from facemend.files.decode import decode
+from facemend.loader import Loader, is_path
+from facemend.records import Settings
+from facemend.stages.detect import RetinaFaceDetector
+from facemend.stages.parse import ParseNetParser
+from facemend.stages.restore import FunctionRestorer, NetRestorer
+from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler
+from facemend.weights import installed
+from facemend.weights.models import MODELS
+from tests.pictures import identity, smooth
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "old.jpg"
+BUNDLED = {"restorer": "lite-restorer", "upscaler": "lite-upscaler", "detector": "lite-detector"}
+PICTURE = smooth(30, 40)
+
+
+@pytest.fixture
+def loader():
+    return Loader(device="cpu", precision="fp32")
+
+
+@pytest.fixture(params=[".pth", ".safetensors"])
+def suffix(request):
+    return request.param
+
+
+def weights_file(path, name):
+    """Write new weights of a model, and return their path."""
+    torch.manual_seed(0)
+    tensors = MODELS[name].net().state_dict()
+    if path.suffix == ".safetensors":
+        safetensors.torch.save_file(tensors, path)
+    else:
+        torch.save({"params": tensors}, path)
+    return path
+
+
+def bundled(task):
+    return installed.find(BUNDLED[task])
+
+
+def load(loader, task, wanted):
+    return getattr(loader, task)(wanted)
+
+
+@pytest.mark.parametrize("name", ["realesr-animevideov3", "realesr-general-x4v3"])
+def test_the_network_of_an_upscaler_file_is_identified_by_its_parameters(loader, tmp_path, suffix, name):
+    upscaler = loader.upscaler(str(weights_file(tmp_path / f"my own{suffix}", name)))
+    assert isinstance(upscaler, NetUpscaler)
+    assert upscaler.name == "my own"
+    assert upscaler(PICTURE, (120, 160)).shape == (120, 160, 3)
+
+
+def test_the_network_of_a_restorer_file_is_identified_by_its_parameters(loader, tmp_path, suffix):
+    restorer = loader.restorer(weights_file(tmp_path / f"my own{suffix}", "lite-restorer"))
+    assert isinstance(restorer, NetRestorer)
+    assert (restorer.name, restorer.face_size) == ("my own", 512)
+
+
+def test_the_network_of_a_detector_file_is_identified_by_its_parameters(loader, tmp_path, suffix):
+    detector = loader.detector(weights_file(tmp_path / f"my own{suffix}", "retinaface-mobile0.25"))
+    assert isinstance(detector, RetinaFaceDetector)
+    assert detector.name == "my own"
+
+
+def test_the_network_of_a_parser_file_is_identified_by_its_parameters(loader, tmp_path):
+    parser = loader.parser(weights_file(tmp_path / "my own.pth", "parsenet"))
+    assert isinstance(parser, ParseNetParser)
+    assert parser.name == "my own"
+
+
+def test_the_scale_of_the_identified_network_is_used(loader, tmp_path):
+    """x2plus and x4plus differ in the size of the first convolution only."""
+    upscaler = loader.upscaler(weights_file(tmp_path / "own.pth", "realesrgan-x2plus"))
+    assert upscaler._tiling == MODELS["realesrgan-x2plus"].tiling
+
+
+@pytest.mark.parametrize("task", BUNDLED)
+def test_a_name_and_the_path_of_its_file_compute_the_same(loader, task):
+    by_name, by_path = load(loader, task, "lite"), load(loader, task, bundled(task))
+    assert by_name.name == "lite"
+    assert by_path.name == BUNDLED[task]
+    if task == "detector":
+        picture = decode(EXAMPLE).pixels
+        found = by_name(picture, Settings())
+        assert found
+        assert by_path(picture, Settings()) == found
+    elif task == "restorer":
+        np.testing.assert_array_equal(by_name([smooth(512, 512)])[0], by_path([smooth(512, 512)])[0])
+    else:
+        np.testing.assert_array_equal(by_name(PICTURE, (120, 160)), by_path(PICTURE, (120, 160)))
+
+
+def test_a_file_for_a_name_and_its_path_compute_the_same(tmp_path):
+    name = "realesr-animevideov3"
+    path = weights_file(tmp_path / "own.pth", name)
+    by_name = Loader("cpu", "fp32", {name: path}).upscaler(name)
+    by_path = Loader("cpu", "fp32").upscaler(path)
+    np.testing.assert_array_equal(by_name(PICTURE, (60, 80)), by_path(PICTURE, (60, 80)))
+
+
+@pytest.mark.parametrize("task", ["restorer", "upscaler", "detector", "parser"])
+@pytest.mark.parametrize("content", ["another task", "another network", "text", "missing"])
+def test_a_file_that_does_not_fit_is_one_line_with_its_path_and_the_task(loader, tmp_path, task, content):
+    path = tmp_path / "own.pth"
+    if content == "another task":
+        path = bundled("restorer" if task != "restorer" else "upscaler")
+    elif content == "another network":
+        torch.save(torch.nn.Conv2d(3, 8, 3).state_dict(), path)
+    elif content == "text":
+        path.write_text("no weights")
+    with pytest.raises(WeightsError) as caught:
+        load(loader, task, path)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    if content.startswith("another"):
+        assert task in message
+
+
+def test_no_companion_is_asked_for_with_a_path(tmp_path):
+    """By its name the model needs a second network for `denoise`; a file alone has none."""
+    name = "realesr-general-x4v3"
+    path = weights_file(tmp_path / "own.pth", name)
+    by_path = Loader("cpu", "fp32").upscaler(path)
+    by_name = Loader("cpu", "fp32", {name: path}).upscaler(name)
+    full = by_path(PICTURE, (60, 80), Settings(denoise=1))
+    np.testing.assert_array_equal(by_path(PICTURE, (60, 80), Settings(denoise=0.5)), full)
+    np.testing.assert_array_equal(by_name(PICTURE, (60, 80), Settings(denoise=1)), full)
+    with pytest.raises(NotInstalledError, match="realesr-general-wdn-x4v3"):
+        by_name(PICTURE, (60, 80), Settings(denoise=0.5))
+
+
+def test_functions_are_wrapped(loader):
+    def double(pixels):
+        return pixels.repeat(2, axis=0).repeat(2, axis=1)
+
+    restorer, upscaler = loader.restorer(identity), loader.upscaler(double)
+    assert isinstance(restorer, FunctionRestorer)
+    assert isinstance(upscaler, FunctionUpscaler)
+    assert (restorer.name, upscaler.name) == ("identity", "double")
+    np.testing.assert_array_equal(upscaler(PICTURE, (60, 80)), double(PICTURE))
+
+
+@pytest.mark.parametrize("task", ["restorer", "detector", "parser"])
+def test_none_is_no_stage(loader, task):
+    assert load(loader, task, "none") is None
+
+
+def test_lanczos_is_the_upscaler_without_a_network(loader):
+    assert isinstance(loader.upscaler("lanczos"), LanczosUpscaler)
+
+
+@pytest.mark.parametrize("task", ["restorer", "upscaler", "detector", "parser"])
+def test_an_unknown_name_lists_the_known_ones(loader, task):
+    with pytest.raises(OptionError, match=f"^{task} is 'gfpgan'") as caught:
+        load(loader, task, "gfpgan")
+    assert caught.value.name == task
+    for model in MODELS.values():
+        if model.task == task:
+            assert model.public_name in str(caught.value)
+
+
+def test_default_is_the_preferred_installed_model(loader):
+    assert [load(loader, task, None).name for task in BUNDLED] == ["lite"] * 3
+    assert loader.parser(None) is None
+
+
+def test_default_without_installed_models_needs_no_network(loader, monkeypatch, tmp_path):
+    monkeypatch.setattr(installed, "PACKAGE", tmp_path)
+    assert loader.restorer(None) is None
+    assert loader.detector(None) is None
+    assert isinstance(loader.upscaler(None), LanczosUpscaler)
+
+
+def test_default_prefers_the_models_that_files_are_given_for(tmp_path):
+    """`realesr-animevideov3` is never chosen by itself."""
+    path = weights_file(tmp_path / "own.pth", "realesr-animevideov3")
+    assert Loader("cpu", weights={"realesr-animevideov3": path}).upscaler(None).name == "realesr-animevideov3"
+
+
+def test_files_for_models_that_were_not_loaded_are_refused(tmp_path):
+    path = weights_file(tmp_path / "own.pth", "realesr-animevideov3")
+    loader = Loader("cpu", weights={"realesr-animevideov3": path, "parsenet": tmp_path / "other.pth"})
+    loader.upscaler("realesr-animevideov3")
+    with pytest.raises(OptionError, match="parsenet") as caught:
+        loader.check_all_used()
+    assert caught.value.name == "weights"
+    assert "animevideo" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("gfpgan-v1.4", False),
+        ("retinaface-mobile0.25", False),
+        ("lite", False),
+        ("own.pth", True),
+        ("own.safetensors", True),
+        ("folder/own", True),
+    ],
+)
+def test_paths_are_told_from_names(wanted, expected):
+    assert is_path(wanted) is expected
+
+
+def test_every_name_is_a_name():
+    assert not any(is_path(model.public_name) for model in MODELS.values())
