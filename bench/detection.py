@@ -79,7 +79,7 @@ def cases(portraits: list[Pixels], truths: list[Face]) -> Iterator[tuple[str, Pi
             page = np.full((height, portrait.shape[1] + turned.shape[1], 3), PAGE, np.uint8)
             page[: len(portrait), : portrait.shape[1]] = portrait
             page[: len(turned), portrait.shape[1] :] = turned
-            truth_there = carried(its, matrix) + (portrait.shape[1], 0)
+            truth_there = carried(its, matrix) + np.array((portrait.shape[1], 0))
             yield f"two, one of them turned by {degrees} degrees", page, [truth.landmarks.array(), truth_there]
 
 

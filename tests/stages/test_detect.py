@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,36 +12,56 @@ from facemend.nets import retinaface
 from facemend.records import Settings
 from facemend.stages.detect import RetinaFaceDetector
 from facemend.weights import load
+from tests.conftest import WEIGHTS
 from tests.pictures import CPU, smooth
 
 
-class Marks(nn.Module):
-    """Stands in for RetinaFace: sees one face wherever there is a red patch, with its eyes above its mouth."""
+class Drawn(nn.Module):
+    """Stands in for RetinaFace: a red patch is a face, and a blue patch beside it says where its forehead is.
+
+    As RetinaFace does, it takes every face for an upright one, with a higher score the more upright it is.
+
+    Args:
+        score: of an upright face.
+        lost: by a face that is upside down.
+        widest: degrees from upright at which a face is not seen any more.
+    """
+
+    def __init__(self, score=0.99, lost=0.3, widest=360):
+        super().__init__()
+        self.score, self.lost, self.widest = score, lost, widest
 
     def forward(self, x):
-        height, width = x.shape[2:]
-        priors = retinaface.priors(height, width)
-        red = (x[0, 2] + retinaface.MEAN[2] > 180) & (x[0, 0] + retinaface.MEAN[0] < 80)
-        loc = torch.zeros(1, len(priors), 4)
-        conf = torch.zeros(1, len(priors), 2)
-        landmarks = torch.zeros(1, len(priors), 10)
-        if red.any():
-            ys, xs = red.nonzero().float().T
-            centre = torch.stack((xs.mean(), ys.mean()))
-            side = (xs.max() - xs.min() + 1).clamp(min=1)
-            best = int((priors[:, :2] - centre).norm(dim=1).argmin())
-            size = priors[best, 2]
-            loc[0, best, :2] = (centre - priors[best, :2]) / size / 0.1
-            loc[0, best, 2:] = torch.log(side / size) / 0.2
-            conf[0, best, 1] = 0.9
-            offsets = torch.tensor([(-0.3, -0.2), (0.3, -0.2), (0, 0), (-0.2, 0.3), (0.2, 0.3)]) * side
-            landmarks[0, best] = ((centre + offsets - priors[best, :2]) / size / 0.1).flatten()
-        return loc, conf, landmarks
+        priors = retinaface.priors(*x.shape[2:])
+        outputs = [torch.zeros(len(x), len(priors), size) for size in (4, 2, 10)]
+        for index, picture in enumerate(x + torch.tensor(retinaface.MEAN)[:, None, None]):
+            self.look(picture, priors, *(output[index] for output in outputs))
+        return outputs
+
+    def look(self, picture, priors, loc, conf, landmarks):
+        blue, _, red = picture
+        face, forehead = ((red > 180) & (blue < 80)).nonzero().float(), ((blue > 180) & (red < 80)).nonzero().float()
+        if not len(face):
+            return
+        centre, side = face.mean(0).flip(0), (face.max(0).values - face.min(0).values + 1).max()
+        up = forehead.mean(0).flip(0) - centre if len(forehead) else torch.tensor((0.0, -1.0))
+        degrees = math.degrees(math.acos(float(-up[1] / up.norm())))
+        if degrees > self.widest:
+            return
+        prior = int((priors[:, :2] - centre).norm(dim=1).argmin())
+        size = priors[prior, 2]
+        loc[prior, :2] = (centre - priors[prior, :2]) / size / 0.1
+        loc[prior, 2:] = torch.log(side / size) / 0.2
+        conf[prior, 1] = self.score - self.lost * degrees / 180
+        landmarks[prior] = ((centre + MARKS * side - priors[prior, :2]) / size / 0.1).flatten()
+
+
+MARKS = torch.tensor([(-0.3, -0.2), (0.3, -0.2), (0, 0), (-0.2, 0.3), (0.2, 0.3)])
 
 
 @pytest.mark.parametrize("output", [0, 1, 2])
 def test_values_that_are_no_numbers_are_an_error_with_the_name_of_the_network(output):
-    class Lost(Marks):
+    class Lost(Drawn):
         def forward(self, x):
             outputs = super().forward(x)
             outputs[output][0, 5, 1] = torch.inf
@@ -66,7 +87,7 @@ def patch(height, width, x, y, side):
 
 @pytest.fixture
 def detector():
-    return RetinaFaceDetector("marks", Marks(), CPU)
+    return RetinaFaceDetector("drawn", Drawn(), CPU)
 
 
 @pytest.mark.parametrize(("height", "width"), [(640, 640), (300, 450), (1500, 900), (331, 777)])
@@ -96,17 +117,17 @@ def test_small_faces_are_left_out(detector):
 
 
 class Boxes(nn.Module):
-    """Sees the faces it is told, as (x0, y0, x1, y1, score) in px of a 640 px picture."""
+    """Sees the faces it is told, as (x0, y0, x1, y1, score), in a 640 px picture and nothing in smaller ones."""
 
-    def __init__(self, *boxes, upright=True):
+    def __init__(self, *boxes):
         super().__init__()
         self.boxes = boxes
-        self.down = 1 if upright else -1
 
     def forward(self, x):
         priors = retinaface.priors(*x.shape[2:])
-        loc, conf = torch.zeros(1, len(priors), 4), torch.zeros(1, len(priors), 2)
-        landmarks = torch.zeros(1, len(priors), 10)
+        loc, conf, landmarks = (torch.zeros(len(x), len(priors), size) for size in (4, 2, 10))
+        if x.shape[3] < 640:
+            return loc, conf, landmarks
         for index, (x0, y0, x1, y1, score) in enumerate(self.boxes):
             prior = priors[index]
             centre = torch.tensor(((x0 + x1) / 2, (y0 + y1) / 2))
@@ -114,8 +135,7 @@ class Boxes(nn.Module):
             loc[0, index, :2] = (centre - prior[:2]) / prior[2] / 0.1
             loc[0, index, 2:] = torch.log(size / prior[2]) / 0.2
             conf[0, index, 1] = score
-            spread = torch.tensor([(-0.3, -0.2), (0.3, -0.2), (0, 0), (-0.2, 0.3), (0.2, 0.3)]) * size * self.down
-            landmarks[0, index] = ((centre + spread - prior[:2]) / prior[2] / 0.1).flatten()
+            landmarks[0, index] = ((centre + MARKS * size - prior[:2]) / prior[2] / 0.1).flatten()
         return loc, conf, landmarks
 
 
@@ -148,48 +168,105 @@ def test_faces_side_by_side_both_stay_from_left_to_right():
     assert found((300, 10, 400, 110, 0.99), (20, 200, 120, 300, 0.9)) == [(20, 200, 120, 300), (300, 10, 400, 110)]
 
 
-NOTHING = Boxes()
+def turned_face(degrees, side=500):
+    """A square picture with a face that leans to the right, and the centres of the face and of its forehead."""
+    picture = np.full((side, side, 3), 128, np.uint8)
+    middle = (side - 1) / 2
+    matrix = cv2.getRotationMatrix2D((middle, middle), -degrees, 1)
+    places = []
+    for x, y, half, colour in ((0, 0, 50, (250, 10, 10)), (0, -75, 20, (10, 10, 250))):
+        corners = np.array([(x - half, y - half), (x + half, y - half), (x + half, y + half), (x - half, y + half)])
+        points = (corners + middle) @ matrix[:, :2].T + matrix[:, 2]
+        cv2.fillConvexPoly(picture, np.rint(points).astype(np.int32), colour)
+        places.append(points.mean(axis=0))
+    return picture, *places
 
 
-class Looks(nn.Module):
-    """Sees something else in each look: upright, then turned by one, two and three quarters."""
-
-    def __init__(self, *looks):
-        super().__init__()
-        self.looks = iter(looks)
-
-    def forward(self, x):
-        return next(self.looks)(x)
+def lean(face):
+    """Degrees by which a face's landmarks lean to the right."""
+    points = face.landmarks.array()
+    x, y = points[:2].mean(axis=0) - points[3:].mean(axis=0)
+    return math.degrees(math.atan2(x, -y))
 
 
-def test_a_turned_view_shows_better_what_the_upright_look_found_upside_down():
-    box = (100, 100, 200, 200)
-    looks = Looks(Boxes((*box, 0.85), upright=False), NOTHING, Boxes((*box, 0.88)))
-    (face,) = RetinaFaceDetector("looks", looks, CPU)(np.zeros((640, 640, 3), np.uint8))
-    assert face.score == pytest.approx(0.88)
+def apart(one, other):
+    """Degrees between two directions."""
+    return abs((one - other + 180) % 360 - 180)
 
 
-@pytest.mark.parametrize(
-    ("scores", "upright", "count"),
-    [
-        ((0.95, 0.85), True, 2),  # one sure face, and the view is believed
-        ((0.85, 0.88), True, 0),
-        ((0.95, 0.85), False, 0),  # of a face upside down here, the upright look would have told
-    ],
-)
-def test_a_turned_view_needs_a_surer_face_that_is_upright_in_it(scores, upright, count):
-    first, second = scores
-    turned = Boxes((100, 100, 200, 200, first), (300, 300, 400, 400, second), upright=upright)
-    detector = RetinaFaceDetector("looks", Looks(NOTHING, NOTHING, turned, NOTHING), CPU)
-    assert len(detector(np.zeros((640, 640, 3), np.uint8))) == count
+@pytest.mark.parametrize("degrees", range(0, 360, 15))
+def test_a_face_at_any_angle_has_its_own_landmarks(degrees):
+    picture, centre, _ = turned_face(degrees)
+    (face,) = RetinaFaceDetector("drawn", Drawn(), CPU)(picture)
+    assert apart(lean(face), degrees) <= 45 / 2 + 1
+    np.testing.assert_allclose(face.landmarks.nose, centre, atol=2)
 
 
-@pytest.mark.parametrize("turns", [1, 2, 3])
-def test_a_face_that_only_a_turned_view_shows_is_where_it_is_in_the_picture(turns):
-    looks = Looks(*[NOTHING] * turns, Marks())
-    (face,) = RetinaFaceDetector("looks", looks, CPU)(patch(640, 700, 100, 60, 80), Settings(sensitivity=0.6))
-    np.testing.assert_allclose(face.box, (99.5, 59.5, 179.5, 139.5), atol=0.1)
-    np.testing.assert_allclose(face.landmarks.nose, (139.5, 99.5), atol=0.1)
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_face_that_only_a_turned_view_shows_is_found(degrees):
+    picture, centre, _ = turned_face(degrees)
+    (face,) = RetinaFaceDetector("drawn", Drawn(widest=50), CPU)(picture)
+    assert apart(lean(face), degrees) <= 1
+    np.testing.assert_allclose(face.landmarks.nose, centre, atol=1)
+
+
+@pytest.mark.parametrize(("degrees", "score", "count"), [(0, 0.85, 1), (180, 0.85, 0), (180, 0.95, 1)])
+def test_a_face_that_the_upright_look_misses_needs_a_higher_score(degrees, score, count):
+    picture, *_ = turned_face(degrees)
+    assert len(RetinaFaceDetector("drawn", Drawn(score, widest=50), CPU)(picture)) == count
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "old.jpg"
+
+
+@pytest.fixture(scope="module")
+def lite():
+    return RetinaFaceDetector("lite", load("lite-detector", WEIGHTS / "lite-detector.safetensors"), CPU)
+
+
+@pytest.fixture(scope="module")
+def example():
+    return cv2.cvtColor(cv2.imread(str(EXAMPLE)), cv2.COLOR_BGR2RGB)
+
+
+def assert_is(face, upright, matrix):
+    """Assert that a face has the landmarks of an upright one after a map."""
+    expected = upright.landmarks.array() @ matrix[:, :2].T + matrix[:, 2]
+    off = np.linalg.norm(face.landmarks.array() - expected, axis=1).max()
+    assert off < 0.3 * upright.landmarks.eye_distance
+
+
+@pytest.mark.parametrize("degrees", range(30, 360, 30))
+def test_the_bundled_detector_finds_a_turned_photo_the_right_way_up(lite, example, degrees):
+    (upright,) = lite(example)
+    height, width = example.shape[:2]
+    side = math.ceil(math.hypot(height, width))
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
+    matrix[:, 2] += (side - width) / 2, (side - height) / 2
+    (face,) = lite(cv2.warpAffine(example, matrix, (side, side), borderValue=(255, 255, 255)))
+    assert_is(face, upright, matrix)
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_the_bundled_detector_finds_faces_in_two_orientations_in_one_picture(lite, example, quarters):
+    (upright,) = lite(example)
+    turned = np.rot90(example, quarters)
+    page = np.full((max(example.shape), example.shape[1] + turned.shape[1], 3), 255, np.uint8)
+    page[: example.shape[0], : example.shape[1]] = example
+    page[: turned.shape[0], example.shape[1] :] = turned
+    first, second = lite(page)
+    assert_is(first, upright, np.eye(3)[:2])
+    assert apart(lean(second), lean(upright) - 90 * quarters) < 10
+
+
+@pytest.mark.parametrize("share", [0, 0.06, 0.12, 0.18])
+def test_the_bundled_detector_finds_one_face_that_is_larger_than_the_picture(lite, example, share):
+    (upright,) = lite(example)
+    x0, y0, x1, y1 = upright.box
+    left, top = round(x0 + share * (x1 - x0)), round(y0 + share * (y1 - y0))
+    right, bottom = round(x1 - share * (x1 - x0)), round(y1 - share * (y1 - y0))
+    (face,) = lite(np.ascontiguousarray(example[top:bottom, left:right]))
+    assert_is(face, upright, np.array(((1, 0, -left), (0, 1, -top)), dtype=float))
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +290,10 @@ def test_group_photos_have_their_faces_whichever_way_they_are_turned(shared, mob
         upright = mobile(picture)
         assert len(upright) >= 2, path.name
         for turns in (1, 2, 3):
-            assert len(mobile(np.ascontiguousarray(np.rot90(picture, turns)))) == len(upright), path.name
+            turned = mobile(np.ascontiguousarray(np.rot90(picture, turns)))
+            # In one of them the upright look takes a knob for a face, with a score of 0.83.
+            assert len(turned) >= sum(face.score > 0.9 for face in upright), path.name
+            assert len(turned) <= len(upright), path.name
 
 
 @pytest.mark.weights
