@@ -247,7 +247,7 @@ def test_the_bundled_detector_finds_a_turned_photo_the_right_way_up(lite, exampl
     assert_is(face, upright, matrix)
 
 
-@pytest.mark.parametrize("quarters", [1, 2, 3])
+@pytest.mark.parametrize("quarters", [1, 3])
 def test_the_bundled_detector_finds_faces_in_two_orientations_in_one_picture(lite, example, quarters):
     (upright,) = lite(example)
     turned = np.rot90(example, quarters)
