@@ -19,8 +19,16 @@ from facemend.records import DEFAULT_SETTINGS, Crop, Face, Landmarks, Picture, P
 from facemend.result import Result
 from facemend.stages import Detector, Parser, Restorer, Upscaler
 from facemend.stages.align import TEMPLATE, TEMPLATE_SIZE, align, whole
-from facemend.stages.grey import colourless, in_grey
-from facemend.stages.paste import canvas_px_per_crop_px, enlarged, paste, square_mask
+from facemend.stages.grey import in_tone_of, one_ink, print_in
+from facemend.stages.paste import (
+    Layer,
+    canvas_px_per_crop_px,
+    enlarged,
+    oval_mask,
+    overlapping,
+    paste,
+    square_mask,
+)
 from facemend.stages.restore import RestorerFunction
 from facemend.stages.upscale import UpscalerFunction, lanczos, linear
 from facemend.weights.installed import folders
@@ -40,7 +48,7 @@ class Pipeline:
         detector: finds faces; None where there is none, and then only pictures that need none can be run.
         restorer: restores aligned faces; None leaves faces as they are.
         upscaler: enlarges the picture.
-        parser: tells the face from the rest of a crop; None pastes a soft square.
+        parser: tells the face from the rest of a crop; None pastes a soft oval.
     """
 
     def __init__(
@@ -223,17 +231,20 @@ class Pipeline:
         restored = self.restorer(
             [crop.pixels for crop in crops.values()], settings, partial(progress, "restore") if progress else None
         )
-        if colourless(picture.pixels):  # and the face too: a colour photo on a white page is no grey picture
-            restored = [
-                in_grey(face, crop.pixels) if colourless(crop.pixels) else face
-                for face, crop in zip(restored, crops.values(), strict=True)
-            ]
+        restored = [
+            face if one_ink(crop.pixels) is None else in_tone_of(face, crop.pixels)
+            for face, crop in zip(restored, crops.values(), strict=True)
+        ]
         return {index: (crop, face) for (index, crop), face in zip(crops.items(), restored, strict=True)}
 
     def _enlarge(
         self, picture: Picture, size: tuple[int, int], settings: Settings, progress: Progress | None
     ) -> Pixels:
-        return self.upscaler(picture.pixels, size, settings, partial(progress, "upscale") if progress else None)
+        canvas = self.upscaler(picture.pixels, size, settings, partial(progress, "upscale") if progress else None)
+        ink = one_ink(picture.pixels)
+        if ink is not None and one_ink(canvas) is None:  # a network has added colours
+            print_in(canvas, ink)
+        return canvas
 
     def _paste(
         self,
@@ -244,22 +255,32 @@ class Pipeline:
         progress: Progress | None,
     ) -> None:
         ratio = canvas.shape[1] / picture.pixels.shape[1], canvas.shape[0] / picture.pixels.shape[0]
-        for done, (crop, face) in enumerate(restored.values(), 1):
-            if settings.aligned:
-                mask = np.ones(face.shape[:2], np.float32)
-            else:
-                mask = square_mask(face.shape[0])
-                if self.parser:
-                    mask = np.minimum(mask, self.parser(face))
-            factor = canvas_px_per_crop_px(crop, ratio)
-            if factor >= ENLARGE_FACES_FROM:
-                side = round(face.shape[0] * factor)
-                face = self.upscaler(face, (side, side), settings)
-            paste(canvas, enlarged(crop, face), mask, ratio, settings.strength)
-            if progress:
-                progress("paste", done, len(restored))
+        faces = list(restored.values())
+        done = 0
+        for group in overlapping([crop for crop, _ in faces], ratio, canvas.shape[:2]):
+            layers = []
+            for crop, face in (faces[index] for index in group):
+                layers.append(self._layer(crop, face, ratio, settings))
+                done += 1
+                if progress:
+                    progress("paste", done, len(faces))
+            paste(canvas, layers, ratio)
         if picture.grey or _equal_channels(picture.pixels):
             canvas[:] = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)[..., None]
+
+    def _layer(self, crop: Crop, face: Pixels, ratio: tuple[float, float], settings: Settings) -> Layer:
+        """A restored face ready to be pasted: masked, and with as many pixels as it covers."""
+        if settings.aligned:
+            mask = np.ones(face.shape[:2], np.float32)
+        elif self.parser:
+            mask = np.minimum(square_mask(face.shape[0]), self.parser(face))
+        else:
+            mask = oval_mask(face.shape[0])
+        factor = canvas_px_per_crop_px(crop, ratio)
+        if factor >= ENLARGE_FACES_FROM:
+            side = round(face.shape[0] * factor)
+            face = self.upscaler(face, (side, side), settings)
+        return Layer(enlarged(crop, face), mask, settings.strength)
 
     def _outcome(
         self, face: Face, index: int, chosen: Sequence[int], restored: Mapping[int, tuple[Crop, Pixels]]

@@ -12,6 +12,7 @@ from facemend.errors import OptionError, TooLargeError
 
 Pixels = npt.NDArray[Any]  # (H, W, 3) RGB or (H, W), uint8 or uint16
 Floats = npt.NDArray[np.float32]
+Reals = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]  # (2, 3), source px -> target px; whole numbers are pixel centres
 Point = tuple[float, float]  # x, y in px
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in px

@@ -17,7 +17,7 @@ from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Picture, Settings
 from facemend.stages import upscale
-from facemend.stages.grey import colourless
+from facemend.stages.grey import one_ink
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos
 from facemend.weights.models import MODELS
@@ -120,13 +120,47 @@ def test_a_colour_file_without_colour_gets_grey_faces():
 def test_a_colour_photo_on_a_white_page_keeps_its_colour():
     page = np.full((1600, 1700, 3), 255, np.uint8)
     page[768:832, 768:832] = smooth(64, 64)
-    assert colourless(page)
     matrix = similarity(9, 8, 0, 0)
     matrix[:, 2] = 256 - matrix[:, :2] @ (800, 800)
     result = pipeline(faces=[matrix]).run(page, Settings(scale=1))
     assert result.faces[0].restored
     inside = slice(790, 810)
     assert abs(result.pixels[inside, inside].astype(int) - page[inside, inside]).mean() < 2
+
+
+def test_a_grey_print_on_a_coloured_page_gets_a_grey_face():
+    page = np.full((400, 420, 3), (200, 120, 60), np.uint8)
+    page[60:340, 70:350] = smooth(280, 280)[..., :1]
+    matrix = similarity(3, 0, 256 - 3 * 210, 256 - 3 * 200)
+    result = pipeline(colourful, faces=[matrix]).run(page, Settings(scale=1))
+    face = result.pixels[170:230, 180:240].astype(int)
+    assert abs(face - face.mean(axis=2, keepdims=True)).max() <= 2
+    np.testing.assert_array_equal(result.pixels[:50], page[:50])
+
+
+def test_an_upscaler_that_colours_is_held_to_the_ink_of_the_picture():
+    light = smooth(200, 220, seed=4)[..., :1] / 255
+    sepia = np.rint(light * (235, 215, 180)).astype(np.uint8)
+
+    def colouring(pixels):
+        large = pixels.repeat(2, axis=0).repeat(2, axis=1)
+        large[:, ::2, 0] //= 2
+        return large
+
+    result = pipeline(None, FunctionUpscaler(colouring)).run(sepia)
+    assert one_ink(result.pixels) is not None
+    plain = lanczos(sepia, (400, 440)).astype(int)
+    tint = (plain[..., 0] - plain[..., 2]).mean()
+    assert (result.pixels[..., 0].astype(int) - result.pixels[..., 2]).mean() == pytest.approx(tint, abs=8)
+
+
+def test_nothing_changes_outside_the_oval_without_a_parser():
+    picture = smooth(400, 420)
+    result = pipeline(grey_face, faces=[similarity(2.5, 0, -270, -250)]).run(picture, Settings(scale=1))
+    changed = np.argwhere((result.pixels != picture).any(axis=2))
+    crop = changed[:, ::-1] * 2.5 - (270, 250)
+    assert (np.hypot(*((crop - (256, 288)) / (150, 205)).T) < 1.21).all()
+    assert len(changed) > 5000
 
 
 def test_colour_faces_keep_their_colour():

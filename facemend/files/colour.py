@@ -4,15 +4,12 @@ import io
 import struct
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageCms
 
-from facemend.records import Pixels, to_dtype
+from facemend.records import Pixels, Reals, to_dtype
 
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # ICC colour space -> Pillow mode
 ROWS = 64  # converted at once, so that the float values need little memory
-
-Reals = npt.NDArray[np.float64]
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

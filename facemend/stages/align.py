@@ -3,10 +3,13 @@
 import cv2
 import numpy as np
 
-from facemend.records import Crop, Floats, Landmarks, Matrix, Pixels
-from facemend.stages.geometry import magnification, scaling, warp
+from facemend.records import Crop, Landmarks, Matrix, Pixels, Reals
+from facemend.stages.geometry import scaling, warp
 
 TEMPLATE_SIZE = 512  # px
+OFF = 50.0  # px of the template, 0.4 eye distances, from which a landmark counts less the farther it is off
+ROUNDS = 20  # of weighting; the weights settle in fewer
+SMALLEST_SCALE = 1e-4  # crop px per picture px
 TEMPLATE = Landmarks(  # where FFHQ's mean face has its landmarks at 512 px
     left_eye=(192.98138, 239.94708),
     right_eye=(318.90277, 240.1936),
@@ -28,11 +31,8 @@ def align(pixels: Pixels, landmarks: Landmarks, size: int = TEMPLATE_SIZE) -> Cr
         The crop, or None where no similarity transform fits the landmarks (they lie in one point, say).
         What lies outside the picture is its mirror image.
     """
-    fit = cv2.estimateAffinePartial2D(landmarks.array(), _template(size), method=cv2.LMEDS)[0]
-    if fit is None:
-        return None
-    matrix: Matrix = fit.astype(np.float64)
-    if not np.isfinite(matrix).all() or magnification(matrix) < 1e-4:
+    matrix = _similarity(landmarks.array().astype(np.float64), _template(size), OFF * size / TEMPLATE_SIZE)
+    if matrix is None:
         return None
     cut = warp(pixels, matrix, (size, size), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101)
     return Crop(cut, matrix)
@@ -46,8 +46,39 @@ def whole(pixels: Pixels, size: int = TEMPLATE_SIZE) -> Crop:
     return Crop(cut, matrix)
 
 
-def _template(size: int) -> Floats:
+def _similarity(points: Reals, target: Reals, off: float) -> Matrix | None:
+    """The rotation, enlargement and shift that bring points nearest to a target, by weighted least squares.
+
+    All points have the same weight unless one is more than `off` px from its target. The weight of such a point falls
+    with the square of its distance. So the map depends on the points without jumps, and a single wrong point hardly
+    moves it. Least squares as by Umeyama 1991, doi:10.1109/34.88573; weights as by Holland and Welsch 1977,
+    doi:10.1080/03610927708827533.
+
+    Returns:
+        (2, 3), or None where the points lie in one place.
+    """
+    # A similarity of the plane is a product and a sum of complex numbers.
+    source, wanted = points @ (1, 1j), target @ (1, 1j)
+    weights = np.full(len(source), 1 / len(source))
+    for _ in range(ROUNDS):
+        here, there = weights @ source, weights @ wanted
+        spread = weights @ np.abs(source - here) ** 2
+        if not np.isfinite(spread) or spread <= 0:
+            return None
+        turn = weights @ ((source - here).conj() * (wanted - there)) / spread
+        distances = np.abs((source - here) * turn - (wanted - there))
+        before, weights = weights, np.minimum(1, off / np.maximum(distances, 1e-9)) ** 2
+        weights /= weights.sum()
+        if np.abs(weights - before).max() < 1e-6:
+            break
+    if not abs(turn) > SMALLEST_SCALE:
+        return None
+    move = there - turn * here
+    return np.array(((turn.real, -turn.imag, move.real), (turn.imag, turn.real, move.imag)))
+
+
+def _template(size: int) -> Reals:
     """(5, 2) landmarks of the template in px of a crop of this size."""
     enlarge = scaling(size / TEMPLATE_SIZE, size / TEMPLATE_SIZE)
-    points: Floats = (TEMPLATE.array() @ enlarge[:, :2].T + enlarge[:, 2]).astype(np.float32)
+    points: Reals = np.array(TEMPLATE) @ enlarge[:, :2].T + enlarge[:, 2]
     return points

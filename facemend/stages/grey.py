@@ -1,25 +1,52 @@
-"""Tell grey pictures from coloured ones, and keep the faces of grey ones grey."""
+"""Tell pictures of one ink (grey, sepia) from coloured ones, and keep what is made of them in that ink."""
 
 import math
 
 import cv2
 import numpy as np
 
-from facemend.records import Pixels, peak, to_dtype
+from facemend.records import Floats, Pixels, peak, to_dtype
 
 SAMPLE = 1_000_000  # px looked at, evenly spread
-GREY_VARIANCE = 10.0  # of the difference between two channels, 8-bit levels squared: at most, in a grey picture
+# Variance of what the luminance does not explain of a channel, in 8-bit levels squared: at most, in one ink. Old prints
+# have 2 or less, up to the noise of JPEG; photographs with colour have 10 or more.
+ONE_INK_VARIANCE = 5.0
+STRIP = 256  # rows converted at once, so that floats never fill the memory
 
 
-def colourless(pixels: Pixels) -> bool:
-    """Whether (H, W, 3) is a grey picture, up to JPEG's noise and an even tint."""
+def one_ink(pixels: Pixels) -> Floats | None:
+    """The ink of a picture that has one: each channel is nearly a linear function of the luminance.
+
+    Args:
+        pixels: (H, W, 3) RGB, uint8 or uint16.
+
+    Returns:
+        (2, 3): slope and offset of each channel, on the scale of `pixels`; None for a picture with colours.
+    """
     step = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / SAMPLE))
-    sample = pixels[::step, ::step].astype(np.float32) * (255 / peak(pixels))
-    return float((sample - np.roll(sample, 1, axis=2)).var(axis=(0, 1)).mean()) <= GREY_VARIANCE
+    sample = np.ascontiguousarray(pixels[::step, ::step]).astype(np.float32)
+    channels, luminance = sample.reshape(-1, 3), cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY).reshape(-1)
+    middle, means = luminance.mean(), channels.mean(axis=0)
+    spread = max(float(luminance.var()), 1e-3)
+    slope = ((luminance - middle) @ (channels - means)) / len(luminance) / spread
+    offset = means - slope * middle
+    rest = channels - luminance[:, None] * slope - offset
+    if float(rest.var(axis=0).mean()) * (255 / peak(pixels)) ** 2 > ONE_INK_VARIANCE:
+        return None
+    ink: Floats = np.stack((slope, offset)).astype(np.float32)
+    return ink
 
 
-def in_grey(face: Pixels, crop: Pixels) -> Pixels:
-    """A restored face without colour of its own, with the mean and spread of each channel of the crop it came from.
+def print_in(pixels: Pixels, ink: Floats) -> None:
+    """Give (H, W, 3) RGB the colours of one ink, in place; the luminance stays."""
+    for top in range(0, len(pixels), STRIP):
+        strip = pixels[top : top + STRIP]
+        luminance = cv2.cvtColor(strip, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
+        strip[:] = to_dtype(luminance * ink[0] + ink[1], pixels.dtype)
+
+
+def in_tone_of(face: Pixels, crop: Pixels) -> Pixels:
+    """A restored face with the mean and the spread of each channel of the crop it came from, and no colour of its own.
 
     So the face of a grey picture comes back grey and that of a sepia picture in sepia, as bright as it was.
     """

@@ -6,19 +6,16 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from facemend.records import Floats, Pixels
+from facemend.records import Floats, Pixels, Reals
 
 OVERLAP = 28  # px of the input that a tile includes beyond a seam; with 24, one network's result differs by two levels
 RAMP = 4  # px of the input on each side of a seam, over which two tiles are blended
 EDGE = 8  # px of mirror image around the picture, so that networks do not react to its edge
 BLOCK = 64  # rows of the result resampled at once; a block needs only the rows of the tile near it
 LANCZOS_LOBES = 3  # of the filter that resamples from the network's scale to the requested one
-
-Reals = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

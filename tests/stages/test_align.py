@@ -48,6 +48,34 @@ def test_keeps_the_depth(dtype):
     assert align(smooth(90, 90, dtype), face_at(similarity(4, 0, 0, 0)).landmarks).pixels.dtype == dtype
 
 
+def roll(matrix):
+    return np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-0.25, 0.25), min_size=10, max_size=10), st.lists(st.floats(-9, 9), min_size=10, max_size=10))
+def test_landmarks_that_move_a_little_turn_the_crop_a_little(moves, expression):
+    """In two frames of a film, say; eyes are 67 px apart, and no face is exactly the template."""
+    points = face_at(similarity(1.9, 6, -20, -60)).landmarks.array() + np.reshape(expression, (5, 2))
+    crops = [
+        align(smooth(64, 64), Landmarks(*map(tuple, each.tolist())))
+        for each in (points, points + np.reshape(moves, (5, 2)))
+    ]
+    assert abs(roll(crops[0].matrix) - roll(crops[1].matrix)) <= 0.7
+
+
+def test_one_landmark_that_is_far_off_hardly_turns_the_crop():
+    landmarks = face_at(similarity(2, 0, 0, 0)).landmarks
+    wrong = landmarks._replace(left_mouth=(landmarks.left_mouth[0] - 60, landmarks.left_mouth[1] - 50))
+    assert abs(roll(align(smooth(64, 64), wrong).matrix)) < 8
+    even = np.linalg.lstsq(
+        np.array([(x, -y, 1, 0) for x, y in wrong] + [(y, x, 0, 1) for x, y in wrong]),
+        np.array([x for x, _ in TEMPLATE] + [y for _, y in TEMPLATE]),
+        rcond=None,
+    )[0]
+    assert abs(np.degrees(np.arctan2(even[1], even[0]))) > 1.3 * abs(roll(align(smooth(64, 64), wrong).matrix))
+
+
 def test_landmarks_in_one_point_fit_no_face():
     assert align(smooth(90, 90), Landmarks(*[(5.0, 5.0)] * 5)) is None
 

@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from facemend.stages.grey import colourless, in_grey
+from facemend.stages.grey import in_tone_of, one_ink, print_in
 from tests.pictures import smooth
 
 
@@ -9,20 +10,20 @@ def test_colourless_allows_noise_and_a_uniform_tint_but_no_colour():
     base = smooth(80, 90)[..., :1].astype(int)
     noise = rng.normal(0, 1.5, (80, 90, 3))
     sepia = np.clip(base + noise + (20, 0, -30), 0, 255).astype(np.uint8)
-    assert colourless(np.repeat(base, 3, 2).astype(np.uint8))
-    assert colourless(sepia)
-    assert colourless(sepia.astype(np.uint16) * 257)
-    assert not colourless(smooth(80, 90))
+    assert one_ink(np.repeat(base, 3, 2).astype(np.uint8)) is not None
+    assert one_ink(sepia) is not None
+    assert one_ink(sepia.astype(np.uint16) * 257) is not None
+    assert one_ink(smooth(80, 90)) is None
     dark = np.zeros((80, 90, 3), np.uint16)
     dark[::2, :, 0] = 250
-    assert colourless(dark), "a difference of one 8-bit level does not count in 16 bits either"
+    assert one_ink(dark) is not None, "a difference of one 8-bit level does not count in 16 bits either"
 
 
 def test_grey_faces_keep_mean_and_contrast_of_the_crop():
     crop = np.repeat(smooth(512, 512)[..., :1], 3, 2)
-    np.testing.assert_array_equal(in_grey(crop, crop), crop)
+    np.testing.assert_array_equal(in_tone_of(crop, crop), crop)
     restored = smooth(512, 512, seed=3)
-    out = in_grey(restored, crop)
+    out = in_tone_of(restored, crop)
     assert (out[..., 0] == out[..., 1]).all()
     assert abs(out.mean() - crop.mean()) < 1
     assert abs(out.std() - crop.std()) < 2
@@ -31,5 +32,24 @@ def test_grey_faces_keep_mean_and_contrast_of_the_crop():
 def test_grey_faces_are_clamped():
     black = np.zeros((512, 512, 3), np.uint8)
     black[:50] = 8
-    out = in_grey(smooth(512, 512, seed=1), black)
+    out = in_tone_of(smooth(512, 512, seed=1), black)
     assert out.max() < 30
+
+
+def sepia(height, width, dtype=np.uint8):
+    """A print whose tint grows with the light."""
+    light = smooth(height, width, seed=4)[..., :1] / 255
+    return np.rint(light * (235, 215, 180) * (np.iinfo(dtype).max // 255)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tint_that_grows_with_the_light_is_one_ink_and_is_printed_again(dtype):
+    picture = sepia(90, 80, dtype)
+    ink = one_ink(picture)
+    printed = picture.copy()
+    print_in(printed, ink)
+    assert abs(printed.astype(int) - picture).max() <= 1.5 * np.iinfo(dtype).max / 255
+    coloured = picture.copy()
+    coloured[..., 0] //= 2
+    print_in(coloured, ink)
+    assert one_ink(coloured) is not None

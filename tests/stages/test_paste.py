@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facemend.records import Crop
-from facemend.stages.align import align
-from facemend.stages.paste import canvas_px_per_crop_px, enlarged, paste, square_mask
+from facemend.stages.align import TEMPLATE, align
+from facemend.stages.paste import Layer, canvas_px_per_crop_px, enlarged, oval_mask, overlapping, paste, square_mask
 from facemend.stages.upscale import lanczos
 from tests.pictures import face_at, similarity, smooth
 
@@ -27,7 +27,7 @@ def round_trip(matrix, scale, picture):
     canvas = lanczos(picture, size)
     before = canvas.copy()
     ratio = size[1] / picture.shape[1], size[0] / picture.shape[0]
-    paste(canvas, align(picture, face_at(matrix).landmarks), square_mask(512), ratio)
+    paste(canvas, [Layer(align(picture, face_at(matrix).landmarks), square_mask(512))], ratio)
     return before, canvas
 
 
@@ -53,7 +53,7 @@ def test_upright_native_size_face_comes_back_to_the_bit():
     picture = smooth(600, 640)
     canvas = picture.copy()
     crop = Crop(picture[40:552, 60:572].copy(), similarity(1, 0, -60, -40))
-    paste(canvas, crop, square_mask(512), (1, 1))
+    paste(canvas, [Layer(crop, square_mask(512))], (1, 1))
     np.testing.assert_array_equal(canvas, picture)
 
 
@@ -61,7 +61,11 @@ def test_upright_native_size_face_comes_back_to_the_bit():
 def test_blending_rounds(value):
     """Truncation would darken by half a level."""
     canvas = np.full((300, 300, 3), value, np.uint8)
-    paste(canvas, Crop(np.full((512, 512, 3), value, np.uint8), similarity(2.1, 30, 100, 20)), square_mask(512), (1, 1))
+    paste(
+        canvas,
+        [Layer(Crop(np.full((512, 512, 3), value, np.uint8), similarity(2.1, 30, 100, 20)), square_mask(512))],
+        (1, 1),
+    )
     assert (canvas == value).all()
 
 
@@ -69,20 +73,15 @@ def test_red_stays_red():
     canvas = np.zeros((200, 200, 3), np.uint8)
     red = np.zeros((512, 512, 3), np.uint8)
     red[..., 0] = 255
-    paste(canvas, Crop(red, similarity(2.56, 0, 0, 0)), square_mask(512), (1, 1))
+    paste(canvas, [Layer(Crop(red, similarity(2.56, 0, 0, 0)), square_mask(512))], (1, 1))
     assert canvas[100, 100].tolist() == [255, 0, 0]
 
 
 def test_strength_mixes_with_the_canvas():
     for strength, expected in ((0, 40), (0.5, 80), (1, 120)):
         canvas = np.full((512, 512, 3), 40, np.uint8)
-        paste(
-            canvas,
-            Crop(np.full((512, 512, 3), 120, np.uint8), similarity(1, 0, 0, 0)),
-            square_mask(512),
-            (1, 1),
-            strength,
-        )
+        crop = Crop(np.full((512, 512, 3), 120, np.uint8), similarity(1, 0, 0, 0))
+        paste(canvas, [Layer(crop, square_mask(512), strength)], (1, 1))
         assert canvas[256, 256, 0] == expected
         assert canvas[0, 0, 0] == 40
 
@@ -92,7 +91,7 @@ def test_work_follows_the_face_not_the_canvas():
     crop = Crop(np.full((512, 512, 3), 200, np.uint8), similarity(512 / 60, 10, -3000, -2000))
     square_mask(512)
     tracemalloc.start()
-    paste(canvas, crop, square_mask(512), (1, 1))
+    paste(canvas, [Layer(crop, square_mask(512))], (1, 1))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < canvas.nbytes / 10
@@ -105,7 +104,7 @@ def test_a_face_that_fills_a_large_canvas_needs_little_memory():
     canvas = np.zeros((3000, 3000, 3), np.uint8)
     crop = Crop(np.full((512, 512, 3), 200, np.uint8), similarity(512 / 3000, 0, 0, 0))
     tracemalloc.start()
-    paste(canvas, crop, square_mask(512), (1, 1))
+    paste(canvas, [Layer(crop, square_mask(512))], (1, 1))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 3 * canvas.nbytes
@@ -115,7 +114,7 @@ def test_a_face_that_fills_a_large_canvas_needs_little_memory():
 def test_a_face_outside_the_canvas_changes_nothing():
     canvas = smooth(50, 50)
     before = canvas.copy()
-    paste(canvas, Crop(smooth(512, 512), similarity(1, 0, 5000, 5000)), square_mask(512), (1, 1))
+    paste(canvas, [Layer(Crop(smooth(512, 512), similarity(1, 0, 5000, 5000)), square_mask(512))], (1, 1))
     np.testing.assert_array_equal(canvas, before)
 
 
@@ -123,7 +122,7 @@ def test_an_enlarged_crop_lands_in_the_same_place():
     picture = smooth(600, 640, np.uint16, cell=60)
     crop = align(picture, face_at(similarity(0.9, 12, 40, -40)).landmarks)
     canvas = picture.copy()
-    paste(canvas, enlarged(crop, lanczos(crop.pixels, (1024, 1024))), square_mask(512), (1, 1))
+    paste(canvas, [Layer(enlarged(crop, lanczos(crop.pixels, (1024, 1024))), square_mask(512))], (1, 1))
     np.testing.assert_allclose(moved(picture, canvas), 0, atol=0.005)
     assert abs(canvas.astype(int) - picture).max() <= 0.01 * 65535
 
@@ -132,15 +131,19 @@ def test_an_enlarged_crop_lands_in_the_same_place():
 def test_the_mask_lies_in_the_same_place_on_a_crop_of_any_size(side):
     canvas, expected = np.zeros((2, 400, 420, 3), np.uint8)
     crop = Crop(np.full((512, 512, 3), 255, np.uint8), similarity(2, 10, -160, -100))
-    paste(expected, crop, square_mask(512), (1, 1))
-    paste(canvas, enlarged(crop, np.full((side, side, 3), 255, np.uint8)), square_mask(512), (1, 1))
+    paste(expected, [Layer(crop, square_mask(512))], (1, 1))
+    paste(canvas, [Layer(enlarged(crop, np.full((side, side, 3), 255, np.uint8)), square_mask(512))], (1, 1))
     assert abs(canvas.astype(int) - expected).max() <= 1
 
 
 def test_a_face_smaller_than_its_crop_is_averaged_not_sampled():
     board = np.indices((512, 512)).sum(axis=0) % 2 * 200
     canvas = np.full((120, 120, 3), 100, np.uint8)
-    paste(canvas, Crop(np.dstack([board] * 3).astype(np.uint8), similarity(5, 7, 0, -60)), square_mask(512), (1, 1))
+    paste(
+        canvas,
+        [Layer(Crop(np.dstack([board] * 3).astype(np.uint8), similarity(5, 7, 0, -60)), square_mask(512))],
+        (1, 1),
+    )
     assert abs(canvas.astype(int) - 100).max() <= 8
 
 
@@ -154,3 +157,70 @@ def test_mask_is_whole_inside_and_nothing_at_the_edge():
     assert mask[256, 256] == 1
     assert mask[100:-100, 100:-100].min() > 0.999
     assert max(mask[0].max(), mask[:, 0].max(), mask[-1].max()) < 0.01
+
+
+def solid(level, matrix):
+    return Layer(Crop(np.full((512, 512, 3), level, np.uint8), matrix), oval_mask(512))
+
+
+def placed(scale, degrees, x, y):
+    """The map of a face whose middle lies at (x, y)."""
+    matrix = similarity(scale, degrees, 0, 0)
+    matrix[:, 2] = (256, 288) - matrix[:, :2] @ (x, y)
+    return matrix
+
+
+NEIGHBOURS = [placed(2.2, 0, 180, 200), placed(4, 15, 265, 190), placed(3, -10, 220, 300)]
+
+
+def test_the_order_of_faces_does_not_matter():
+    layers = [solid(level, matrix) for level, matrix in zip((20, 200, 120), NEIGHBOURS, strict=True)]
+    results = []
+    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
+        canvas = smooth(400, 420)
+        paste(canvas, [layers[index] for index in order], (1, 1))
+        results.append(canvas)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+def test_faces_that_overlap_share_pixels_by_distance_and_keep_their_middles():
+    canvas = smooth(400, 420)
+    alone = [smooth(400, 420) for _ in range(2)]
+    layers = [solid(20, NEIGHBOURS[0]), solid(200, NEIGHBOURS[1])]
+    paste(canvas, layers, (1, 1))
+    for picture, layer in zip(alone, layers, strict=True):
+        paste(picture, [layer], (1, 1))
+    changed = [(picture != smooth(400, 420)).any(axis=2) for picture in alone]
+    assert (changed[0] & changed[1]).sum() > 500, "they overlap"
+    for first, second in ((0, 1), (1, 0)):
+        only = changed[first] & ~changed[second]
+        difference = abs(canvas[only].astype(int) - alone[first][only])
+        assert difference.max() <= 1, "where the other's mask is too small to change a byte"
+        assert (difference > 0).mean() < 1e-4
+    nowhere = ~changed[0] & ~changed[1]
+    np.testing.assert_array_equal(canvas[nowhere], smooth(400, 420)[nowhere])
+    for layer, level in zip(layers, (20, 200), strict=True):
+        back = np.linalg.inv(np.vstack((layer.crop.matrix, (0, 0, 1))))
+        x, y = np.rint((back @ (256, 288, 1))[:2]).astype(int)
+        assert abs(int(canvas[y, x, 0]) - level) <= 2
+
+
+def test_crops_are_grouped_by_overlap():
+    crops = [
+        Crop(np.zeros((512, 512, 3), np.uint8), similarity(5.12, 0, -5.12 * x, -5.12 * y))  # 100 px, at (x, y)
+        for x, y in ((0, 0), (300, 0), (80, 80), (160, 160))
+    ]
+    assert overlapping(crops, (1, 1), (400, 400)) == [[0, 2, 3], [1]]
+    assert overlapping([], (1, 1), (400, 400)) == []
+
+
+@pytest.mark.parametrize("size", [256, 512, 1024])
+def test_the_oval_holds_the_landmarks_and_ends_before_the_edge_of_the_crop(size):
+    mask = oval_mask(size)
+    for x, y in TEMPLATE:
+        assert mask[round(y * size / 512), round(x * size / 512)] == 1
+    for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]):
+        assert edge.max() < 0.01
+    assert mask[: size // 16].max() == 0, "hair above the forehead"
+    assert abs(mask - mask[:, ::-1]).max() < 0.06, "symmetric, but for half a pixel"
