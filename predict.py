@@ -25,7 +25,7 @@ from facemend.job import Job, run
 from facemend.loader import NONE
 from facemend.machine import process
 from facemend.pipeline import Pipeline
-from facemend.records import Settings
+from facemend.records import Face, Settings
 
 ROOM = 2**30  # bytes that must be free in the temporary folder for the server to be healthy
 COG_FOLDERS = Path("/tmp/coglet/predictions")  # Cog creates empty folders here for each call and never removes them
@@ -37,7 +37,10 @@ INPUT_NAMES = {
     "format": "output_format",
     "quality": "output_quality",
     "models": "FACEMEND_MODELS",
-    **{name: name for name in ("upscaler", "fidelity", "strength", "aligned", "sensitivity", "seed", "denoise")},
+    **{
+        name: name
+        for name in ("upscaler", "fidelity", "strength", "adaptive", "aligned", "sensitivity", "seed", "denoise")
+    },
 }
 
 
@@ -90,6 +93,10 @@ class Predictor(BaseRunner):
             ge=0,
             le=1,
             description="How strongly faces are restored: 0 keeps the enlarged original, 1 uses the restored face, and values between mix both.",
+        ),
+        adaptive: bool = Input(
+            default=True,
+            description="Mix in less of a restored face where the face in the photo is large and sharp already, so that it is never made softer.",
         ),
         upscaler: str = Input(
             default="realesrgan-x4plus",
@@ -165,6 +172,7 @@ class Predictor(BaseRunner):
         result = done.result
         self.record_metric("faces_detected", len(result.faces))
         self.record_metric("faces_restored", sum(face.restored for face in result.faces))
+        self.record_metric("faces", [_reported(face) for face in result.faces])
         self.record_metric("restorer", result.restorer)
         self.record_metric("upscaler", result.upscaler)
         self.record_metric("seconds", dict(result.seconds))
@@ -207,6 +215,17 @@ def _one_line_errors() -> Iterator[None]:
         raise FacemendError(error.message(INPUT_NAMES.get)) from error
     except Exception as error:
         raise FacemendError(f"{type(error).__name__}: {error}") from error
+
+
+def _reported(face: Face) -> dict[str, object]:
+    return {
+        "box": [round(value, 1) for value in face.box],
+        "score": round(face.score, 3),
+        "restored": face.restored,
+        "share": round(face.share, 3),
+        "net": face.net,
+        "reason": face.reason,
+    }
 
 
 def _print_progress(stage: str, done: int, total: int) -> None:

@@ -47,7 +47,8 @@ def numbered(picture: Picture, faces: Sequence[Face]) -> Pixels:
         cv2.rectangle(pixels, (x0, y0), (x1, y1), colour, line)
         for x, y in face.landmarks:
             cv2.circle(pixels, (round(x), round(y)), line, colour, -1)
-        label, size = str(index), max(0.5, line * 0.35)
+        label = f"{index} {face.share:.0%}" if 0 < face.share < 1 else str(index)
+        size = max(0.5, line * 0.35)
         (width, height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, size, line)
         top = max(y0, height + 2 * line)
         cv2.rectangle(pixels, (x0, top - height - 2 * line), (x0 + width + 2 * line, top), colour, -1)

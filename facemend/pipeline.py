@@ -17,7 +17,7 @@ from facemend.loader import NONE, Loader, Weights
 from facemend.machine import process
 from facemend.records import DEFAULT_SETTINGS, Crop, Face, Landmarks, Picture, Pixels, Progress, Settings
 from facemend.result import Result
-from facemend.stages import Detector, Parser, Restorer, Upscaler
+from facemend.stages import Detector, Parser, Restorer, Upscaler, adapt
 from facemend.stages.align import TEMPLATE, TEMPLATE_SIZE, align, whole
 from facemend.stages.grey import in_tone_of, one_ink, print_in
 from facemend.stages.paste import (
@@ -158,21 +158,23 @@ class Pipeline:
             with _timed(seconds, "align"):
                 crops = {index: self._crop(before, found[index], settings) for index in chosen}
                 fitting = {index: crop for index, crop in crops.items() if crop is not None}
+                shares = {index: _share(crop, settings) for index, crop in fitting.items()}
+                bad = {index: crop for index, crop in fitting.items() if shares[index] > 0}
             with _timed(seconds, "restore"):
-                restored = self._restore(before, fitting, settings, progress)
+                restored = self._restore(bad, settings, progress)
             with _timed(seconds, "upscale"):
                 size = settings.output_size(height, width)
-                covered = settings.aligned and settings.strength == 1 and bool(restored)
+                covered = settings.aligned and settings.strength == 1 and list(shares.values()) == [1]
                 canvas = lanczos(before.pixels, size) if covered else self._enlarge(before, size, settings, progress)
                 alpha = None if before.alpha is None else linear(before.alpha, size)
             with _timed(seconds, "paste"):
-                self._paste(canvas, before, restored, settings, progress)
+                self._paste(canvas, before, restored, shares, settings, progress)
         if canvas.nbytes > LARGE:
             process.give_back_memory()
         return Result(
             picture=replace(before, pixels=canvas, alpha=alpha, several=False),
             before=before,
-            faces=tuple(self._outcome(face, index, chosen, restored) for index, face in enumerate(found)),
+            faces=tuple(self._outcome(face, index, chosen, shares, settings) for index, face in enumerate(found)),
             restorer=self.restorer.name if self.restorer else NONE,
             upscaler=self.upscaler.name,
             seconds=seconds,
@@ -223,7 +225,7 @@ class Pipeline:
         return align(picture.pixels, face.landmarks, size)
 
     def _restore(
-        self, picture: Picture, crops: Mapping[int, Crop], settings: Settings, progress: Progress | None
+        self, crops: Mapping[int, Crop], settings: Settings, progress: Progress | None
     ) -> dict[int, tuple[Crop, Pixels]]:
         """The crops with their restored pixels, by index of the face."""
         if self.restorer is None or not crops:
@@ -251,24 +253,24 @@ class Pipeline:
         canvas: Pixels,
         picture: Picture,
         restored: Mapping[int, tuple[Crop, Pixels]],
+        shares: Mapping[int, float],
         settings: Settings,
         progress: Progress | None,
     ) -> None:
         ratio = canvas.shape[1] / picture.pixels.shape[1], canvas.shape[0] / picture.pixels.shape[0]
-        faces = list(restored.values())
-        done = 0
-        for group in overlapping([crop for crop, _ in faces], ratio, canvas.shape[:2]):
+        indices, done = list(restored), 0
+        for group in overlapping([restored[index][0] for index in indices], ratio, canvas.shape[:2]):
             layers = []
-            for crop, face in (faces[index] for index in group):
-                layers.append(self._layer(crop, face, ratio, settings))
+            for index in (indices[place] for place in group):
+                layers.append(self._layer(*restored[index], ratio, shares[index], settings))
                 done += 1
                 if progress:
-                    progress("paste", done, len(faces))
+                    progress("paste", done, len(indices))
             paste(canvas, layers, ratio)
         if picture.grey or _equal_channels(picture.pixels):
             canvas[:] = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)[..., None]
 
-    def _layer(self, crop: Crop, face: Pixels, ratio: tuple[float, float], settings: Settings) -> Layer:
+    def _layer(self, crop: Crop, face: Pixels, ratio: tuple[float, float], share: float, settings: Settings) -> Layer:
         """A restored face ready to be pasted: masked, and with as many pixels as it covers."""
         if settings.aligned:
             mask = np.ones(face.shape[:2], np.float32)
@@ -280,16 +282,25 @@ class Pipeline:
         if factor >= ENLARGE_FACES_FROM:
             side = round(face.shape[0] * factor)
             face = self.upscaler(face, (side, side), settings)
-        return Layer(enlarged(crop, face), mask, settings.strength)
+        return Layer(enlarged(crop, face), mask, share * settings.strength)
 
     def _outcome(
-        self, face: Face, index: int, chosen: Sequence[int], restored: Mapping[int, tuple[Crop, Pixels]]
+        self, face: Face, index: int, chosen: Sequence[int], shares: Mapping[int, float], settings: Settings
     ) -> Face:
         if self.restorer is None:
             return face.left_alone("no restorer")
-        if index in restored:
-            return face.done(self.restorer.name)
-        return face.left_alone("its landmarks fit no face" if index in chosen else "not chosen")
+        if index not in chosen:
+            return face.left_alone("not chosen")
+        if index not in shares:
+            return face.left_alone("its landmarks fit no face")
+        if not shares[index]:
+            return face.left_alone("it is sharp already")
+        return face.done(self.restorer.name, shares[index] * settings.strength)
+
+
+def _share(crop: Crop, settings: Settings) -> float:
+    """How much of a restored face to use, before `Settings.strength`."""
+    return adapt.share(crop) if settings.adaptive else 1.0
 
 
 def _decoded(source: Source | Picture, settings: Settings) -> Picture:

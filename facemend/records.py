@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,6 +72,7 @@ class Face:
         score: the detector's confidence, 0 to 1.
         restored: whether the face is restored in the output.
         net: name of the restorer; "" if the face was not restored.
+        share: of the restored face in the output, 0 to 1; the rest is the enlarged input.
         reason: why the face was not restored; "" if it was.
     """
 
@@ -80,15 +81,16 @@ class Face:
     score: float
     restored: bool = False
     net: str = ""
+    share: float = 0.0
     reason: str = ""
 
     def left_alone(self, reason: str) -> "Face":
         """Return the same face, not restored for this reason."""
-        return replace(self, reason=reason)
+        return Face(self.box, self.landmarks, self.score, reason=reason)
 
-    def done(self, net: str) -> "Face":
-        """Return the same face, restored by this network."""
-        return replace(self, restored=True, net=net)
+    def done(self, net: str, share: float) -> "Face":
+        """Return the same face, restored by this network; `share` of it is in the output."""
+        return Face(self.box, self.landmarks, self.score, restored=True, net=net, share=share)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +138,7 @@ class Settings:
         denoise: for realesr-general-x4v3, from 0 (keeps the grain) to 1 (removes it).
         max_input_mp: largest input allowed, in megapixels.
         max_output_mp: largest output allowed, in megapixels.
+        adaptive: whether less of the restored face is used, down to nothing, where a face is large and sharp already.
 
     Raises:
         OptionError: a value is out of range.
@@ -152,6 +155,7 @@ class Settings:
     denoise: float = 0.5
     max_input_mp: float = 100.0
     max_output_mp: float = 400.0
+    adaptive: bool = True
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -171,8 +175,9 @@ class Settings:
                 raise OptionError(name, value, "a number above 0")
         if not _is_whole(self.min_face) or self.min_face < 1:
             raise OptionError("min_face", self.min_face, "a whole number from 1")
-        if not isinstance(self.aligned, bool):
-            raise OptionError("aligned", self.aligned, "True or False")
+        for name in ("adaptive", "aligned"):
+            if not isinstance(getattr(self, name), bool):
+                raise OptionError(name, getattr(self, name), "True or False")
         if self.seed is not None and not (_is_whole(self.seed) and 0 <= self.seed < 2**63):
             raise OptionError("seed", self.seed, "a whole number from 0 to 2**63 - 1")
         if isinstance(self.faces, str):

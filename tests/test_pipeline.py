@@ -16,7 +16,7 @@ from facemend.files.encode import encode
 from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Picture, Settings
-from facemend.stages import upscale
+from facemend.stages import adapt, upscale
 from facemend.stages.grey import one_ink
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos
@@ -152,6 +152,29 @@ def test_an_upscaler_that_colours_is_held_to_the_ink_of_the_picture():
     plain = lanczos(sepia, (400, 440)).astype(int)
     tint = (plain[..., 0] - plain[..., 2]).mean()
     assert (result.pixels[..., 0].astype(int) - result.pixels[..., 2]).mean() == pytest.approx(tint, abs=8)
+
+
+@pytest.mark.parametrize(("own", "strength"), [(1, 1), (0.5, 1), (0.5, 0.5), (0, 1)])
+def test_adaptive_mixes_in_less_of_a_restored_face_that_was_good(monkeypatch, own, strength):
+    monkeypatch.setattr(adapt, "share", lambda crop: own)
+    picture = smooth(400, 420)
+    result = pipeline(grey_face).run(picture, Settings(scale=1, strength=strength))
+    before = picture[200, 210].astype(float)
+    np.testing.assert_allclose(result.pixels[200, 210], before + own * strength * (128 - before), atol=1)
+    (face,) = result.faces
+    assert face.share == own * strength
+    assert (face.restored, face.reason) == ((True, "") if own else (False, "it is sharp already"))
+    always = pipeline(grey_face).run(picture, Settings(scale=1, strength=strength, adaptive=False))
+    assert always.faces[0].share == strength
+
+
+def test_a_face_that_is_good_costs_no_restoration(monkeypatch):
+    monkeypatch.setattr(adapt, "share", lambda crop: 0.0)
+
+    def unused(crops, fidelity):
+        pytest.fail("restored")
+
+    assert pipeline(unused).run(smooth(400, 420)).faces[0].restored is False
 
 
 def test_nothing_changes_outside_the_oval_without_a_parser():
@@ -477,7 +500,7 @@ def test_edited_faces_are_restored_where_they_were_moved():
     moved = [(px, py + new_y - y) for px, py in middle.landmarks]
     edited = replace(middle, landmarks=type(middle.landmarks)(*moved))
     result = without_detector().run(smooth(400, 420), Settings(scale=1), faces=[edited])
-    assert result.faces == (edited.done("grey_face"),)
+    assert result.faces == (edited.done("grey_face", 1),)
     assert (result.pixels[new_y, new_x] == 128).all()
     np.testing.assert_array_equal(result.pixels[y, x], smooth(400, 420)[y, x])
 

@@ -74,7 +74,7 @@ def test_transparent_parts_are_drawn_on_white():
 def test_boxes_are_drawn_on_a_copy():
     picture = Picture(np.full((200, 200, 3), 90, np.uint8))
     face = face_at(similarity(4, 0, -150, -150))
-    drawn = numbered(picture, [face, face.done("net")])
+    drawn = numbered(picture, [face, face.done("net", 1)])
     assert (picture.pixels == 90).all()
     x0, y0, _, _ = (round(value) for value in face.box)
     assert (drawn[y0 + 20, x0] != 90).any()
@@ -84,7 +84,7 @@ def test_boxes_are_drawn_on_a_copy():
 @pytest.mark.parametrize("restored", [True, False])
 def test_boxes_are_green_for_restored_and_orange_for_other_faces(restored):
     face = face_at(similarity(4, 0, -150, -150))
-    drawn = numbered(Picture(smooth(200, 200)), [face.done("net") if restored else face])
+    drawn = numbered(Picture(smooth(200, 200)), [face.done("net", 1) if restored else face])
     x0, y0, _, _ = (round(value) for value in face.box)
     red, green, _ = drawn[y0 + 20, x0]
     assert (green > red) == restored

@@ -56,6 +56,10 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
         help="how much of the restored face is mixed in (%(default)g)",
     )  # fmt: skip
     what.add_argument(
+        "--adaptive", action=argparse.BooleanOptionalAction, default=DEFAULT_SETTINGS.adaptive,
+        help="mix in less of the restored face where a face is sharp already (--adaptive)",
+    )  # fmt: skip
+    what.add_argument(
         "--denoise", type=float, default=DEFAULT_SETTINGS.denoise, metavar="0..1",
         help="realesr-general-x4v3 only: 0 keeps grain, 1 cleans (%(default)g)",
     )  # fmt: skip

@@ -144,5 +144,6 @@ def _face(face: Face) -> dict[str, Any]:
         "score": round(face.score, 4),
         "restored": face.restored,
         "net": face.net,
+        "share": round(face.share, 4),
         "reason": face.reason,
     }

@@ -27,6 +27,7 @@ GIVEN = {
     "denoise": 0.4,
     "max_input_mp": 50.0,
     "max_output_mp": 60.0,
+    "adaptive": False,
 }
 
 
@@ -59,7 +60,10 @@ def test_every_setting_has_an_option_whose_value_reaches_it(run, drawn, square, 
     assert GIVEN.keys() == Settings.__dataclass_fields__.keys()
     arguments = []
     for name, value in GIVEN.items():
-        arguments += [spelled(name)] if value is True else [spelled(name), value]
+        if isinstance(value, bool):
+            arguments.append(spelled(name) if value else spelled(f"no_{name}"))
+        else:
+            arguments += [spelled(name), value]
     assert run("restore", square, *arguments)[0] == 0
     assert settings == [Settings(**GIVEN)]
 

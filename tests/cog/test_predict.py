@@ -27,6 +27,7 @@ INPUTS = {
     "face_enhance": False,
     "only_center_face": False,
     "strength": 1,
+    "adaptive": True,
     "upscaler": "lanczos",
     "denoise": 1,
     "aligned": False,

@@ -27,6 +27,7 @@ EXPECTED = {  # name: type, default, bounds or choices
     "face_enhance": ("boolean", True, None),
     "only_center_face": ("boolean", False, None),
     "strength": ("number", 1, (0, 1)),
+    "adaptive": ("boolean", True, None),
     "upscaler": ("string", "realesrgan-x4plus", {"lanczos", *public_names("upscaler")}),
     "denoise": ("number", 0.5, (0, 1)),
     "aligned": ("boolean", False, None),
