@@ -17,8 +17,7 @@ import numpy as np
 from facemend.records import Crop, Floats, peak
 from facemend.stages.geometry import compose, inverse, magnification, shift
 
-# Each pair is (value of quality 0, value of quality 1). "Clean" are undamaged portraits, 256 to 512 px wide, whose crops
-# have 215 real px or more along each side.
+# Each pair is (value of quality 0, value of quality 1). "Clean" faces are undamaged portraits, 256 to 512 px wide.
 SIZE = (185.0, 215.0)  # real px along the side of the crop: old photos have at most 188, clean faces at least 215
 FINEST = (0.18, 0.22)  # clean faces have at least 0.22; blurred by 2 crop px (sigma) or enlarged 4 times, 0.19 at most
 FINE = (0.31, 0.38)  # clean faces have at least 0.38; blurred by 3 crop px, at most 0.32, or 0.37 with noise
