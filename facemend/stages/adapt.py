@@ -17,11 +17,11 @@ import numpy as np
 from facemend.records import Crop, Floats, peak
 from facemend.stages.geometry import compose, inverse, magnification, shift
 
-# Each pair is (the value of quality 0, the value of quality 1). In the comments, "clean" faces are 110 px wide or more.
+# Each pair is (value of quality 0, value of quality 1). "Clean" faces are undamaged portraits, 256 to 512 px wide.
 SIZE = (185.0, 215.0)  # real px along the side of the crop: old photos have at most 188, clean faces at least 215
-FINEST = (0.16, 0.21)  # clean faces have at least 0.22; blurred by a sigma of 2 crop px, at most 0.18
-FINE = (0.31, 0.38)  # clean faces have at least 0.38; blurred by a sigma of 3 crop px, with noise or not, at most 0.37
-NOISE = (1.1, 0.75)  # levels: clean faces have at most 0.71; with a noise sigma of 8 levels per channel, at least 0.96
+FINEST = (0.18, 0.22)  # clean faces have at least 0.22; blurred by 2 crop px (sigma) or enlarged 4 times, 0.19 at most
+FINE = (0.31, 0.38)  # clean faces have at least 0.38; blurred by 3 crop px, at most 0.32, or 0.37 with noise
+NOISE = (1.0, 0.75)  # levels: clean faces have at most 0.66; with a noise sigma of 8 levels per channel, at least 1.0
 BLOCKS = (1.6, 1.3)  # clean faces have at most 1.2; JPEG quality 85 gives 1.06 to 1.68, and 30 gives 1.56 to 3.3
 
 FACE = ((0.20, 0.29), (0.80, 0.90))  # two corners (x, y) of the region measured, over the side of the crop
@@ -31,23 +31,23 @@ SIGMAS = (1 / 512, 2 / 512, 4 / 512)  # of the Gaussian blurs between which deta
 EDGES = 97  # percentile of the absolute detail that stands for the edges of a face
 TEXTURE = 2.0  # medians of the absolute detail that are not counted as edges; noise is 3.2 medians at this percentile
 DIAGONAL = np.outer((1, -2, 1), (1, -2, 1)).astype(np.float32) / 6  # keeps the deviation of white noise; few edges
-MEDIAN = 0.6745  # median of the absolute value of noise over its standard deviation (normal distribution)
+LOWER_HALF = 0.3247  # mean of the smaller half of |x| over the standard deviation of x, for a normal distribution
 BLOCK = 8  # px: the side of a JPEG block
 LARGEST_STEP = 12.0  # levels: larger steps count as this much, so that the edges of the face do not dominate
 LEAST = 0.1  # levels: added to denominators, so that an empty picture has a defined value
-SMALLEST = 24  # px: the side of the smallest crop and of the smallest square in which blocks are searched
+SMALLEST = 24  # px: the side of the smallest square in which blocks are searched
 
 
 def share(crop: Crop) -> float:
     """Return the share of the restored face to use, from 0 (the face is good) to 1 (it needs restoration).
 
     Args:
-        crop: the face as it was cut out of the picture, before restoration.
+        crop: the face as it was cut out of the picture, before restoration. The limits are those of 512 px crops.
     """
     side = len(crop.pixels)
     real = side / max(magnification(crop.matrix), 1)
     quality = _ramp(real, SIZE)
-    if quality == 0:  # most faces of old photographs; the rest takes a few milliseconds
+    if quality == 0:  # most faces of old photographs; measuring takes about 5 ms
         return 1.0
     levels = crop.pixels.astype(np.float32) * np.float32(255 / peak(crop.pixels))
     grey = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY).astype(np.float32, copy=False)
@@ -75,7 +75,10 @@ def sharpness(grey: Floats) -> tuple[float, float]:
 
 
 def noise(grey: Floats, real: float) -> float:
-    """Return the standard deviation of the noise of a crop, in levels, as far as interpolation left it.
+    """Return the standard deviation of the noise of a crop, in levels.
+
+    The interpolation of the crop removes most of the noise: from white noise of 8 levels per channel, 1.1 remain in a
+    rotated crop. A crop that was cut out without interpolation keeps all of it and counts as noisier.
 
     Args:
         grey: (S, S) levels.
@@ -83,7 +86,9 @@ def noise(grey: Floats, real: float) -> float:
     """
     small = cv2.resize(grey, (round(real), round(real)), interpolation=cv2.INTER_AREA)
     face = _face(small.astype(np.float32, copy=False))
-    return float(np.median(np.abs(cv2.filter2D(face, -1, DIAGONAL)))) / MEDIAN
+    values = np.sort(np.abs(cv2.filter2D(face, -1, DIAGONAL)), axis=None)
+    # The smaller half leaves out edges as the median does, but does not jump between the few values of whole levels.
+    return float(values[: len(values) // 2].mean()) / LOWER_HALF
 
 
 def blocks(grey: Floats, crop: Crop) -> float:

@@ -1,0 +1,152 @@
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from facemend.files.decode import decode
+from facemend.loader import Loader
+from facemend.records import Crop
+from facemend.stages.adapt import share
+from facemend.stages.align import align
+from tests.pictures import face_at, similarity, smooth
+
+OLD = Path(__file__).parents[2] / "examples" / "old.jpg"
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """A sharp picture, 700 px wide."""
+    rng = np.random.default_rng(0)
+    picture = smooth(700, 700)
+    for _ in range(160):
+        centre, axes = rng.integers(0, 700, 2).tolist(), rng.integers(4, 40, 2).tolist()
+        colour, degrees, width = rng.integers(0, 255, 3).tolist(), int(rng.integers(180)), int(rng.integers(1, 4))
+        cv2.ellipse(picture, centre, axes, degrees, 0, 360, colour, width, cv2.LINE_AA)
+    return picture
+
+
+def cut(picture, shrink=1.0, degrees=3):
+    """The crop of a picture that was shrunk before."""
+    return align(picture, face_at(similarity(shrink, degrees, -80, -100)).landmarks)
+
+
+def blurred(picture, sigma):
+    return cv2.GaussianBlur(picture, (0, 0), sigma) if sigma else picture
+
+
+def shrunk(picture, factor):
+    return cv2.resize(picture, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+
+
+def noisy(picture, sigma):
+    noise = np.random.default_rng(1).normal(0, sigma, picture.shape)
+    return np.rint(picture + noise).clip(0, 255).astype(np.uint8)
+
+
+def compressed(picture, quality):
+    return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+
+
+@pytest.mark.parametrize("factor", [1, 1.5, 2])
+def test_good_faces_are_left_as_they_are(drawn, factor):
+    assert share(cut(shrunk(drawn, factor), factor)) < 0.02
+
+
+def test_bad_faces_are_restored_completely(drawn):
+    assert share(cut(blurred(drawn, 3))) == 1
+    assert share(cut(noisy(drawn, 15))) == 1
+    assert share(cut(noisy(blurred(drawn, 3), 4))) == 1
+    assert share(cut(compressed(drawn, 30))) == 1
+    assert share(cut(compressed(drawn, 30)[3:, 5:])) == 1, "the grid of blocks may start anywhere"
+    assert share(cut(shrunk(drawn, 3), 3)) == 1
+    assert share(cut(shrunk(drawn, 20), 20)) == 1
+
+
+def test_a_bad_face_that_was_enlarged_is_still_bad(drawn):
+    small = shrunk(drawn, 8)
+    assert share(cut(cv2.resize(small, (700, 700), interpolation=cv2.INTER_CUBIC))) == 1
+
+
+def test_faces_larger_than_the_crop_count_as_they_look_in_it(drawn):
+    large = cv2.resize(drawn, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    assert share(cut(large, 1 / 3)) < 0.02
+
+
+def test_the_face_of_an_old_photograph_is_restored_completely():
+    picture = decode(OLD).pixels
+    (face,) = Loader(device="cpu").detector("lite")(picture)
+    crop = align(picture, face.landmarks)
+    assert share(crop) == 1
+    as_if_large = replace(crop, matrix=similarity(1, 0, 0, 0))
+    assert share(as_if_large) == 1, "its blur is enough"
+
+
+def test_more_blur_never_lowers_the_share_and_it_does_not_jump(drawn):
+    shares = [share(cut(blurred(drawn, sigma))) for sigma in np.arange(0, 3.05, 0.05)]
+    assert shares[0] == 0
+    assert shares[-1] == 1
+    assert all(before <= after + 1e-6 for before, after in pairwise(shares))
+    assert max(after - before for before, after in pairwise(shares)) < 0.25
+
+
+def test_the_share_is_continuous_in_the_size(drawn):
+    crop = cut(shrunk(drawn, 2), 2)
+    shares = [share(replace(crop, matrix=crop.matrix * factor)) for factor in np.arange(1, 1.6, 0.01)]
+    assert shares[0] < 0.02
+    assert shares[-1] == 1
+    assert max(abs(after - before) for before, after in pairwise(shares)) < 0.15
+
+
+@pytest.mark.parametrize("sigma", [0, 2])
+def test_depth_does_not_matter(drawn, sigma):
+    crop = cut(blurred(drawn, sigma))
+    deep = replace(crop, pixels=crop.pixels.astype(np.uint16) * 257)
+    assert share(deep) == pytest.approx(share(crop), abs=1e-3)
+
+
+def test_grey_pictures_are_judged_by_the_same_measure(drawn):
+    grey = np.dstack([cv2.cvtColor(drawn, cv2.COLOR_RGB2GRAY)] * 3)
+    assert share(cut(grey)) < 0.02
+    assert share(cut(blurred(grey, 3))) == 1
+
+
+def test_does_not_write_to_the_crop_and_repeats_itself(drawn):
+    crop = cut(blurred(drawn, 2))
+    before = crop.pixels.copy()
+    assert share(crop) == share(crop)
+    np.testing.assert_array_equal(crop.pixels, before)
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_an_empty_crop_is_restored(level):
+    assert share(Crop(np.full((512, 512, 3), level, np.uint8), similarity(1, 0, 0, 0))) == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    arrays(np.uint8, (16, 16, 3)),
+    st.sampled_from([128, 512]),
+    st.floats(0.0002, 400),
+    st.floats(-180, 180),
+    st.booleans(),
+)
+def test_stays_between_none_and_all(coarse, side, scale, degrees, deep):
+    pixels = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_NEAREST)
+    pixels = pixels.astype(np.uint16) * 257 if deep else pixels
+    assert 0 <= share(Crop(pixels, similarity(scale, degrees, -1e4, 30))) <= 1
+
+
+@pytest.mark.weights
+def test_shared_old_photos_are_restored_and_good_portraits_are_not(shared):
+    detect = Loader(device="cpu").detector("lite")
+    for folder, low, high in (("old_photos", 0.9, 1), ("portraits/val", 0, 0.1)):
+        for path in sorted((shared / "data" / folder).iterdir())[:8]:
+            picture = decode(path).pixels
+            for face in detect(picture):
+                assert low <= share(align(picture, face.landmarks)) <= high, path
