@@ -1,14 +1,13 @@
 """Find faces and their five landmarks in a picture (RetinaFace), whichever way up each of them is.
 
-An upright look often finds a face that lies on its side or upside down, with a high score and with the landmarks of an
-upright face that is not there. So neither the landmarks nor that score tell the orientation. Each face is looked at
-again, small and in four orientations; there the right one has a much higher score than the others. A look at the whole
-picture in each orientation that occurs then gives the landmarks.
+An upright view often shows a face that lies on its side or upside down, with a high score and with the landmarks of an
+upright face that is not there. So neither the landmarks nor that score tell the orientation. Each face is therefore
+detected again in a small square, in several orientations: in the right one the score is the highest. A face that is
+turned is then detected in a larger square, in its own orientation, which gives its landmarks.
 """
 
 import copy
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -20,8 +19,9 @@ from torch import Tensor, nn
 from facemend.errors import NonFiniteError
 from facemend.machine.device import Device
 from facemend.nets import retinaface
-from facemend.records import DEFAULT_SETTINGS, Box, Face, Floats, Landmarks, Pixels, Settings, peak
+from facemend.records import DEFAULT_SETTINGS, Face, Floats, Landmarks, Pixels, Settings, peak
 from facemend.stages import views
+from facemend.stages.seen import Seen, distinct, is_near, merged, touch, unknown, usual_quarter
 from facemend.stages.views import View
 
 SHORT_SIDE = 640  # px the short side is brought to: small faces are found, a huge picture costs no more
@@ -30,40 +30,22 @@ SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own siz
 OVERVIEW_SIDE = 160  # px of a square that shows the whole picture
 OVERVIEW_BORDER = 0.25  # around the picture in that square, over its long side; shows faces larger than the picture
 CLOSE_UP = 0.95  # height of a face over the picture's short side from which the overview shows it better
-# A square around each face is looked at in several orientations: in the right one its score is the highest. The figures
-# were chosen on portraits and old photos with the official mobile0.25 and lite.
+# The orientation of each face is found in a square around it. These figures were chosen on the portraits and old photos
+# of the test pictures, with the official mobile0.25 and lite.
 CHECK_MARGIN = 1.6  # side of the square over the face
-CHECK_SIDES = (64, 80)  # px of the square: with larger faces, wrong orientations have high scores too
-QUICK, THOROUGH = range(0, 360, 90), range(0, 360, 45)  # degrees to the left; all faces, and those in doubt
-CLEAR_LEAD = 0.2  # over the other quarters at the first side, from which a face's own orientation is right
-LEAD = 0.02  # by which another orientation must lead in the mean of both sides
+CHECK_SIDES = (64, 80)  # px of the square; with more px, the wrong orientations have high scores too
+QUICK, THOROUGH = range(0, 360, 90), range(0, 360, 45)  # degrees to the left; for all faces, for those in doubt
+CLEAR_LEAD = 0.2  # of the score over that of the other quarters, from which the orientation is not in doubt
+LEAD = 0.02  # of the mean score of both squares by which another orientation must be better
 CHECK_SCORE = 0.05  # from which an answer counts there
-AGAIN_SIDE, AGAIN_MARGIN = 256, 2.0  # px, and over the face, of a last look at a face that is turned or very large
-TURNED_DOUBT = 2  # a face that the upright look misses needs a score this many times nearer to 1
-OVERLAP = 0.4  # intersection over union from which two boxes are one face
-CONTAINED = 0.8  # share of a box inside a larger one from which it is taken for a part of that face
+AGAIN_SIDE, AGAIN_MARGIN = 256, 2.0  # px of the larger square, and its side over the face
+TURNED_DOUBT = 2  # a face that the upright view does not show needs a score this many times nearer to 1
 EYES = 5.0  # px between the eyes; below, there is nothing to restore from
 LANDMARK_FIELDS = len(Landmarks._fields)
 
 
-class Seen(NamedTuple):
-    """A face in a view.
-
-    Attributes:
-        face: in px of the picture.
-        upright: whether its mouth is below its eyes in the view.
-        degrees: that the view is turned to the left.
-        coarse: whether the view shows the whole picture in few px.
-    """
-
-    face: Face
-    upright: bool
-    degrees: int = 0
-    coarse: bool = False
-
-
 class Decoded(NamedTuple):
-    """What the network says of views of one size; many of the K answers are of one face.
+    """Detections in several views of one size; many of the K detections are of the same face.
 
     Attributes:
         view: (K,) index of the view.
@@ -109,11 +91,11 @@ class RetinaFaceDetector:
             upright = self._look(views.scaled(whole, full), 0, threshold)
         if not upright and not others:
             others = [one for turns in (1, 2, 3) for one in self._look(view, turns, certain) if one.upright]
-        found = self._oriented(view, _merged(upright, others, CLOSE_UP * min(height, width)), threshold)
-        if usual := _usual_quarter(found):  # the whole picture is turned, so the upright look has missed faces
+        found = self._oriented(view, merged(upright, others, CLOSE_UP * min(height, width)), threshold)
+        if usual := usual_quarter(found):  # the whole picture is turned, so the upright view has not shown all faces
             more = (one for one in self._look(view, usual, certain) if one.upright)
-            found += self._oriented(view, _unknown(more, found), threshold)
-        faces = [one.face for one in _distinct(found) if _large_enough(one.face, settings.min_face)]
+            found += self._oriented(view, unknown(more, found), threshold)
+        faces = [one.face for one in distinct(found) if _large_enough(one.face, settings.min_face)]
         return sorted(faces, key=lambda face: face.box[:2])
 
     def _look(self, view: View, turns: int, threshold: float) -> list[Seen]:
@@ -135,9 +117,9 @@ class RetinaFaceDetector:
         ]
 
     def _oriented(self, view: View, seen: Sequence[Seen], threshold: float) -> list[Seen]:
-        """The faces as they are where their orientation is right, and else looked at again in the right one.
+        """Faces in their right orientation: as they are, or detected again if they were seen in another one.
 
-        A face that is not found again stays as it is if it looked upright.
+        A face that is not detected again stays as it is if it looked upright.
         """
         degrees, colour = self._orientations(view, seen), _neutral(view)
         right = [one for one, angle in zip(seen, degrees, strict=True) if angle == one.degrees and not one.coarse]
@@ -147,12 +129,12 @@ class RetinaFaceDetector:
         unconfirmed = []
         squares = [views.around(view, one.face.box, angle, AGAIN_MARGIN, AGAIN_SIDE, colour) for one, angle in again]
         for (one, angle), answers in zip(again, self._answers(squares, threshold), strict=True):
-            same = [other for other in answers if other.upright and _is_near(other.face.box, one.face.box)]
+            same = [other for other in answers if other.upright and is_near(other.face.box, one.face.box)]
             if same:
                 right.append(max(same, key=lambda other: other.face.score)._replace(degrees=angle))
             elif one.upright and not one.coarse:
                 unconfirmed.append(one)
-        return right + [one for one in unconfirmed if not any(_touch(one.face.box, other.face.box) for other in right)]
+        return right + [one for one in unconfirmed if not any(touch(one.face.box, other.face.box) for other in right)]
 
     def _orientations(self, view: View, seen: Sequence[Seen]) -> list[int]:
         """For each face, the degrees to the left by which a view has to be turned to show it upright."""
@@ -196,12 +178,12 @@ class RetinaFaceDetector:
         for index, box, marks, score, upright in zip(*columns, strict=True):
             answers[index].append(Seen(Face(tuple(box), Landmarks._make(map(tuple, marks)), score), upright))
         return [
-            [one._replace(face=view.on_picture(one.face)) for one in _distinct(seen)]
+            [one._replace(face=view.on_picture(one.face)) for one in distinct(seen)]
             for view, seen in zip(same_size, answers, strict=True)
         ]
 
     def _decoded(self, same_size: Sequence[View], threshold: float) -> Decoded:
-        """All that the network says with a score above the threshold, for views of one size."""
+        """All detections with a score above the threshold, in views of one size."""
         pixels = np.stack([cv2.cvtColor(view.pixels, cv2.COLOR_RGB2BGR) for view in same_size])
         with torch.inference_mode():
             tensor = self._device.tensor(pixels)
@@ -232,7 +214,7 @@ def _points(landmarks: Tensor, priors: Tensor) -> Tensor:
 
 
 def _neutral(view: View) -> list[float]:
-    """The RGB colour that is zero to the network, in the depth of a view: best for what lies outside the picture."""
+    """The RGB colour that becomes 0 in the network's input, in the depth of a view; for px outside the picture."""
     return [value * peak(view.pixels) / 255 for value in reversed(retinaface.MEAN)]
 
 
@@ -241,64 +223,6 @@ def _upright(points: Floats) -> npt.NDArray[np.bool_]:
     down = points[:, 3:].mean(axis=1) - points[:, :2].mean(axis=1)
     upright: npt.NDArray[np.bool_] = down[:, 1] > np.abs(down[:, 0])
     return upright
-
-
-def _usual_quarter(seen: Sequence[Seen]) -> int:
-    """The quarter turns to the left that put most of the faces upright."""
-    quarters = Counter(round(one.degrees / 90) % 4 for one in seen)
-    return max(quarters, key=lambda quarter: (quarters[quarter], quarter == 0), default=0)
-
-
-def _merged(upright: Sequence[Seen], others: Sequence[Seen], close_up: float) -> list[Seen]:
-    """Those of the upright look, and the others that it has missed; of faces higher than `close_up` the others."""
-    large = _distinct(one for one in others if one.face.box[3] - one.face.box[1] > close_up)
-    kept = large + [one for one in upright if not any(_touch(one.face.box, other.face.box) for other in large)]
-    return kept + _unknown(_distinct(others), kept)
-
-
-def _unknown(seen: Iterable[Seen], known: Sequence[Seen]) -> list[Seen]:
-    return [one for one in seen if not any(_is_one_face(one.face.box, other.face.box) for other in known)]
-
-
-def _distinct(seen: Iterable[Seen]) -> list[Seen]:
-    """Of boxes that overlap the surest; then none inside a larger one, which is an eye or a mouth taken for a face."""
-    kept: list[Seen] = []
-    for one in sorted(seen, key=lambda one: -one.face.score):
-        if not any(_overlap(one.face.box, other.face.box) > OVERLAP for other in kept):
-            kept.append(one)
-    return [one for one in kept if not any(_contains(other.face.box, one.face.box) for other in kept)]
-
-
-def _is_near(box: Box, known: Box) -> bool:
-    """Whether the centre of a box lies in the middle half of another."""
-    (x0, y0, x1, y1), (left, top, right, bottom) = box, known
-    return abs(x0 + x1 - left - right) < (right - left) / 2 and abs(y0 + y1 - top - bottom) < (bottom - top) / 2
-
-
-def _is_one_face(a: Box, b: Box) -> bool:
-    return _overlap(a, b) > OVERLAP or _contains(a, b) or _contains(b, a)
-
-
-def _touch(small: Box, large: Box) -> bool:
-    return _shared(small, large) > (1 - CONTAINED) * _area(small)
-
-
-def _contains(large: Box, small: Box) -> bool:
-    return _area(small) < _area(large) and _shared(small, large) >= CONTAINED * _area(small)
-
-
-def _overlap(a: Box, b: Box) -> float:
-    """Intersection over union."""
-    shared = _shared(a, b)
-    return shared / max(_area(a) + _area(b) - shared, 1e-9)
-
-
-def _shared(a: Box, b: Box) -> float:
-    return _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
-
-
-def _area(box: Box) -> float:
-    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
 def _large_enough(face: Face, min_face: int) -> bool:
