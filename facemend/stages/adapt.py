@@ -1,8 +1,8 @@
 """Decide how much of a restored face to use, so that a face that is good already does not become softer.
 
-A face is good if it is large, sharp, free of noise and free of JPEG blocks. Each of the four is measured and mapped to
-a quality from 0 (bad) to 1 (good). Their product is the quality of the face. The share of the restored face is 1 minus
-that product, so one bad quality is enough for full restoration.
+A face is good if it is large, sharp in all directions, free of noise and free of JPEG blocks. Each of these is measured
+and mapped to a quality from 0 (bad) to 1 (good). Their product is the quality of the face. The share of the restored
+face is 1 minus that product, so one bad quality is enough for full restoration.
 
 The limits were chosen on 14 pictures of `portraits/train`: clean ones, and the same shrunk, blurred, noisy, compressed
 and after `degrade.py`. Those of the size also depend on `old_photos`. Levels are 8-bit grey levels.
@@ -21,6 +21,7 @@ from facemend.stages.geometry import compose, inverse, magnification, shift
 SIZE = (185.0, 215.0)  # real px along the side of the crop: old photos have at most 188, clean faces at least 215
 FINEST = (0.18, 0.22)  # clean faces have at least 0.22; blurred by 2 crop px (sigma) or enlarged 4 times, 0.19 at most
 FINE = (0.31, 0.38)  # clean faces have at least 0.38; blurred by 3 crop px, at most 0.32, or 0.37 with noise
+EVENNESS = (0.6, 0.75)  # clean faces have at least 0.79; with motion blur over 11 crop px, at most 0.51
 NOISE = (1.0, 0.75)  # levels: clean faces have at most 0.66; with a noise sigma of 8 levels per channel, at least 1.0
 BLOCKS = (1.6, 1.3)  # clean faces have at most 1.2; JPEG quality 85 gives 1.06 to 1.68, and 30 gives 1.56 to 3.3
 
@@ -51,27 +52,32 @@ def share(crop: Crop) -> float:
         return 1.0
     levels = crop.pixels.astype(np.float32) * np.float32(255 / peak(crop.pixels))
     grey = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY).astype(np.float32, copy=False)
-    finest, fine = sharpness(grey)
-    quality *= _ramp(finest, FINEST) * _ramp(fine, FINE) * _ramp(noise(grey, real), NOISE)
+    finest, fine, evenness = sharpness(grey)
+    quality *= _ramp(finest, FINEST) * _ramp(fine, FINE) * _ramp(evenness, EVENNESS)
+    quality *= _ramp(noise(grey, real), NOISE)
     if quality > 0:
         quality *= _ramp(blocks(grey, crop), BLOCKS)
     return 1 - quality
 
 
-def sharpness(grey: Floats) -> tuple[float, float]:
-    """Return the ratios of the finest and of fine to coarse detail of a crop, (S, S) levels.
+def sharpness(grey: Floats) -> tuple[float, float, float]:
+    """Return how sharp a crop is, (S, S) levels.
 
     Detail is the difference of two Gaussian blurs. The finest shows blur best, but noise can pass for it; fine detail
     is hardly changed by noise. As both are measured in crop px, a face with fewer real pixels has to be sharper in
     these to count as sharp.
+
+    Returns:
+        The ratio of the finest to coarse detail, that of fine to coarse detail, and the evenness of fine detail: its
+        root mean square gradient in the direction where that is smallest over the one across it. Motion blur lowers it.
     """
     faces = [_face(grey)]
     for sigma in SIGMAS:
         blurred = cv2.GaussianBlur(grey, (0, 0), sigma * len(grey))
         faces.append(_face(blurred.astype(np.float32, copy=False)))
-    finest, fine, coarse = (np.abs(sharp - soft) for sharp, soft in itertools.pairwise(faces))
-    reference = float(np.percentile(coarse, EDGES)) + LEAST
-    return _edges(finest) / reference, _edges(fine) / reference
+    finest, fine, coarse = (sharp - soft for sharp, soft in itertools.pairwise(faces))
+    reference = float(np.percentile(np.abs(coarse), EDGES)) + LEAST
+    return _edges(finest) / reference, _edges(fine) / reference, _evenness(fine)
 
 
 def noise(grey: Floats, real: float) -> float:
@@ -117,8 +123,17 @@ def blocks(grey: Floats, crop: Crop) -> float:
 
 
 def _edges(detail: Floats) -> float:
-    """Return how strong edges are in (H, W) absolute detail, less the noise and texture everywhere in it."""
-    return float(np.percentile(detail, EDGES) - TEXTURE * np.median(detail))
+    """Return how strong edges are in (H, W) detail, less the noise and texture everywhere in it."""
+    strength = np.abs(detail)
+    return float(np.percentile(strength, EDGES) - TEXTURE * np.median(strength))
+
+
+def _evenness(detail: Floats) -> float:
+    """Return the square root of the ratio of both eigenvalues of the structure tensor of (H, W) detail."""
+    y, x = np.gradient(detail)
+    xx, yy, xy = float((x * x).mean()), float((y * y).mean()), float((x * y).mean())
+    total, difference = xx + yy + LEAST**2, math.hypot(xx - yy, 2 * xy)
+    return math.sqrt((total - difference) / (total + difference))
 
 
 def _face(crop: Floats) -> Floats:

@@ -68,6 +68,16 @@ def test_bad_faces_are_restored_completely(drawn):
     assert share(cut(shrunk(drawn, 20), 20)) == 1
 
 
+@pytest.mark.parametrize("degrees", [0, 30, 45, 90, 135])
+@pytest.mark.parametrize("length", [15, 31])
+def test_motion_blurred_faces_are_restored_completely(drawn, degrees, length):
+    turn = cv2.getRotationMatrix2D((length // 2, length // 2), degrees, 1)
+    line = np.zeros((length, length), np.float32)
+    line[length // 2] = 1
+    kernel = cv2.warpAffine(line, turn, (length, length))
+    assert share(cut(cv2.filter2D(drawn, -1, kernel / kernel.sum()))) == 1
+
+
 def test_a_bad_face_that_was_enlarged_is_still_bad(drawn):
     small = shrunk(drawn, 8)
     assert share(cut(cv2.resize(small, (700, 700), interpolation=cv2.INTER_CUBIC))) == 1
