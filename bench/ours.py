@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from facemend.loader import Loader
+from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Settings
 from facemend.result import Result
@@ -17,6 +18,9 @@ from facemend.weights.models import MODELS
 
 LOADED = ("gfpgan-v1.4", "retinaface-r50", "realesrgan-x4plus")
 SEEN = 240  # px; facemend adds 8 mirrored px on each side, which makes a tile of 256 px as the originals get
+
+process.keep_freed_memory()  # as the command line does
+process.limit_threads()
 
 
 def weights(folder: Path, *names: str) -> dict[str, Path]:
