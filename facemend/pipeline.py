@@ -121,6 +121,8 @@ class Pipeline:
             InputError: the picture cannot be read, or is too large.
             NotInstalledError: there is no detector.
         """
+        if self.detector is None and not settings.aligned:
+            raise NotInstalledError(automatic("detector")[0].name, folders())
         return tuple(self._find(_decoded(source, settings), replace(settings, faces="all")))
 
     def run(

@@ -261,6 +261,11 @@ def test_landmarks_that_fit_no_face_are_reported():
     assert machine.run(smooth(40, 50)).faces[0].reason == "its landmarks fit no face"
 
 
+def test_find_without_a_detector_says_what_to_download():
+    with pytest.raises(NotInstalledError, match="facemend download retinaface-r50"):
+        Pipeline(detector=None, restorer=None, upscaler=LanczosUpscaler()).find(smooth(40, 50))
+
+
 def test_without_a_restorer_faces_are_found_and_left_alone():
     result = pipeline(restorer=None).run(smooth(400, 420))
     assert [face.reason for face in result.faces] == ["no restorer"]

@@ -36,7 +36,8 @@ class FunctionRestorer:
         self, crops: Sequence[Pixels], settings: Settings = DEFAULT_SETTINGS, progress: StageProgress | None = None
     ) -> list[Pixels]:
         """As a `Restorer`."""
-        restored = self._function([converted(crop, np.uint8) for crop in crops], fidelity=settings.fidelity)
+        copies = [np.array(converted(crop, np.uint8)) for crop in crops]  # which the function may write to
+        restored = self._function(copies, fidelity=settings.fidelity)
         count = len(restored) if isinstance(restored, (Sequence, np.ndarray)) else type(restored).__name__
         if count != len(crops):
             raise FacemendError(f"the restorer {self.name} returned {count} faces for {len(crops)}")

@@ -29,7 +29,8 @@ def lanczos(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     """Enlarge (H, W, 3), uint8 or uint16, to `size` = (height, width); what has to shrink is averaged."""
     if pixels.shape[:2] == size:
         return np.array(pixels)
-    interpolation = cv2.INTER_LANCZOS4 if size >= pixels.shape[:2] else cv2.INTER_AREA
+    grows = all(after >= before for after, before in zip(size, pixels.shape[:2], strict=True))
+    interpolation = cv2.INTER_LANCZOS4 if grows else cv2.INTER_AREA
     resized: Pixels = cv2.resize(pixels, size[::-1], interpolation=interpolation)
     return resized
 
@@ -75,7 +76,7 @@ class FunctionUpscaler:
         progress: StageProgress | None = None,
     ) -> Pixels:
         """As an `Upscaler`; at once, so it reports no progress."""
-        out = self._function(converted(pixels, np.uint8))
+        out = self._function(np.array(converted(pixels, np.uint8)))  # a copy, which the function may write to
         height, width = pixels.shape[:2]
         factor = out.shape[0] // height if isinstance(out, np.ndarray) and out.ndim == 3 else 0
         if factor < 1 or out.shape != (height * factor, width * factor, 3) or out.dtype != np.uint8:

@@ -362,7 +362,7 @@ def test_sigterm_lets_a_sync_call_finish(tmp_path, wide):
         server.wait("BUSY")
         server.process.send_signal(signal.SIGTERM)
         assert call.result().json()["status"] == "succeeded"
-        assert server.process.wait(20) == 0
+        assert server.process.wait(PATIENCE) == 0
 
 
 def test_sigterm_ends_an_async_call(tmp_path, wide):
@@ -370,7 +370,7 @@ def test_sigterm_ends_an_async_call(tmp_path, wide):
         server.call(headers={"Prefer": "respond-async"}, image=wide, **SLOW)
         server.wait("BUSY")
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(5) == 0
+        assert server.process.wait(PATIENCE) == 0
 
 
 def test_setup_names_every_missing_file_with_its_url_and_folder(tmp_path):

@@ -147,3 +147,14 @@ def test_a_function_is_a_restorer():
 def test_a_function_that_returns_other_types_or_shapes_is_an_error(answer):
     with pytest.raises(FacemendError, match="the restorer .* returned"):
         FunctionRestorer(lambda crops, fidelity: answer)([grey(1)])
+
+
+def test_a_function_may_write_to_the_crops_it_is_given():
+    def careless(crops, fidelity):
+        for crop in crops:
+            crop[:] = 0
+        return crops
+
+    crop = grey(200)
+    FunctionRestorer(careless)([crop])
+    assert (crop == 200).all()

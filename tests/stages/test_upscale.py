@@ -240,3 +240,13 @@ def test_a_larger_output_of_a_function_is_averaged_down():
 def test_a_function_that_returns_other_types_or_shapes_is_an_error(answer):
     with pytest.raises(FacemendError, match="the upscaler .* returned"):
         FunctionUpscaler(lambda pixels: answer)(smooth(10, 12), (20, 24))
+
+
+def test_a_function_may_write_to_what_it_is_given():
+    def careless(pixels):
+        pixels[:] = 0
+        return pixels
+
+    picture = smooth(20, 30)
+    FunctionUpscaler(careless)(picture, (20, 30))
+    np.testing.assert_array_equal(picture, smooth(20, 30))
