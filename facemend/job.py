@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facemend.draw import SEAM, before_after, numbered
-from facemend.errors import OptionError, Remedy
+from facemend.errors import OptionError, OutputError, Remedy
 from facemend.files import formats
 from facemend.files.decode import Source, decode
 from facemend.files.encode import check_quality, encode, write
@@ -110,6 +110,7 @@ def run(
     _check_writable(job, outputs)
     result = pipeline.run(picture, settings, progress)
     computed = time.perf_counter()
+    _make_folder(outputs.target)
     if outputs.compare:
         write(outputs.compare, encode(Picture(before_after(result.before, result.picture)), "jpeg"))
     if outputs.boxes:
@@ -137,15 +138,19 @@ def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:
 
 
 def _check_writable(job: Job, outputs: Outputs) -> None:
-    """Make the folder; raise OptionError where it cannot be written to, or a file exists that may not be replaced."""
+    """Raise OptionError where the folder cannot be made or written to, or a file exists that may not be replaced."""
     if (existing := outputs.existing()) and not job.force:
         remedies = Remedy("overwrite it with {}", "force"), Remedy("leave it with {}", "skip_existing")
         raise OptionError("the output", str(existing[0]), "a new file", *remedies)
-    folder = outputs.target.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        expected = f"in a folder that can be made ({error.strerror})"
-        raise OptionError("the output", str(outputs.target), expected) from error
+    folder = next(parent for parent in outputs.target.absolute().parents if os.path.lexists(parent))
+    if not folder.is_dir():
+        raise OptionError("the output", str(outputs.target), f"in a folder that can be made; {folder} is a file")
     if not os.access(folder, os.W_OK):
         raise OptionError("the output", str(outputs.target), "in a folder that may be written to")
+
+
+def _make_folder(target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(target, error.strerror or str(error)) from error

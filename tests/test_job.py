@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -267,6 +268,9 @@ def test_cancelled_in_any_stage_leaves_no_file_and_keeps_the_old_one(tmp_path, s
         run(work, machine, Settings(), progress=cancel)
     assert names(tmp_path) == ["new.png"]
     assert (tmp_path / "new.png").read_bytes() == b"old"
+    with pytest.raises(Cancelled):
+        run(replace(work, target=tmp_path / "folder" / "new.png"), machine, Settings(), progress=cancel)
+    assert names(tmp_path) == ["new.png"], "the folder is made when there is something to put into it"
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2])
