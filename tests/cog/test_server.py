@@ -65,6 +65,9 @@ def test_metrics_and_progress_are_returned(server, face):
     answer = server.predict(image=face, aligned=True)
     metrics = answer["metrics"]
     assert (metrics["faces_detected"], metrics["faces_restored"]) == (1, 1)
+    (reported,) = metrics["faces"]
+    assert reported["box"] == [0, 0, 95, 95]
+    assert (reported["restored"], reported["share"], reported["reason"]) == (True, 1, "")
     assert (metrics["restorer"], metrics["upscaler"]) == ("gfpgan-v1.4", "realesrgan-x4plus")
     stages = {"decode", "detect", "align", "restore", "upscale", "paste", "total", "encode"}
     assert metrics["seconds"].keys() == stages
