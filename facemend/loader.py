@@ -1,5 +1,6 @@
 """Names of models, or paths of weight files, to stages."""
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscal
 from facemend.weights.checkpoint import SUFFIXES, identify, load
 from facemend.weights.installed import find
 from facemend.weights.models import Model, Task, automatic, lookup, lookup_for, public_names
+
+log = logging.getLogger(__name__)
 
 NONE = "none"  # the choice to go without a stage
 
@@ -68,14 +71,17 @@ class Loader:
             return LanczosUpscaler()
         name, model, path = found
         assert model.tiling is not None  # for the type checker: every upscaler has one
-        _, *companions = model.parts() if path is None else (model,)
-        nets = [self._net(companion)[0] for companion in companions if self._installed(companion)]
+        nets = []
+        for companion in model.parts()[1:] if path is None else ():
+            if self._installed(companion):
+                nets.append(self._net(companion)[0])
+            else:
+                log.warning("%s is not installed, so the option denoise has no effect", companion.name)
         return NetUpscaler(
             name,
             *self._net(model, path),
             model.tiling,
             companion=next(iter(nets), None),
-            companion_name=next((companion.name for companion in companions), ""),
         )
 
     def parser(self, wanted: str | Path | None) -> Parser | None:

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facemend.errors import FacemendError, MemoryLimitError, NotInstalledError, Remedy
+from facemend.errors import FacemendError, MemoryLimitError, Remedy
 from facemend.machine import memory
 from facemend.machine.device import Device
 from facemend.records import DEFAULT_SETTINGS, Pixels, Settings, StageProgress, Tiling, converted, peak
 from facemend.stages.tiles import Span, cut, resampled, spans
 from facemend.weights import blend
-from facemend.weights.installed import folders
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +96,6 @@ class NetUpscaler:
         device: where it runs.
         tiling: the network's scale, and how its input is cut.
         companion: the same network trained to keep noise; `Settings.denoise` says how much of it is mixed in.
-        companion_name: name of the companion where the model has one, for the message that it is not installed.
     """
 
     def __init__(
@@ -108,14 +106,12 @@ class NetUpscaler:
         tiling: Tiling,
         *,
         companion: nn.Module | None = None,
-        companion_name: str = "",
     ) -> None:
         self.name = name
         self._net = device.put(net)
         self._tiling = tiling
         self._device = device
         self._companion = device.put(companion) if companion else None
-        self._companion_name = companion_name
 
     def __call__(
         self,
@@ -150,10 +146,8 @@ class NetUpscaler:
         return max(tile // self._tiling.step, 1) * self._tiling.step
 
     def _mixed(self, denoise: float) -> nn.Module:
-        if not self._companion_name or denoise == 1:
+        if self._companion is None or denoise == 1:
             return self._net
-        if self._companion is None:
-            raise NotInstalledError(self._companion_name, folders())
         return blend(self._net, self._companion, denoise)
 
     def _fill(self, canvas: Pixels, net: nn.Module, pixels: Pixels, tile: int, progress: StageProgress | None) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError, NotInstalledError
+from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError
 from facemend.machine import memory
 from facemend.records import Settings, Tiling
 from facemend.stages import upscale
@@ -204,15 +204,8 @@ def test_tiles_are_blended_at_their_seams(tile):
 @pytest.mark.parametrize(("denoise", "expected"), [(0, 0), (0.25, 50), (1, 200)])
 def test_denoise_mixes_the_two_networks(denoise, expected):
     clean, grainy = Level(200 / 255), Level(0.0)
-    upscaler = NetUpscaler("level", clean, CPU, TILING, companion=grainy, companion_name="grainy")
+    upscaler = NetUpscaler("level", clean, CPU, TILING, companion=grainy)
     assert (upscaler(smooth(10, 10), (40, 40), Settings(denoise=denoise)) == expected).all()
-
-
-def test_denoise_without_the_companion_names_the_model_to_download():
-    upscaler = NetUpscaler("level", Level(0.5), CPU, TILING, companion_name="grainy")
-    assert upscaler(smooth(10, 10), (40, 40), Settings(denoise=1)).shape == (40, 40, 3)
-    with pytest.raises(NotInstalledError, match="facemend download grainy"):
-        upscaler(smooth(10, 10), (40, 40), Settings(denoise=0.5))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
