@@ -59,6 +59,9 @@ class FacemendError(Exception):
     def __str__(self) -> str:
         return self.message()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unpickled, (type(self), self.args, self.__dict__)  # as subclasses take other arguments
+
     def message(self, spelled: Spelling = str) -> str:
         """The message, on one line.
 
@@ -72,6 +75,13 @@ class FacemendError(Exception):
 
     def _problem_as(self, spelled: Spelling) -> str:
         return self._problem
+
+
+def _unpickled(kind: type[FacemendError], args: tuple[object, ...], state: dict[str, object]) -> FacemendError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class Cancelled(FacemendError):  # noqa: N818 - it reports no fault

@@ -149,6 +149,8 @@ class Pipeline:
         """
         if not isinstance(settings, Settings):
             raise OptionError("settings", settings, "of type Settings")
+        if faces is not None:
+            _check_given(faces, settings)
         seconds: dict[str, float] = {}
         with _timed(seconds, "total"):
             with _timed(seconds, "decode"):
@@ -166,7 +168,7 @@ class Pipeline:
                 restored = self._restore(bad, settings, progress)
             with _timed(seconds, "upscale"):
                 size = settings.output_size(height, width)
-                covered = settings.aligned and settings.strength == 1 and list(shares.values()) == [1]
+                covered = settings.aligned and list(shares.values()) == [1]
                 canvas = lanczos(before.pixels, size) if covered else self._enlarge(before, size, settings, progress)
                 alpha = None if before.alpha is None else linear(before.alpha, size)
             with _timed(seconds, "paste"):
@@ -236,7 +238,7 @@ class Pipeline:
             [crop.pixels for crop in crops.values()], settings, partial(progress, "restore") if progress else None
         )
         restored = [
-            face if one_ink(crop.pixels) is None else in_tone_of(face, crop.pixels)
+            face if (ink := one_ink(crop.pixels)) is None else in_tone_of(face, crop.pixels, ink)
             for face, crop in zip(restored, crops.values(), strict=True)
         ]
         return {index: (crop, face) for (index, crop), face in zip(crops.items(), restored, strict=True)}
@@ -284,7 +286,7 @@ class Pipeline:
         if factor >= ENLARGE_FACES_FROM:
             side = round(face.shape[0] * factor)
             face = self.upscaler(face, (side, side), settings)
-        return Layer(enlarged(crop, face), mask, share * settings.strength)
+        return Layer(enlarged(crop, face), mask, share)
 
     def _outcome(
         self, face: Face, index: int, chosen: Sequence[int], shares: Mapping[int, float], settings: Settings
@@ -296,13 +298,20 @@ class Pipeline:
         if index not in shares:
             return face.left_alone("its landmarks fit no face")
         if not shares[index]:
-            return face.left_alone("it is sharp already")
-        return face.done(self.restorer.name, shares[index] * settings.strength)
+            return face.left_alone("it is sharp already" if settings.strength else "the strength is 0")
+        return face.done(self.restorer.name, shares[index])
+
+
+def _check_given(faces: Sequence[Face], settings: Settings) -> None:
+    if isinstance(faces, str) or not isinstance(faces, Sequence) or not all(isinstance(face, Face) for face in faces):
+        raise OptionError("faces", faces, "a list of Face, as `find` returns them")
+    if settings.aligned:
+        raise OptionError("aligned", True, "False where faces are given")
 
 
 def _share(crop: Crop, settings: Settings) -> float:
-    """How much of a restored face to use, before `Settings.strength`."""
-    return adapt.share(crop) if settings.adaptive else 1.0
+    """How much of a restored face to use."""
+    return settings.strength * (adapt.share(crop) if settings.adaptive and settings.strength else 1.0)
 
 
 def _decoded(source: Source | Picture, settings: Settings) -> Picture:

@@ -1,5 +1,6 @@
 """The messages of errors: one line, with options named as each interface names them."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,21 @@ def test_too_large_error_names_the_limit_of_the_interface():
     assert "--scale" in error.message(dashed)
     assert "--max-input-mp" in error.message(dashed)
     assert "max_output_mp" not in TooLargeError("the output", 2, 1, "max_output_mp").message(dashed)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Cancelled(),
+        OptionError("scale", 9, "a number from 1 to 8"),
+        TooLargeError("the input", 200_000_000, 100_000_000, "max_input_mp"),
+        NonFiniteError("gfpgan-v1.4"),
+        OutputError(Path("a.png"), "disk full"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_pass_from_one_process_to_another(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert copy.__dict__ == error.__dict__

@@ -621,3 +621,28 @@ def test_startup_sets_the_process_up(tmp_path):
     assert within["gc"] is False, "not while modules are imported"
     changed = {"threads": 2, "temp": str(tmp_path), "mallopt": list(map(list, process.MALLOC_OPTIONS.items()))}
     assert after == {**before, **changed, "frozen": True}
+
+
+@pytest.mark.parametrize("faces", [face_at(FACE), "all", [1]], ids=["one face", "text", "numbers"])
+def test_given_faces_of_another_type_are_an_option_error(faces):
+    with pytest.raises(OptionError, match="a list of Face"):
+        pipeline().run(smooth(40, 50), faces=faces)
+
+
+def test_given_faces_and_aligned_exclude_each_other():
+    with pytest.raises(OptionError, match="aligned is True"):
+        pipeline().run(smooth(50, 50), Settings(aligned=True), faces=[])
+
+
+def test_a_given_face_outside_the_picture_is_not_restored():
+    outside = face_at(similarity(2, 0, -200_000, 0))
+    result = pipeline().run(smooth(400, 420), faces=[outside])
+    assert result.faces[0].reason == "its landmarks fit no face"
+
+
+def test_with_strength_zero_no_face_is_restored():
+    def unused(crops, fidelity):
+        pytest.fail("restored")
+
+    (face,) = pipeline(unused).run(smooth(400, 420), Settings(strength=0)).faces
+    assert (face.restored, face.reason) == (False, "the strength is 0")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ class Reporter:
             message = problem.message(self.spelled)
         elif isinstance(problem, Exception) and not isinstance(problem, OSError):
             message = f"unexpected {type(problem).__name__}: {message} (--debug shows where)"
-        if source and str(source) not in message:
+        if source and not re.search(rf"(^|[ ']){re.escape(str(source))}($|[ ':;,])", message):
             message = f"{source}: {message}"
         return " ".join(message.split())
 

@@ -69,7 +69,9 @@ def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = ""
         with _refused(name or "the picture", settings):
             return _from_stream(io.BytesIO(source), settings)
     if not isinstance(source, (str, Path)):
-        raise DecodeError(f"cannot read a {type(source).__name__}; give a path, bytes, a PIL image or an array")
+        raise DecodeError(
+            f"cannot read an object of type {type(source).__name__}; give a path, bytes, a PIL image or an array"
+        )
     with _refused(name or str(source), settings):
         if Path(source).is_fifo():  # it may never end, and cannot be read twice
             raise DecodeError("it is a pipe; save its content as a file first")

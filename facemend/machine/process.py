@@ -36,6 +36,7 @@ def startup(temp_folder: Path | None = None) -> Iterator[None]:
       ends in half the time.
     - Temporary files go to `temp_folder`, if given.
     """
+    enabled = gc.isenabled()
     gc.disable()
     try:
         if temp_folder:
@@ -44,7 +45,8 @@ def startup(temp_folder: Path | None = None) -> Iterator[None]:
         limit_threads()
         yield
     finally:
-        gc.enable()
+        if enabled:
+            gc.enable()
         gc.freeze()
 
 

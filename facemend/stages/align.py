@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from facemend.records import Crop, Landmarks, Matrix, Pixels, Reals
-from facemend.stages.geometry import scaling, warp
+from facemend.stages.geometry import bounds, inverse, scaling, warp
 
 TEMPLATE_SIZE = 512  # px
 OFF = 50.0  # px of the template, 0.4 eye distances, from which a landmark counts less the farther it is off
@@ -28,11 +28,15 @@ def align(pixels: Pixels, landmarks: Landmarks, size: int = TEMPLATE_SIZE) -> Cr
         size: side of the crop in px.
 
     Returns:
-        The crop, or None where no similarity transform fits the landmarks (they lie in one point, say).
+        The crop. None where no similarity transform fits the landmarks (they lie in one point, say), or where the crop
+        lies outside the picture.
         What lies outside the picture is its mirror image.
     """
     matrix = _similarity(landmarks.array().astype(np.float64), _template(size), OFF * size / TEMPLATE_SIZE)
     if matrix is None:
+        return None
+    rows, columns = bounds(inverse(matrix), (size, size), pixels.shape[:2])
+    if rows.start >= rows.stop or columns.start >= columns.stop:
         return None
     cut = warp(pixels, matrix, (size, size), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101)
     return Crop(cut, matrix)

@@ -88,7 +88,8 @@ class RetinaFaceDetector:
         others = self._overview(view, certain)
         full = min(1.0, SECOND_LONG_SIDE / max(height, width))
         if not upright and not others and full * min(height, width) > min(view.pixels.shape[:2]):
-            upright = self._look(views.scaled(whole, full), 0, threshold)
+            view = views.scaled(whole, full)
+            upright = self._look(view, 0, threshold)
         if not upright and not others:
             others = [one for turns in (1, 2, 3) for one in self._look(view, turns, certain) if one.upright]
         found = self._oriented(view, merged(upright, others, CLOSE_UP * min(height, width)), threshold)

@@ -45,12 +45,12 @@ def print_in(pixels: Pixels, ink: Floats) -> None:
         strip[:] = to_dtype(luminance * ink[0] + ink[1], pixels.dtype)
 
 
-def in_tone_of(face: Pixels, crop: Pixels) -> Pixels:
-    """A restored face with the mean and the spread of each channel of the crop it came from, and no colour of its own.
+def in_tone_of(face: Pixels, crop: Pixels, ink: Floats) -> Pixels:
+    """A restored face in the ink of the crop it came from, with the mean and the spread of its luminance.
 
     So the face of a grey picture comes back grey and that of a sepia picture in sepia, as bright as it was.
     """
     grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
-    mean, spread = crop.mean(axis=(0, 1)), crop.std(axis=(0, 1))
-    spread_now = max(float(grey.std()), 1e-3)
-    return to_dtype((grey - grey.mean()) * (spread / spread_now) + mean, face.dtype)
+    before = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    grey = (grey - grey.mean()) * (before.std() / max(float(grey.std()), 1e-3)) + before.mean()
+    return to_dtype(grey * ink[0] + ink[1], face.dtype)

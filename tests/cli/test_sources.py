@@ -117,3 +117,12 @@ def test_an_unreadable_folder_is_reported_and_the_others_are_restored(run, drawn
     assert code == 2
     assert "old_restored.jpg" in out
     assert f"cannot open {closed}: Permission denied" in err
+
+
+@pytest.mark.parametrize("arguments", [[""], ["old.jpg", "-o", ""]])
+def test_an_empty_name_is_not_the_current_folder(run, drawn, photo, arguments, monkeypatch):
+    monkeypatch.chdir(photo.parent)
+    code, _, err = run("restore", *arguments)
+    assert code == 2
+    assert "an empty name" in err
+    assert [path.name for path in photo.parent.iterdir()] == ["old.jpg"]

@@ -216,6 +216,24 @@ def test_a_face_that_the_upright_look_misses_needs_a_higher_score(degrees, score
     assert len(RetinaFaceDetector("drawn", Drawn(score, widest=50), CPU)(picture)) == count
 
 
+@pytest.mark.parametrize("quarters", range(4))
+def test_small_faces_of_a_turned_picture_are_found_in_its_own_size(quarters):
+    picture = np.full((1900, 1900, 3), 128, np.uint8)
+    small = cv2.resize(turned_face(0)[0][180:320, 180:320], (36, 36), interpolation=cv2.INTER_AREA)
+    picture[900:936, 300:336] = small
+
+    class Sharp(Drawn):
+        """Does not see faces in views that are smaller than the picture."""
+
+        def look(self, image, priors, *outputs):
+            if 640 <= image.shape[2] < 1900 or image.shape[2] == 160:
+                return
+            super().look(image, priors, *outputs)
+
+    turned = np.ascontiguousarray(np.rot90(picture, quarters))
+    assert len(RetinaFaceDetector("sharp", Sharp(widest=50), CPU)(turned)) == 1
+
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "old.jpg"
 
 

@@ -21,9 +21,9 @@ def test_colourless_allows_noise_and_a_uniform_tint_but_no_colour():
 
 def test_grey_faces_keep_mean_and_contrast_of_the_crop():
     crop = np.repeat(smooth(512, 512)[..., :1], 3, 2)
-    np.testing.assert_array_equal(in_tone_of(crop, crop), crop)
+    np.testing.assert_array_equal(in_tone_of(crop, crop, one_ink(crop)), crop)
     restored = smooth(512, 512, seed=3)
-    out = in_tone_of(restored, crop)
+    out = in_tone_of(restored, crop, one_ink(crop))
     assert (out[..., 0] == out[..., 1]).all()
     assert abs(out.mean() - crop.mean()) < 1
     assert abs(out.std() - crop.std()) < 2
@@ -32,7 +32,7 @@ def test_grey_faces_keep_mean_and_contrast_of_the_crop():
 def test_grey_faces_are_clamped():
     black = np.zeros((512, 512, 3), np.uint8)
     black[:50] = 8
-    out = in_tone_of(smooth(512, 512, seed=1), black)
+    out = in_tone_of(smooth(512, 512, seed=1), black, one_ink(black))
     assert out.max() < 30
 
 
@@ -53,3 +53,11 @@ def test_a_tint_that_grows_with_the_light_is_one_ink_and_is_printed_again(dtype)
     coloured[..., 0] //= 2
     print_in(coloured, ink)
     assert one_ink(coloured) is not None
+
+
+def test_a_face_keeps_an_ink_whose_blue_falls_as_the_light_rises():
+    light = smooth(512, 512, seed=4)[..., :1] / 255
+    duotone = np.rint((1 - light) * (20, 10, 140) + light * (255, 220, 60)).astype(np.uint8)
+    out = in_tone_of(smooth(512, 512, seed=3), duotone, one_ink(duotone))
+    channels = out.reshape(-1, 3).astype(float).T
+    assert np.corrcoef(channels[0], channels[2])[0, 1] < -0.98
