@@ -27,6 +27,7 @@ from facemend.stages.views import View
 SHORT_SIDE = 640  # px the short side is brought to: small faces are found, a huge picture costs no more
 LONG_SIDE = 4096  # px, for panoramas
 SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, where the first found nothing
+SMALL = 40  # px of the first look, up to which a turned face may have been too small for it
 OVERVIEW_SIDE = 160  # px of a square that shows the whole picture
 OVERVIEW_BORDER = 0.25  # around the picture in that square, over its long side; shows faces larger than the picture
 CLOSE_UP = 0.95  # height of a face over the picture's short side from which the overview shows it better
@@ -86,12 +87,20 @@ class RetinaFaceDetector:
 
         upright = self._look(view, 0, threshold)
         others = self._overview(view, certain)
-        full = min(1.0, SECOND_LONG_SIDE / max(height, width))
-        if not upright and not others and full * min(height, width) > min(view.pixels.shape[:2]):
-            view = views.scaled(whole, full)
-            upright = self._look(view, 0, threshold)
         if not upright and not others:
             others = [one for turns in (1, 2, 3) for one in self._look(view, turns, certain) if one.upright]
+        full = min(1.0, SECOND_LONG_SIDE / max(height, width))
+        scale = min(view.pixels.shape[:2]) / min(height, width)
+        if not upright and not others and full > scale:
+            view = views.scaled(whole, full)
+            upright = self._look(view, 0, threshold)
+            looks = (self._look(view, turns, certain) for turns in (1, 2, 3) if not upright)
+            others = [
+                one
+                for look in looks
+                for one in look
+                if one.upright and one.face.box[3] - one.face.box[1] < SMALL / scale
+            ]
         found = self._oriented(view, merged(upright, others, CLOSE_UP * min(height, width)), threshold)
         if usual := usual_quarter(found):  # the whole picture is turned, so the upright view has not shown all faces
             more = (one for one in self._look(view, usual, certain) if one.upright)
