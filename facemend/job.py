@@ -10,7 +10,7 @@ from facemend.draw import SEAM, before_after, numbered
 from facemend.errors import OptionError, OutputError, Remedy
 from facemend.files import formats
 from facemend.files.decode import Source, decode
-from facemend.files.encode import check_quality, encode, write
+from facemend.files.encode import encode, write
 from facemend.pipeline import Pipeline
 from facemend.records import Picture, Progress, Settings
 from facemend.result import Result
@@ -101,7 +101,7 @@ def run(
         FacemendError: a network failed.
     """
     start = time.perf_counter()
-    check_quality(job.quality)
+    formats.check_quality(job.quality)
     picture = decode(job.source, settings, job.name)
     decoded = time.perf_counter()
     outputs = _outputs(job, picture, settings)
@@ -144,7 +144,7 @@ def _check_writable(job: Job, outputs: Outputs) -> None:
         raise OptionError("the output", str(existing[0]), "a new file", *remedies)
     folder = next(parent for parent in outputs.target.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():
-        raise OptionError("the output", str(outputs.target), f"in a folder that can be made; {folder} is a file")
+        raise OptionError("the output", str(outputs.target), f"in a folder that can be made; {folder} is not a folder")
     if not os.access(folder, os.W_OK):
         raise OptionError("the output", str(outputs.target), "in a folder that may be written to")
 

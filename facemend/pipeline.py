@@ -121,9 +121,7 @@ class Pipeline:
             InputError: the picture cannot be read, or is too large.
             NotInstalledError: there is no detector.
         """
-        if self.detector is None and not settings.aligned:
-            raise NotInstalledError(automatic("detector")[0].name, folders())
-        return tuple(self._find(_decoded(source, settings), replace(settings, faces="all")))
+        return tuple(self._find(_decoded(source, settings), settings))
 
     def run(
         self,
@@ -157,7 +155,12 @@ class Pipeline:
                 before = _decoded(source, settings)
                 height, width = before.pixels.shape[:2]
             with _timed(seconds, "detect"):
-                found = self._find(before, settings) if faces is None else list(faces)
+                if faces is not None:
+                    found = list(faces)
+                elif settings.aligned or (settings.faces != "none" and (self.detector or self.restorer)):
+                    found = self._find(before, settings)
+                else:
+                    found = []
                 chosen = self._choose(found, before, settings)
             with _timed(seconds, "align"):
                 crops = {index: self._crop(before, found[index], settings) for index in chosen}
@@ -195,10 +198,6 @@ class Pipeline:
             scale = np.array((width, height)) / TEMPLATE_SIZE
             points = (TEMPLATE.array() + 0.5) * scale - 0.5
             return [Face((0, 0, width - 1, height - 1), Landmarks(*map(tuple, points.tolist())), 1.0)]
-        if settings.faces == "none":
-            return []
-        if self.detector is None and self.restorer is None:
-            return []
         if self.detector is None:
             raise NotInstalledError(automatic("detector")[0].name, folders())
         return self.detector(picture.pixels, settings)

@@ -15,6 +15,7 @@ Floats = npt.NDArray[np.float32]
 Reals = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]  # (2, 3), source px -> target px; whole numbers are pixel centres
 Point = tuple[float, float]  # x, y in px
+Size = tuple[int, int]  # height, width in px
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in px
 StageProgress = Callable[[int, int], None]  # number of parts done, and of all parts
 Progress = Callable[[str, int, int], None]  # stage, number of parts done, and of all parts; may raise `Cancelled`

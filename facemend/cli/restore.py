@@ -10,6 +10,7 @@ from tqdm import tqdm
 from facemend.cli import say, sources
 from facemend.cli.sources import Source
 from facemend.errors import OptionError
+from facemend.files import formats
 from facemend.machine import process
 from facemend.records import Picture, Settings
 from facemend.weights.models import LITE
@@ -25,8 +26,7 @@ def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
     """Restore every picture that the arguments name; one that fails does not stop the others."""
     given = {name: getattr(options, name) for name in Settings.__dataclass_fields__ if hasattr(options, name)}
     settings = Settings(**given)
-    if not 1 <= options.quality <= 100:
-        raise OptionError("quality", options.quality, "a whole number from 1 to 100")
+    formats.check_quality(options.quality)
     found = sources.collect(options.inputs, options.output, reporter.failed)
     if not found:
         return

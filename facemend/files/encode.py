@@ -5,14 +5,13 @@ import os
 import pkgutil
 import secrets
 from contextlib import suppress
-from numbers import Integral
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from facemend.errors import OptionError, OutputError
+from facemend.errors import OutputError
 from facemend.files import deep, formats, metadata
 from facemend.records import Picture, Pixels
 
@@ -36,18 +35,12 @@ def encode(picture: Picture, format: str, quality: int = 95) -> bytes:  # noqa: 
         OptionError: an unknown format, one that cannot hold this picture, or a bad quality.
     """
     row = formats.choose(picture, format)
-    check_quality(quality)
+    formats.check_quality(quality)
     samples = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)[..., None] if picture.grey else picture.pixels
     if picture.alpha is not None:
         samples = np.dstack((samples, picture.alpha))
     data: bytes = pkgutil.resolve_name(row.writer)(samples, picture.exif, quality)
     return data
-
-
-def check_quality(quality: int) -> None:
-    """Raise OptionError unless it is a whole number from 1 to 100."""
-    if not isinstance(quality, Integral) or not 1 <= quality <= 100:
-        raise OptionError("quality", quality, "a whole number from 1 to 100")
 
 
 def write_jpeg(samples: Pixels, exif: bytes | None, quality: int) -> bytes:

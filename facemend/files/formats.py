@@ -6,6 +6,7 @@ Readers and writers are named as "module:name" and imported when they are first 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,9 @@ def by_suffix(path: Path) -> Format:
     if row is None or not row.writer:
         raise OptionError("the output's suffix", path.suffix, tuple(s for row in WRITABLE for s in row.suffixes))
     return row
+
+
+def check_quality(quality: int) -> None:
+    """Raise OptionError unless the quality of a JPEG or WebP is a whole number from 1 to 100."""
+    if not isinstance(quality, Integral) or not 1 <= quality <= 100:
+        raise OptionError("quality", quality, "a whole number from 1 to 100")

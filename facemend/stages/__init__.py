@@ -7,7 +7,7 @@ be called from several threads at once.
 from collections.abc import Sequence
 from typing import Protocol
 
-from facemend.records import Face, Floats, Pixels, Settings, StageProgress
+from facemend.records import Face, Floats, Pixels, Settings, Size, StageProgress
 
 
 class Detector(Protocol):
@@ -68,11 +68,7 @@ class Upscaler(Protocol):
         """The model's name."""
 
     def __call__(
-        self,
-        pixels: Pixels,
-        size: tuple[int, int],
-        settings: Settings = ...,
-        progress: StageProgress | None = None,
+        self, pixels: Pixels, size: Size, settings: Settings = ..., progress: StageProgress | None = None
     ) -> Pixels:
         """Enlarge a picture.
 

@@ -27,7 +27,7 @@ from facemend.stages.views import View
 SHORT_SIDE = 640  # px the short side is brought to: small faces are found, a huge picture costs no more
 LONG_SIDE = 4096  # px, for panoramas
 SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, where the first found nothing
-SMALL = 40  # px of the first look, up to which a turned face may have been too small for it
+SMALL = 40  # px of the first view; a turned face that only the larger view shows must have less
 OVERVIEW_SIDE = 160  # px of a square that shows the whole picture
 OVERVIEW_BORDER = 0.25  # around the picture in that square, over its long side; shows faces larger than the picture
 CLOSE_UP = 0.95  # height of a face over the picture's short side from which the overview shows it better
@@ -35,6 +35,7 @@ CLOSE_UP = 0.95  # height of a face over the picture's short side from which the
 # of the test pictures, with the official mobile0.25 and lite.
 CHECK_MARGIN = 1.6  # side of the square over the face
 CHECK_SIDES = (64, 80)  # px of the square; with more px, the wrong orientations have high scores too
+PATCH = 1.5  # side of a patch over that of a square in it, which may be turned; at least the square root of 2
 QUICK, THOROUGH = range(0, 360, 90), range(0, 360, 45)  # degrees to the left; for all faces, for those in doubt
 CLEAR_LEAD = 0.2  # of the score over that of the other quarters, from which the orientation is not in doubt
 LEAD = 0.02  # of the mean score of both squares by which another orientation must be better
@@ -82,29 +83,23 @@ class RetinaFaceDetector:
             return []
         threshold = min(1 - 0.4 * settings.sensitivity, 0.99)
         certain = 1 - (1 - threshold) / TURNED_DOUBT
-        whole = View(pixels, np.array(((1, 0, 0), (0, 1, 0)), dtype=np.float64))
+        whole = views.whole(pixels)
         view = views.scaled(whole, min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width)))
 
         upright = self._look(view, 0, threshold)
         others = self._overview(view, certain)
         if not upright and not others:
-            others = [one for turns in (1, 2, 3) for one in self._look(view, turns, certain) if one.upright]
-        full = min(1.0, SECOND_LONG_SIDE / max(height, width))
-        scale = min(view.pixels.shape[:2]) / min(height, width)
-        if not upright and not others and full > scale:
-            view = views.scaled(whole, full)
+            others = self._turned_looks(view, certain)
+        if not upright and not others and (larger := _larger_view(whole, view)):
+            limit = SMALL * height / view.pixels.shape[0]  # px of the picture
+            view = larger
             upright = self._look(view, 0, threshold)
-            looks = (self._look(view, turns, certain) for turns in (1, 2, 3) if not upright)
-            others = [
-                one
-                for look in looks
-                for one in look
-                if one.upright and one.face.box[3] - one.face.box[1] < SMALL / scale
-            ]
+            if not upright:
+                others = [one for one in self._turned_looks(view, certain) if one.height < limit]
         found = self._oriented(view, merged(upright, others, CLOSE_UP * min(height, width)), threshold)
         if usual := usual_quarter(found):  # the whole picture is turned, so the upright view has not shown all faces
-            more = (one for one in self._look(view, usual, certain) if one.upright)
-            found += self._oriented(view, unknown(more, found), threshold)
+            more = unknown(self._turned_looks(view, certain, [usual]), found)
+            found += self._oriented(view, more, threshold)
         faces = [one.face for one in distinct(found) if _large_enough(one.face, settings.min_face)]
         return sorted(faces, key=lambda face: face.box[:2])
 
@@ -113,11 +108,15 @@ class RetinaFaceDetector:
         (seen,) = self._answers([view.turned(turns)], threshold)
         return [one._replace(degrees=90 * turns) for one in seen]
 
+    def _turned_looks(self, view: View, threshold: float, quarters: Sequence[int] = (1, 2, 3)) -> list[Seen]:
+        """The faces of a view that are upright after it is turned to the left by quarters."""
+        return [one for turns in quarters for one in self._look(view, turns, threshold) if one.upright]
+
     def _overview(self, view: View, threshold: float) -> list[Seen]:
         """Upright faces in a small square that shows the whole picture with a border, in four orientations."""
         height, width = view.pixels.shape[:2]
         scale = OVERVIEW_SIDE / (1 + 2 * OVERVIEW_BORDER) / max(height, width)
-        square = views.bordered(views.scaled(view, scale), OVERVIEW_SIDE, OVERVIEW_SIDE, _neutral(view))
+        square = views.squared(views.scaled(view, scale), OVERVIEW_SIDE, _neutral(view))
         answers = self._answers([square.turned(turns) for turns in range(4)], threshold)
         return [
             one._replace(degrees=90 * turns, coarse=True)
@@ -169,8 +168,9 @@ class RetinaFaceDetector:
         for side in sides:
             squares = []
             for box in boxes:
-                room = views.around(view, box, 0, 1.5 * CHECK_MARGIN, round(1.5 * side), colour)  # averaged only once
-                squares += [views.around(room, box, angle, CHECK_MARGIN, side, colour) for angle in degrees]
+                # Averaging is slow, so it is done once, for a patch that holds the square at every angle.
+                patch = views.around(view, box, 0, PATCH * CHECK_MARGIN, round(PATCH * side), colour)
+                squares += [views.around(patch, box, angle, CHECK_MARGIN, side, colour) for angle in degrees]
             seen_in, boxes_there, points, scores = self._decoded(squares, CHECK_SCORE)
             centres = (boxes_there[:, :2] + boxes_there[:, 2:]) / 2
             right = (np.abs(centres - side / 2).max(axis=1) < side / 4) & _upright(points)
@@ -233,6 +233,13 @@ def _upright(points: Floats) -> npt.NDArray[np.bool_]:
     down = points[:, 3:].mean(axis=1) - points[:, :2].mean(axis=1)
     upright: npt.NDArray[np.bool_] = down[:, 1] > np.abs(down[:, 0])
     return upright
+
+
+def _larger_view(whole: View, view: View) -> View | None:
+    """A second view of a picture, of more px; None where the first shows as many already."""
+    scale = min(1.0, SECOND_LONG_SIDE / max(whole.pixels.shape[:2]))
+    more = scale * min(whole.pixels.shape[:2]) > min(view.pixels.shape[:2])
+    return views.scaled(whole, scale) if more else None
 
 
 def _large_enough(face: Face, min_face: int) -> bool:

@@ -11,7 +11,8 @@ from facemend.records import Crop, Floats, Matrix, Pixels, to_dtype
 from facemend.stages.geometry import bounds, compose, cut, inverse, magnification, scaling, shift, shrunk
 
 STRIP = 256  # rows of the canvas blended at once, so that floats never fill the memory
-# An ellipse on the 512 px template that holds the face from the forehead to the chin, without ears and hair.
+# An ellipse on the template that holds the face from the forehead to the chin, without ears and hair.
+TEMPLATE_SIZE = 512  # px
 OVAL_CENTRE = 256.0, 288.0  # px
 OVAL_SIZE = 150.0, 205.0  # px, semi-axes; inside, a face replaces the canvas
 OVAL_RIM = 1.2  # of the semi-axes: from there on the canvas stays as it is
@@ -112,7 +113,7 @@ def oval_mask(size: int) -> Floats:
 
 def _distance(x: Floats, y: Floats, size: int) -> Floats:
     """How far px of a crop of this size are from the middle of the face: 1 on the oval."""
-    scale = 512 / size
+    scale = TEMPLATE_SIZE / size
     (centre_x, centre_y), (width, height) = OVAL_CENTRE, OVAL_SIZE
     across, down = ((x + 0.5) * scale - 0.5 - centre_x) / width, ((y + 0.5) * scale - 0.5 - centre_y) / height
     distance: Floats = np.hypot(across, down).astype(np.float32)

@@ -25,6 +25,11 @@ class Seen(NamedTuple):
     degrees: int = 0
     coarse: bool = False
 
+    @property
+    def height(self) -> float:
+        """Height of the face's box in px of the picture."""
+        return self.face.box[3] - self.face.box[1]
+
 
 def usual_quarter(seen: Sequence[Seen]) -> int:
     """Return the quarter turns to the left that put most of the faces upright."""
@@ -40,7 +45,7 @@ def merged(upright: Sequence[Seen], others: Sequence[Seen], close_up: float) -> 
         others: faces of turned or bordered views.
         close_up: height in px of the picture; a higher face of the others replaces what the upright look saw in it.
     """
-    large = distinct(one for one in others if one.face.box[3] - one.face.box[1] > close_up)
+    large = distinct(one for one in others if one.height > close_up)
     kept = large + [one for one in upright if not any(touch(one.face.box, other.face.box) for other in large)]
     return kept + unknown(distinct(others), kept)
 

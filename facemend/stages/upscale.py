@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from facemend.errors import FacemendError, MemoryLimitError, Remedy
 from facemend.machine import memory
 from facemend.machine.device import Device
-from facemend.records import DEFAULT_SETTINGS, Pixels, Settings, StageProgress, Tiling, converted, peak
+from facemend.records import DEFAULT_SETTINGS, Pixels, Settings, Size, StageProgress, Tiling, converted, peak
 from facemend.stages.tiles import Span, cut, resampled, spans
 from facemend.weights import blend
 
@@ -24,7 +24,7 @@ SMALLEST_TILE = 96  # px of the input
 UpscalerFunction = Callable[[Pixels], Pixels]  # (H, W, 3) uint8 RGB -> (H * k, W * k, 3) uint8 RGB
 
 
-def lanczos(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+def lanczos(pixels: Pixels, size: Size) -> Pixels:
     """Enlarge (H, W, 3), uint8 or uint16, to `size` = (height, width); what has to shrink is averaged."""
     if pixels.shape[:2] == size:
         return np.array(pixels)
@@ -34,7 +34,7 @@ def lanczos(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return resized
 
 
-def linear(alpha: Pixels, size: tuple[int, int]) -> Pixels:
+def linear(alpha: Pixels, size: Size) -> Pixels:
     """Enlarge a mask (H, W), uint8 or uint16, to `size`; unlike Lanczos, it leaves no rings along an edge."""
     resized: Pixels = cv2.resize(alpha, size[::-1], interpolation=cv2.INTER_LINEAR)
     return resized
@@ -46,11 +46,7 @@ class LanczosUpscaler:
     name = "lanczos"
 
     def __call__(
-        self,
-        pixels: Pixels,
-        size: tuple[int, int],
-        settings: Settings = DEFAULT_SETTINGS,
-        progress: StageProgress | None = None,
+        self, pixels: Pixels, size: Size, settings: Settings = DEFAULT_SETTINGS, progress: StageProgress | None = None
     ) -> Pixels:
         """As an `Upscaler`; at once, so it reports no progress."""
         return lanczos(pixels, size)
@@ -68,11 +64,7 @@ class FunctionUpscaler:
         self._function = function
 
     def __call__(
-        self,
-        pixels: Pixels,
-        size: tuple[int, int],
-        settings: Settings = DEFAULT_SETTINGS,
-        progress: StageProgress | None = None,
+        self, pixels: Pixels, size: Size, settings: Settings = DEFAULT_SETTINGS, progress: StageProgress | None = None
     ) -> Pixels:
         """As an `Upscaler`; at once, so it reports no progress."""
         out = self._function(np.array(converted(pixels, np.uint8)))  # a copy, which the function may write to
@@ -114,11 +106,7 @@ class NetUpscaler:
         self._companion = device.put(companion) if companion else None
 
     def __call__(
-        self,
-        pixels: Pixels,
-        size: tuple[int, int],
-        settings: Settings = DEFAULT_SETTINGS,
-        progress: StageProgress | None = None,
+        self, pixels: Pixels, size: Size, settings: Settings = DEFAULT_SETTINGS, progress: StageProgress | None = None
     ) -> Pixels:
         """As an `Upscaler`."""
         net = self._mixed(settings.denoise)

@@ -59,10 +59,16 @@ def scaled(view: View, scale: float) -> View:
     return View(pixels, compose(view.to_picture, scaling(width / size[0], height / size[1])))
 
 
-def bordered(view: View, height: int, width: int, colour: Sequence[float]) -> View:
-    """A view in the middle of a larger one of this size, whose border has one RGB colour."""
-    top, left = (height - view.pixels.shape[0]) // 2, (width - view.pixels.shape[1]) // 2
-    bottom, right = height - view.pixels.shape[0] - top, width - view.pixels.shape[1] - left
+def whole(picture: Pixels) -> View:
+    """A view of a picture as it is."""
+    return View(picture, scaling(1, 1))
+
+
+def squared(view: View, side: int, colour: Sequence[float]) -> View:
+    """A view in the middle of a square of `side` px, with a border of one RGB colour around it."""
+    height, width = view.pixels.shape[:2]
+    top, left = (side - height) // 2, (side - width) // 2
+    bottom, right = side - height - top, side - width - left
     pixels = cv2.copyMakeBorder(view.pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=colour)
     return View(pixels, compose(view.to_picture, shift(-left, -top)))
 
