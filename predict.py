@@ -7,6 +7,7 @@ literals. Therefore every keyword of Input() is a plain literal, and each descri
 # ruff: noqa: B008, E501
 
 import gc
+import inspect
 import os
 import shutil
 import sys
@@ -25,22 +26,17 @@ from facemend.job import Job, run
 from facemend.loader import NONE
 from facemend.machine import process
 from facemend.pipeline import Pipeline
-from facemend.records import Face, Settings
+from facemend.records import Settings
 
 ROOM = 2**30  # bytes that must be free in the temporary folder for the server to be healthy
 COG_FOLDERS = Path("/tmp/coglet/predictions")  # Cog creates empty folders here for each call and never removes them
 COG_FOLDER_AGE = 60  # seconds after which no call needs its folders any more
-# Names that messages use for options of the package. Advice about any other option is left out of a message.
-INPUT_NAMES = {
+RENAMED = {  # options of the package whose inputs have other names here
     "restorer": "model",
     "scale": "upscale",
     "format": "output_format",
     "quality": "output_quality",
     "models": "FACEMEND_MODELS",
-    **{
-        name: name
-        for name in ("upscaler", "fidelity", "strength", "adaptive", "aligned", "sensitivity", "seed", "denoise")
-    },
 }
 
 
@@ -172,7 +168,7 @@ class Predictor(BaseRunner):
         result = done.result
         self.record_metric("faces_detected", len(result.faces))
         self.record_metric("faces_restored", sum(face.restored for face in result.faces))
-        self.record_metric("faces", [_reported(face) for face in result.faces])
+        self.record_metric("faces", [face.report() for face in result.faces])
         self.record_metric("restorer", result.restorer)
         self.record_metric("upscaler", result.upscaler)
         self.record_metric("seconds", dict(result.seconds))
@@ -212,20 +208,15 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except FacemendError as error:
-        raise FacemendError(error.message(INPUT_NAMES.get)) from error
+        raise FacemendError(error.message(_spelled)) from error
     except Exception as error:
         raise FacemendError(f"{type(error).__name__}: {error}") from error
 
 
-def _reported(face: Face) -> dict[str, object]:
-    return {
-        "box": [round(value, 1) for value in face.box],
-        "score": round(face.score, 3),
-        "restored": face.restored,
-        "share": round(face.share, 3),
-        "net": face.net,
-        "reason": face.reason,
-    }
+def _spelled(option: str) -> str | None:
+    """Return the name of the input for an option of the package; None, if there is none."""
+    inputs = inspect.signature(Predictor.run).parameters
+    return RENAMED.get(option, option if option in inputs else None)
 
 
 def _print_progress(stage: str, done: int, total: int) -> None:

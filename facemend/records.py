@@ -85,6 +85,18 @@ class Face:
     share: float = 0.0
     reason: str = ""
 
+    def report(self) -> dict[str, Any]:
+        """Return all of it as values that JSON holds; places are rounded to hundredths of a px."""
+        return {
+            "box": [round(value, 2) for value in self.box],
+            "landmarks": {name: [round(x, 2), round(y, 2)] for name, (x, y) in self.landmarks._asdict().items()},
+            "score": round(self.score, 4),
+            "restored": self.restored,
+            "net": self.net,
+            "share": round(self.share, 4),
+            "reason": self.reason,
+        }
+
     def left_alone(self, reason: str) -> "Face":
         """Return the same face, not restored for this reason."""
         return Face(self.box, self.landmarks, self.score, reason=reason)

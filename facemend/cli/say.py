@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from facemend.errors import FacemendError, InputError
-from facemend.records import Face, Progress
+from facemend.records import Progress
 
 if TYPE_CHECKING:
     from facemend.job import Done
@@ -133,18 +133,6 @@ def _record(source: Path, done: "Done") -> dict[str, Any]:
         "size": [width, height],
         "restorer": result.restorer,
         "upscaler": result.upscaler,
-        "faces": [_face(face) for face in result.faces],
+        "faces": [face.report() for face in result.faces],
         "seconds": {stage: round(value, 4) for stage, value in result.seconds.items()},
-    }
-
-
-def _face(face: Face) -> dict[str, Any]:
-    return {
-        "box": [round(value, 2) for value in face.box],
-        "landmarks": {name: [round(value, 2) for value in point] for name, point in face.landmarks._asdict().items()},
-        "score": round(face.score, 4),
-        "restored": face.restored,
-        "net": face.net,
-        "share": round(face.share, 4),
-        "reason": face.reason,
     }
