@@ -454,7 +454,7 @@ def test_find_checks_the_limits():
         pipeline().find(smooth(400, 420), Settings(max_input_mp=0.1))
 
 
-def same(first, second):
+def assert_same(first, second):
     np.testing.assert_array_equal(first.pixels, second.pixels)
     assert first.faces == second.faces
 
@@ -473,8 +473,8 @@ def test_run_with_given_faces_equals_a_run_that_finds_them(choice):
     picture, settings = smooth(400, 420), Settings(faces=choice, scale=1.5)
     finding = pipeline(grey_face, faces=THREE)
     given = finding.find(picture, settings)
-    same(without_detector().run(picture, settings, faces=given), finding.run(picture, settings))
-    same(without_detector().run(picture, settings, faces=list(given)), finding.run(picture, settings))
+    assert_same(without_detector().run(picture, settings, faces=given), finding.run(picture, settings))
+    assert_same(without_detector().run(picture, settings, faces=list(given)), finding.run(picture, settings))
 
 
 @pytest.mark.parametrize(("faces", "choice"), [(THREE, "none"), ([], "all")])
