@@ -89,7 +89,7 @@ class Device:
             RuntimeError: PyTorch's own; `memory.exhausted` tells whether the device had too little memory.
         """
         dtype = next((parameter.dtype for parameter in net.parameters()), self.dtype)  # of the first layer
-        with torch.inference_mode(), _tf32(self.tf32):
+        with torch.inference_mode(), allow_tf32(self.tf32):
             out: Tensor = net(x.to(dtype), **arguments).float()
             if _finite(out):
                 return out
@@ -102,7 +102,7 @@ class Device:
 
 
 @contextmanager
-def _tf32(allowed: bool) -> Iterator[None]:
+def allow_tf32(allowed: bool) -> Iterator[None]:
     """Allow or forbid TensorFloat-32 in the convolutions inside. PyTorch has one flag for the process."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = allowed

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from facemend.errors import NonFiniteError
-from facemend.machine.device import Device
+from facemend.machine.device import Device, allow_tf32
 from facemend.nets import retinaface
 from facemend.records import DEFAULT_SETTINGS, Face, Floats, Landmarks, Pixels, Settings, peak
 from facemend.stages import views
@@ -195,7 +195,7 @@ class RetinaFaceDetector:
     def _decoded(self, same_size: Sequence[View], threshold: float) -> Decoded:
         """All detections with a score above the threshold, in views of one size."""
         pixels = np.stack([cv2.cvtColor(view.pixels, cv2.COLOR_RGB2BGR) for view in same_size])
-        with torch.inference_mode():
+        with torch.inference_mode(), allow_tf32(False):
             tensor = self._device.tensor(pixels)
             if pixels.dtype == np.uint16:
                 tensor *= 255 / peak(pixels)

@@ -168,6 +168,20 @@ def test_faces_side_by_side_both_stay_from_left_to_right():
     assert found((300, 10, 400, 110, 0.99), (20, 200, 120, 300, 0.9)) == [(20, 200, 120, 300), (300, 10, 400, 110)]
 
 
+def test_convolutions_are_exact_and_the_setting_of_the_process_is_as_before():
+    seen = set()
+
+    class Looking(Drawn):
+        def forward(self, x):
+            seen.add(torch.backends.cudnn.allow_tf32)
+            return super().forward(x)
+
+    assert torch.backends.cudnn.allow_tf32
+    RetinaFaceDetector("looking", Looking(), CPU)(patch(640, 640, 100, 60, 80))
+    assert seen == {False}
+    assert torch.backends.cudnn.allow_tf32
+
+
 def turned_face(degrees, side=500):
     """A square picture with a face that leans to the right, and the centres of the face and of its forehead."""
     picture = np.full((side, side, 3), 128, np.uint8)
