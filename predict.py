@@ -132,7 +132,7 @@ class Predictor(BaseRunner):
         output_format: str = Input(
             default="auto",
             choices=["auto", "png", "jpg", "webp"],
-            description="File format of the result. auto keeps the format of the photo if possible. HEIC and AVIF become JPEG; everything else becomes PNG.",
+            description="File format of the result. auto keeps JPEG, PNG, WebP and TIFF where they can hold the result. HEIC and AVIF become JPEG, everything else PNG.",
         ),
         output_quality: int = Input(
             default=95,
@@ -176,8 +176,13 @@ class Predictor(BaseRunner):
 
     def healthcheck(self) -> bool:
         """Return whether the disk has room. After an unexpected failure, first run the networks of that call again."""
-        if self.suspect:  # with half the strength, the upscaler runs too, not only the restorer
-            self.suspect.run(np.zeros((8, 8, 3), np.uint8), Settings(aligned=True, strength=0.5))
+        if self.suspect:
+            face = np.zeros((512, 512, 3), np.uint8)
+            for network in (self.suspect.detector, self.suspect.parser):
+                if network:
+                    network(face)
+            # With half the strength, the upscaler runs too, not only the restorer.
+            self.suspect.run(face[:8, :8], Settings(aligned=True, strength=0.5))
             self.suspect = None
         return shutil.disk_usage(self.uploads).free >= ROOM
 

@@ -9,6 +9,7 @@ the restored face is measured.
 import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,7 +27,23 @@ SHRINKS = (1, 1.25, 1.5, 1.75, 2)
 TINY = (3, 4, 6, 8)  # shrink factors
 
 
-def shrunk(picture: Pixels, factor: float) -> Pixels:
+class Comparison(NamedTuple):
+    """What the share does to one face.
+
+    Attributes:
+        share: the share of the restored face.
+        sharpness: the face's sharpness with that share, over that without a restorer.
+        full_sharpness: the same with all of the restored face.
+        gain: PSNR with that share, less that with all of the restored face, in dB.
+    """
+
+    share: float
+    sharpness: float
+    full_sharpness: float
+    gain: float
+
+
+def averaged(picture: Pixels, factor: float) -> Pixels:
     """The picture, averaged to a smaller size."""
     return cv2.resize(picture, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
 
@@ -59,7 +76,7 @@ def enlarged(factor: float) -> Damage:
     """Shrinking and bicubic enlargement to the size before."""
 
     def damage(picture: Pixels, _: int) -> Pixels:
-        return cv2.resize(shrunk(picture, factor), picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+        return cv2.resize(averaged(picture, factor), picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
 
     return damage
 
@@ -105,27 +122,28 @@ def psnr(image: Pixels, truth: Pixels) -> float:
     return float(10 * np.log10(255**2 / np.mean((image.astype(np.float64) - truth) ** 2)))
 
 
-def compare(
-    restoring: Pipeline, plain: Pipeline, picture: Pixels, truth: Pixels, scale: float
-) -> tuple[float, float, float, float] | None:
-    """Share, sharpness with it and with share 1 over that without a restorer, and dB gained over share 1."""
-    result = restoring.run(picture, Settings(scale=scale))
+def compare(restoring: Pipeline, plain: Pipeline, picture: Pixels, truth: Pixels, scale: float) -> Comparison | None:
+    """Compare the face with the share of `adaptive` to that with all of the restored one; None without a face."""
+    everything = Settings(scale=scale, adaptive=False)
+    result = restoring.run(picture, everything)
     face = largest(result.faces)
     if face is None:
         return None
     part = share_of(picture, face)
-    truth = cv2.resize(truth, result.picture.pixels.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     x0, y0, x1, y1 = (max(round(value * scale), 0) for value in face.box)
+    restored = result.picture.pixels
     before, after, truth = (
         image[y0:y1, x0:x1]
-        for image in (plain.run(picture, Settings(scale=scale)).picture.pixels, result.picture.pixels, truth)
+        for image in (
+            plain.run(picture, everything).picture.pixels,
+            restored,
+            cv2.resize(truth, restored.shape[1::-1], interpolation=cv2.INTER_CUBIC),
+        )
     )
-    mixed = np.rint(before + part * (after.astype(np.float64) - before))  # the pasted mixture, up to rounding
-    return (
-        part,
-        gradient(mixed) / gradient(before),
-        gradient(after) / gradient(before),
-        psnr(mixed, truth) - psnr(after, truth),
+    mixed = np.rint(before + part * (after.astype(np.float64) - before))  # what `adaptive` pastes, up to rounding
+    sharpness = gradient(before)
+    return Comparison(
+        part, gradient(mixed) / sharpness, gradient(after) / sharpness, psnr(mixed, truth) - psnr(after, truth)
     )
 
 
@@ -159,7 +177,7 @@ def main() -> None:
     kinds: list[tuple[str, Callable[[Pixels, int], Pixels], float]] = []
     for factor in SHRINKS:
         kinds.append(
-            (f"clean, shrunk {factor} times", lambda p, _, f=factor: shrunk(p, f), 2 if factor == 1 else factor)
+            (f"clean, shrunk {factor} times", lambda p, _, f=factor: averaged(p, f), 2 if factor == 1 else factor)
         )
     for level, (_, factor, *_) in yardstick.LEVELS.items():
         kinds.append((level, lambda p, seed, name=level: yardstick.degrade(p, name, seed)[0], factor))
@@ -176,9 +194,9 @@ def main() -> None:
     print("\n| share | faces | least | 10 % | median | 90 % |\n" + "| --- " * 6 + "|")
     print_shares("`old_photos`", pictures(data / "old_photos"), restoring)
     for factor in TINY:
-        print_shares(f"shrunk {factor} times", [shrunk(p, factor) for p in portraits], restoring)
+        print_shares(f"shrunk {factor} times", [averaged(p, factor) for p in portraits], restoring)
     for factor in (1, 2):
-        small = [shrunk(p, factor) for p in portraits]
+        small = [averaged(p, factor) for p in portraits]
         for name, damage in damages():
             damaged = [damage(p, index) for index, p in enumerate(small)]
             print_shares(f"shrunk {factor} times, {name}", damaged, restoring)

@@ -7,7 +7,7 @@ than one. False faces are those found in pictures where an upright look of the o
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -106,12 +106,8 @@ def main() -> None:
     data = options.shared / "data"
     with process.startup():
         official = {OFFICIAL: options.shared / "weights/detection_mobilenet0.25_Final.pth"}
-        detectors: dict[str, Callable[..., list[Face]] | None] = {
-            "lite": Loader().detector("lite"),
-            OFFICIAL: Loader(weights=official).detector(OFFICIAL),
-        }
-    lite, reference = detectors["lite"], detectors[OFFICIAL]
-    assert lite and reference
+        lite, reference = Loader().detector("lite"), Loader(weights=official).detector(OFFICIAL)
+    assert lite and reference  # for the type checker: only "none" is no detector
     portraits = pictures(data / "portraits/val")
     truths = [max(reference(portrait), key=lambda face: face.score) for portrait in portraits]
     counts: dict[str, list[int]] = {}

@@ -29,7 +29,7 @@ class Collection:
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        held = _checked(set(names))
+        held = _complete(set(names))
         loader = Loader()
         self.restorers = {name: loader.restorer(name) for name in public_names("restorer") if name in held}
         self.upscalers = {name: loader.upscaler(name) for name in (*public_names("upscaler"), LANCZOS) if name in held}
@@ -61,7 +61,7 @@ class Collection:
         )
 
     def warm_up(self) -> None:
-        """Run every network twice: on a GPU the first run takes seconds, and the second is recorded."""
+        """Run every network twice: on a GPU the first run is slow, and the second records restorers and the parser."""
         blank = np.zeros((512, 512, 3), np.uint8)
         for _ in range(2):
             for restorer in self.restorers.values():
@@ -79,8 +79,8 @@ def _not_loaded(option: str, name: str, loaded: Iterable[str]) -> OptionError:
     return OptionError(option, name, f"one this server has: {', '.join(loaded) or 'it has none'}")
 
 
-def _checked(names: set[str]) -> set[str]:
-    """The names of the models to load, all of which are installed."""
+def _complete(names: set[str]) -> set[str]:
+    """The names with those that are always loaded; raises if one is unknown, lacks a detector or is not installed."""
     known = {task: public_names(task) for task in TASKS}
     best = {automatic(task)[0].public_name for task in ("detector", "parser")}
     held = names or {*known["restorer"], *known["upscaler"], *best}

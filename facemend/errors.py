@@ -16,14 +16,15 @@ FacemendError
 └── MemoryLimitError          the smallest tile does not fit
 
 A message is one line: what happened, the value seen, what to do. Messages name options as Python spells them
-(`max_input_mp`); a way in that spells them otherwise (`--max-input-mp`) asks `FacemendError.message` for its own words.
+(`max_input_mp`). An interface that spells them otherwise (`--max-input-mp`) passes its spelling to
+`FacemendError.message`.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-Spelling = Callable[[str], str | None]  # option, as Python spells it -> as a way in does, or None where it has none
+Spelling = Callable[[str], str | None]  # option in Python -> in an interface; None where it has no such option
 
 
 def listed(words: Sequence[str]) -> str:
@@ -66,7 +67,7 @@ class FacemendError(Exception):
         """The message, on one line.
 
         Args:
-            spelled: how a way in spells an option; remedies by an option it does not have are left out.
+            spelled: how an interface spells an option. Remedies by an option that it does not have are left out.
         """
         known = [remedy for remedy in self._remedies if isinstance(remedy, str) or spelled(remedy.option)]
         texts = [remedy if isinstance(remedy, str) else remedy.text.format(spelled(remedy.option)) for remedy in known]
@@ -107,12 +108,11 @@ class TooLargeError(InputError):
         limit: the number of pixels allowed.
     """
 
-    def __init__(self, what: str, pixels: int, limit: int, option: str) -> None:
+    def __init__(self, what: str, pixels: int, limit: int, *remedies: Remedy) -> None:
         super().__init__(
             f"{what} has {pixels / 1e6:.1f} megapixels, over the limit of {limit / 1e6:g}",
             "use a smaller picture",
-            Remedy("use a smaller {}", "scale"),
-            Remedy("raise {}", option),
+            *remedies,
         )
         self.pixels = pixels
         self.limit = limit
@@ -195,11 +195,11 @@ class MismatchError(WeightsError):
 
     def __init__(self, path: Path, model: str, missing: Sequence[str], unexpected: Sequence[str]) -> None:
         def some(names: Sequence[str]) -> str:
-            return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "none"
+            return f"{len(names)} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else "0"
 
         super().__init__(
             f"{path} does not hold the weights of {model}: "
-            f"missing or of another shape {some(missing)}, unexpected {some(unexpected)}",
+            f"{some(missing)} parameters are missing or have another shape, {some(unexpected)} are unknown",
             "give the official file",
         )
         self.missing = tuple(missing)

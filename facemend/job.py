@@ -1,4 +1,4 @@
-"""One source to one written result: the piece that every way in shares."""
+"""One source to one written result: shared by every interface."""
 
 import os
 import time
@@ -66,7 +66,7 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a job: the result, with the seconds of decoding and encoding, and the files it was written to."""
+    """The outcome of a job: the result, with the seconds of decoding and encoding, and the files it was written to."""
 
     result: Result
     outputs: Outputs
@@ -89,8 +89,8 @@ def run(
         pipeline: the networks.
         settings: what to do with the picture.
         progress: as for `Pipeline.run`.
-        check: called before the work with the decoded picture and the files that will be written. It returns whether to
-            go on; it may raise an error.
+        check: called after decoding and before any network runs, with the decoded picture and the files that will be
+            written. If it returns False, the job ends; it may raise an error.
 
     Returns:
         None where `check` returned False.

@@ -46,6 +46,7 @@ class Loader:
         self._files = {name: Path(path) for name, path in (weights or {}).items()}
         self._device = device
         self._precision = precision
+        choose(device, precision, "fp32")  # a mistake is an error even where no network is loaded
         self._used: set[str] = set()
 
     def detector(self, wanted: str | Path | None) -> Detector | None:
@@ -71,18 +72,8 @@ class Loader:
             return LanczosUpscaler()
         name, model, path = found
         assert model.tiling is not None  # for the type checker: every upscaler has one
-        nets = []
-        for companion in model.parts()[1:] if path is None else ():
-            if self._installed(companion):
-                nets.append(self._net(companion)[0])
-            else:
-                log.warning("%s is not installed, so the option denoise has no effect", companion.name)
-        return NetUpscaler(
-            name,
-            *self._net(model, path),
-            model.tiling,
-            companion=next(iter(nets), None),
-        )
+        companion = self._companion(model) if path is None else None
+        return NetUpscaler(name, *self._net(model, path), model.tiling, companion=companion)
 
     def parser(self, wanted: str | Path | None) -> Parser | None:
         """Load a parser; "none" is none."""
@@ -90,8 +81,9 @@ class Loader:
 
     def check_all_used(self) -> None:
         """Raise OptionError if a file was given for a model that was not loaded."""
-        if unused := self._files.keys() - self._used:
-            raise OptionError("weights", ", ".join(sorted(unused)), "given for models that are used")
+        if unused := sorted(self._files.keys() - self._used):
+            remedies = "name the model too", "leave its file out"
+            raise OptionError("weights", ", ".join(unused), "for models that are used", *remedies)
 
     def _stage(
         self, task: Task, wanted: str | Path | None, make: Callable[[str, nn.Module, Device], Given]
@@ -117,8 +109,15 @@ class Loader:
         model = lookup_for(task, str(wanted))
         return model.public_name, model, None
 
+    def _companion(self, model: Model) -> nn.Module | None:
+        for companion in model.parts()[1:]:
+            if self._installed(companion):
+                return self._net(companion)[0]
+            log.warning("%s is not installed, so the option denoise has no effect", companion.name)
+        return None
+
     def _installed(self, model: Model) -> bool:
-        return all(part.name in self._files or find(part.name) is not None for part in model.parts())
+        return model.name in self._files or find(model.name) is not None
 
     def _net(self, model: Model, path: Path | None = None) -> tuple[nn.Module, Device]:
         self._used.add(model.name)

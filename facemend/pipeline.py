@@ -134,8 +134,8 @@ class Pipeline:
         """Restore and enlarge one picture.
 
         Args:
-            source: a path, the bytes of a file, a Pillow image, an (H, W, 3) uint8 or uint16 RGB array, or a picture
-                that `files.decode` read.
+            source: a path, the bytes of a file, a Pillow image, a uint8 or uint16 array of (H, W), (H, W, 3) RGB or
+                (H, W, 4) RGBA, or a picture that `files.decode` read.
             settings: what to do.
             progress: called with the stage ("restore", "upscale", "paste"), the parts done and their total. Raise
                 `Cancelled` in it to stop the run: it ends within one tile and leaves nothing behind.

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from facemend.errors import OptionError, TooLargeError
+from facemend.errors import OptionError, Remedy, TooLargeError
 
 Pixels = npt.NDArray[Any]  # (H, W, 3) RGB or (H, W), uint8 or uint16
 Floats = npt.NDArray[np.float32]
@@ -209,12 +209,13 @@ class Settings:
     def check_size(self, height: int, width: int) -> None:
         """Raise TooLargeError if an input of this size, or its output, has more pixels than allowed."""
         size = self.output_size(height, width)
-        for what, pixels, limit, option in (
-            ("the input", height * width, self.max_input_mp, "max_input_mp"),
-            (f"the output of {size[1]} x {size[0]} px", size[0] * size[1], self.max_output_mp, "max_output_mp"),
-        ):
-            if pixels > limit * 1e6:
-                raise TooLargeError(what, pixels, round(limit * 1e6), option)
+        if height * width > self.max_input_mp * 1e6:
+            remedy = Remedy("raise {}", "max_input_mp")
+            raise TooLargeError("the input", height * width, round(self.max_input_mp * 1e6), remedy)
+        if size[0] * size[1] > self.max_output_mp * 1e6:
+            what = f"the output of {size[1]} x {size[0]} px"
+            remedies = Remedy("use a smaller {}", "scale"), Remedy("raise {}", "max_output_mp")
+            raise TooLargeError(what, size[0] * size[1], round(self.max_output_mp * 1e6), *remedies)
 
 
 def _is_whole(value: object) -> bool:

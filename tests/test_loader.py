@@ -17,7 +17,7 @@ from facemend.stages.restore import FunctionRestorer, NetRestorer
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler
 from facemend.weights import installed
 from facemend.weights.models import MODELS
-from tests.pictures import identity, smooth
+from tests.pictures import CPU, identity, smooth
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "old.jpg"
 BUNDLED = {"restorer": "lite-restorer", "upscaler": "lite-upscaler", "detector": "lite-detector"}
@@ -141,6 +141,26 @@ def test_without_its_companion_a_model_ignores_denoise_and_says_so_if_it_was_nam
         np.testing.assert_array_equal(upscaler(PICTURE, (60, 80), Settings(denoise=0.5)), full)
 
 
+def test_default_may_be_a_model_without_its_companion(tmp_path):
+    name = "realesr-general-x4v3"
+    path = weights_file(tmp_path / "own.pth", name)
+    assert Loader("cpu", "fp32", {name: path}).upscaler(None).name == name
+
+
+def test_a_network_gets_the_device_and_precision_asked_for_and_the_lowest_it_is_safe_in(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("facemend.loader.choose", lambda *given: asked.append(given) or CPU)
+    name = "realesr-animevideov3"
+    Loader("mps", "fp16").upscaler(weights_file(tmp_path / "own.pth", name))
+    assert asked[-1] == ("mps", "fp16", MODELS[name].safe_precision) == ("mps", "fp16", "fp16")
+
+
+@pytest.mark.parametrize(("device", "precision"), [("banana", "auto"), ("cpu", "half")])
+def test_device_and_precision_are_checked_even_if_no_network_is_loaded(device, precision):
+    with pytest.raises(OptionError, match="banana|half"):
+        Loader(device, precision)
+
+
 def test_functions_are_wrapped(loader):
     def double(pixels):
         return pixels.repeat(2, axis=0).repeat(2, axis=1)
@@ -169,6 +189,7 @@ def test_an_unknown_name_lists_the_known_ones(loader, task):
     for model in MODELS.values():
         if model.task == task:
             assert model.public_name in str(caught.value)
+    assert str(caught.value).endswith("the path of a file of weights")
 
 
 def test_default_is_the_preferred_installed_model(loader):
@@ -193,7 +214,9 @@ def test_files_for_models_that_were_not_loaded_are_refused(tmp_path):
     path = weights_file(tmp_path / "own.pth", "realesr-animevideov3")
     loader = Loader("cpu", weights={"realesr-animevideov3": path, "parsenet": tmp_path / "other.pth"})
     loader.upscaler("realesr-animevideov3")
-    with pytest.raises(OptionError, match="parsenet") as caught:
+    with pytest.raises(
+        OptionError, match="^weights is 'parsenet', .* models that are used; name the model too"
+    ) as caught:
         loader.check_all_used()
     assert caught.value.name == "weights"
     assert "animevideo" not in str(caught.value)

@@ -248,6 +248,14 @@ def test_which_faces(choice, restored):
         assert face.reason == ("" if face.restored else "not chosen")
 
 
+@pytest.mark.parametrize(("choice", "index"), [("largest", 2), ("center", 1)])
+def test_the_largest_has_the_largest_area_and_the_center_is_that_of_the_picture(choice, index):
+    boxes = (0, 0, 300, 20), (180, 170, 240, 230), (300, 300, 390, 390)
+    faces = [replace(face_at(FACE), box=box) for box in boxes]
+    result = pipeline().run(smooth(400, 420), Settings(faces=choice), faces=faces)
+    assert [face.restored for face in result.faces] == [place == index for place in range(3)]
+
+
 @pytest.mark.parametrize(("choice", "faces", "message"), [((0, 3), THREE, "'0,3'.*below 3"), ((0,), (), "no faces")])
 def test_an_index_beyond_the_faces_says_how_many_there_are(choice, faces, message):
     with pytest.raises(OptionError, match=message):
@@ -259,11 +267,6 @@ def test_landmarks_that_fit_no_face_are_reported():
     flat = replace(face, landmarks=type(face.landmarks)(*[(9.0, 9.0)] * 5))
     machine = Pipeline(detector=detector(flat), restorer=FunctionRestorer(identity), upscaler=LanczosUpscaler())
     assert machine.run(smooth(40, 50)).faces[0].reason == "its landmarks fit no face"
-
-
-def test_find_without_a_detector_says_what_to_download():
-    with pytest.raises(NotInstalledError, match="facemend download retinaface-r50"):
-        Pipeline(detector=None, restorer=None, upscaler=LanczosUpscaler()).find(smooth(40, 50))
 
 
 def test_without_a_restorer_faces_are_found_and_left_alone():
@@ -296,9 +299,22 @@ def test_aligned_fills_the_whole_output(scale):
     assert (result.pixels == 128).all()
 
 
-def test_aligned_refuses_what_is_no_square():
-    with pytest.raises(InputError, match="420 x 300.*leave out aligned"):
-        pipeline().run(smooth(300, 420), Settings(aligned=True))
+@pytest.mark.parametrize("width", [307, 420])
+def test_aligned_refuses_what_is_no_square(width):
+    with pytest.raises(InputError, match=f"{width} x 300.*leave out aligned"):
+        pipeline().run(smooth(300, width), Settings(aligned=True))
+
+
+def test_what_a_restored_face_covers_is_not_enlarged_by_the_upscaler():
+    def unused(pixels):
+        pytest.fail("enlarged")
+
+    machine = pipeline(grey_face, FunctionUpscaler(unused))
+    assert machine.run(smooth(300, 300), Settings(aligned=True)).faces[0].share == 1
+
+
+def test_the_result_is_one_picture():
+    assert not pipeline(faces=()).run(Picture(smooth(40, 50), several=True)).picture.several
 
 
 def test_large_faces_go_through_the_upscaler():
@@ -317,9 +333,9 @@ def test_large_faces_go_through_the_upscaler():
 
 
 def test_limits_are_checked_before_the_work():
-    with pytest.raises(TooLargeError, match="max_input_mp"):
+    with pytest.raises(TooLargeError, match="0.1; use a smaller picture or raise max_input_mp$"):
         pipeline().run(smooth(400, 420), Settings(max_input_mp=0.1))
-    with pytest.raises(TooLargeError, match="3200 x 2400.*max_output_mp"):
+    with pytest.raises(TooLargeError, match="3200 x 2400.*use a smaller scale or raise max_output_mp$"):
         pipeline().run(smooth(600, 800), Settings(scale=4, max_output_mp=5))
     with pytest.raises(TooLargeError, match="max_input_mp"):
         pipeline().run(Picture(smooth(400, 420)), Settings(max_input_mp=0.1))
@@ -354,7 +370,7 @@ def test_load_with_nothing_downloaded_takes_the_bundled_models():
 
 def test_without_a_detector_only_pictures_that_need_none_are_run():
     machine = Pipeline.load(restorer=identity, upscaler="lanczos", detector="none")
-    with pytest.raises(NotInstalledError, match="facemend download retinaface"):
+    with pytest.raises(NotInstalledError, match="facemend download retinaface-r50"):
         machine.run(smooth(20, 30))
     assert machine.run(smooth(20, 20), Settings(aligned=True)).faces[0].restored
     assert machine.run(smooth(20, 30), Settings(faces="none")).faces == ()
@@ -445,7 +461,7 @@ def test_find_in_an_aligned_picture_is_the_whole_picture():
 
 def test_find_without_a_detector_names_the_one_to_download():
     machine = Pipeline(detector=None, restorer=FunctionRestorer(identity), upscaler=LanczosUpscaler())
-    with pytest.raises(NotInstalledError, match="facemend download retinaface"):
+    with pytest.raises(NotInstalledError, match="facemend download retinaface-r50"):
         machine.find(smooth(20, 30))
 
 

@@ -57,7 +57,7 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what.add_argument(
         "--adaptive", action=argparse.BooleanOptionalAction, default=DEFAULT_SETTINGS.adaptive,
-        help="mix in less of the restored face where a face is sharp already (--adaptive)",
+        help="mix in less of the restored face where a face is sharp already (default: on)",
     )  # fmt: skip
     what.add_argument(
         "--denoise", type=float, default=DEFAULT_SETTINGS.denoise, metavar="0..1",
@@ -93,9 +93,12 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument(
         "--format", choices=formats.CHOICES, default="auto",
-        help="auto keeps that of the input where it can hold the result; with -o FILE the suffix decides (%(default)s)",
+        help="auto keeps the format of JPEG, PNG, WebP and TIFF where it can hold the result; HEIC and AVIF become "
+        "JPEG, everything else PNG; with -o FILE the suffix decides (%(default)s)",
     )  # fmt: skip
-    output.add_argument("--quality", type=int, default=95, metavar="1..100", help="of JPEG and WebP (%(default)s)")
+    output.add_argument(
+        "--quality", type=int, default=95, metavar="1..100", help="quality of JPEG and WebP files (%(default)s)"
+    )
     output.add_argument(
         "--strip-metadata", action="store_true",
         help="write no EXIF (place, time, camera, DPI); otherwise it is kept where the format holds it",
@@ -108,7 +111,8 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
     machine.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (%(default)s)")
     machine.add_argument(
         "--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto",
-        help="of the networks; auto is half precision where it is fast on the hardware and safe (%(default)s)",
+        help="precision of the networks; auto is half precision where it is safe and fast on the hardware "
+        "(%(default)s)",
     )  # fmt: skip
     machine.add_argument(
         "--max-input-mp", type=float, default=DEFAULT_SETTINGS.max_input_mp, metavar="MP",
@@ -148,9 +152,7 @@ def _model(task: Task, without: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         choices = (*public_names(task), without)
         if text not in choices and not Path(text).is_file():
-            raise argparse.ArgumentTypeError(
-                f"invalid choice: {text!r} is not an existing file and none of {', '.join(choices)}"
-            )
+            raise argparse.ArgumentTypeError(f"{text!r} is not an existing file and none of {', '.join(choices)}")
         return text if text in choices else str(Path(text).absolute())
 
     return parse

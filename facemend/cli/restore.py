@@ -43,9 +43,9 @@ def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
     say.note(say.describe(pipeline))
     used = {stage.name for stage in (pipeline.restorer, pipeline.upscaler) if stage}
     if LITE in used - {options.restorer, options.upscaler}:
-        say.note(f"lite models are part of the program; {LARGER_MODELS} gets larger ones")
+        say.note(f"lite models are part of the program; {LARGER_MODELS} installs larger, better ones")
     if pipeline.restorer is None and not (options.boxes or options.json):
-        settings = replace(settings, faces="none")  # nothing shows where they are
+        settings = replace(settings, faces="none")  # the output would not show the faces, so they are not detected
     _run(found, pipeline, settings, options, reporter)
 
 

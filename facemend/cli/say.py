@@ -89,8 +89,8 @@ def note(text: str) -> None:
 def describe(pipeline: "Pipeline") -> str:
     """The models a pipeline uses, on one line."""
     parts = {
-        "faces": pipeline.restorer,
-        "picture": pipeline.upscaler,
+        "restorer": pipeline.restorer,
+        "upscaler": pipeline.upscaler,
         "detector": pipeline.detector,
         "parser": pipeline.parser,
     }
@@ -119,6 +119,8 @@ def _line(done: "Done", looked_for_faces: bool) -> str:
     height, width = result.pixels.shape[:2]
     restored = sum(face.restored for face in result.faces)
     faces = f"{restored} of {len(result.faces)} faces restored" if result.faces else "no faces found"
+    if reasons := dict.fromkeys(face.reason for face in result.faces if face.reason):
+        faces += f" ({', '.join(reasons)})"
     parts = [str(done.outputs.target), f"{width} x {height}", *([faces] if looked_for_faces else [])]
     return " ".join("  ".join([*parts, f"{result.seconds['total']:.1f} s"]).split("\n"))
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from facemend.errors import DecodeError, FacemendError, MemoryLimitError, TooLargeError
+from facemend.errors import DecodeError, FacemendError, MemoryLimitError, Remedy, TooLargeError
 from facemend.files import colour, deep, formats, jpeg, metadata
 from facemend.records import DEFAULT_SETTINGS, Picture, Pixels, Settings
 
@@ -97,7 +97,7 @@ def _refused(name: str, settings: Settings) -> Iterator[None]:
         option = "PIL.Image.MAX_IMAGE_PIXELS"
         if pixels > settings.max_input_mp * 1e6:
             limit, option = round(settings.max_input_mp * 1e6), "max_input_mp"
-        raise TooLargeError("the input", pixels, limit, option) from error
+        raise TooLargeError("the input", pixels, limit, Remedy("raise {}", option)) from error
     except DECODER_ERRORS as error:
         if isinstance(error, OSError) and error.errno:
             raise DecodeError(f"cannot open {name}: {error.strerror}; check the path") from error

@@ -22,16 +22,16 @@ class Format:
     """One row: how files of a format are recognised, read and written.
 
     Attributes:
-        name: in `Picture.format` and in options.
-        title: in messages.
-        suffixes: of its files, in lower case; files we write get the first.
+        name: what `Picture.format` and the options call it.
+        title: what messages call it.
+        suffixes: those of its files, in lower case; files we write get the first.
         signature: matches the first `HEAD` bytes of its files, from the start.
         reader: the class that reads it, a `PIL.ImageFile.ImageFile`.
         writer: the function that writes it, as those of `facemend.files.encode`; "" if it is not written.
         converted_to: the format that "auto" writes for an input of this one; "" for the same.
         deep: whether it holds 16 bits per channel.
         alpha: whether it holds transparency.
-        longest_side: in px, a limit of its writer; 0 for none.
+        longest_side: the longest side in px that its writer can write; 0 for any.
     """
 
     name: str
@@ -144,8 +144,6 @@ FORMATS: Mapping[str, Format] = {
 WRITABLE = tuple(row for row in FORMATS.values() if row.writer)
 BY_SUFFIX: Mapping[str, Format] = {suffix: row for row in FORMATS.values() for suffix in row.suffixes}
 CHOICES = ("auto", *(row.suffix[1:] for row in WRITABLE))  # of the option `format`
-
-
 READABLE = listed([row.title for row in FORMATS.values()])
 
 
@@ -159,8 +157,8 @@ def choose(picture: Picture, requested: str = "auto", size: tuple[int, int] | No
 
     Args:
         picture: the result, or the input it will be made of.
-        requested: "auto" (that of the input where it can hold the result, else PNG), or the name or a suffix of a
-            format, without the dot.
+        requested: "auto", or the name or a suffix of a format, without the dot. "auto" is the format of the input, or
+            the one it is converted to; PNG where that cannot hold the result.
         size: (height, width) of the result in px, where `picture` has another.
 
     Raises:

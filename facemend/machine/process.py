@@ -27,7 +27,7 @@ MALLOC_OPTIONS = {
 
 @contextmanager
 def startup(temp_folder: Path | None = None) -> Iterator[None]:
-    """Set this process up for networks; the block should import `facemend.pipeline` and load.
+    """Set this process up for networks; import `facemend.pipeline` and load them inside the `with` block.
 
     - glibc's allocator keeps up to 512 MiB of freed memory. Threads that ran before have heaps of their own; a server
       with many threads sets the environment variable MALLOC_ARENA_MAX=1 too.

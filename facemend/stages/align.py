@@ -7,7 +7,7 @@ from facemend.records import Crop, Landmarks, Matrix, Pixels, Reals
 from facemend.stages.geometry import bounds, inverse, scaling, warp
 
 TEMPLATE_SIZE = 512  # px
-OFF = 50.0  # px of the template, 0.4 eye distances, from which a landmark counts less the farther it is off
+OFF = 50.0  # px of the template, 0.4 eye distances; a landmark farther than this from its target has less weight
 ROUNDS = 20  # of weighting; the weights settle in fewer
 SMALLEST_SCALE = 1e-4  # crop px per picture px
 TEMPLATE = Landmarks(  # where FFHQ's mean face has its landmarks at 512 px

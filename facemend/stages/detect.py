@@ -21,13 +21,13 @@ from facemend.machine.device import Device, allow_tf32
 from facemend.nets import retinaface
 from facemend.records import DEFAULT_SETTINGS, Face, Floats, Landmarks, Pixels, Settings, peak
 from facemend.stages import views
-from facemend.stages.seen import Seen, distinct, is_near, merged, touch, unknown, usual_quarter
+from facemend.stages.seen import Seen, crosses, distinct, is_near, merged, unknown, usual_quarter
 from facemend.stages.views import View
 
 SHORT_SIDE = 640  # px the short side is brought to: small faces are found, a huge picture costs no more
 LONG_SIDE = 4096  # px, for panoramas
 SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, where the first found nothing
-SMALL = 40  # px of the first view; a turned face that only the larger view shows must have less
+SMALL = 40  # px of the first view; a turned face that only the second look shows must be lower than this
 OVERVIEW_SIDE = 160  # px of a square that shows the whole picture
 OVERVIEW_BORDER = 0.25  # around the picture in that square, over its long side; shows faces larger than the picture
 CLOSE_UP = 0.95  # height of a face over the picture's short side from which the overview shows it better
@@ -37,11 +37,11 @@ CHECK_MARGIN = 1.6  # side of the square over the face
 CHECK_SIDES = (64, 80)  # px of the square; with more px, the wrong orientations have high scores too
 PATCH = 1.5  # side of a patch over that of a square in it, which may be turned; at least the square root of 2
 QUICK, THOROUGH = range(0, 360, 90), range(0, 360, 45)  # degrees to the left; for all faces, for those in doubt
-CLEAR_LEAD = 0.2  # of the score over that of the other quarters, from which the orientation is not in doubt
-LEAD = 0.02  # of the mean score of both squares by which another orientation must be better
+CLEAR_LEAD = 0.2  # the orientation is not in doubt if its score exceeds those of the other quarters by this
+LEAD = 0.02  # another orientation is taken if its mean score in both squares exceeds that of the first by this
 CHECK_SCORE = 0.05  # from which an answer counts there
 AGAIN_SIDE, AGAIN_MARGIN = 256, 2.0  # px of the larger square, and its side over the face
-TURNED_DOUBT = 2  # a face that the upright view does not show needs a score this many times nearer to 1
+TURNED_DOUBT = 2  # for a face that the upright view does not show, 1 - score must be this many times smaller
 EYES = 5.0  # px between the eyes; below, there is nothing to restore from
 LANDMARK_FIELDS = len(Landmarks._fields)
 
@@ -84,18 +84,17 @@ class RetinaFaceDetector:
         threshold = min(1 - 0.4 * settings.sensitivity, 0.99)
         certain = 1 - (1 - threshold) / TURNED_DOUBT
         whole = views.whole(pixels)
-        view = views.scaled(whole, min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width)))
+        view = first = views.scaled(whole, min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width)))
 
-        upright = self._look(view, 0, threshold)
-        others = self._overview(view, certain)
+        upright = self._look(first, 0, threshold)
+        others = self._overview(first, certain)
         if not upright and not others:
-            others = self._turned_looks(view, certain)
-        if not upright and not others and (larger := _larger_view(whole, view)):
-            limit = SMALL * height / view.pixels.shape[0]  # px of the picture
-            view = larger
-            upright = self._look(view, 0, threshold)
+            others = self._turned_looks(first, certain)
+        if not upright and not others and (second := _larger_view(whole, first)):
+            view, upright = second, self._look(second, 0, threshold)
             if not upright:
-                others = [one for one in self._turned_looks(view, certain) if one.height < limit]
+                small = SMALL * height / first.pixels.shape[0]  # px of the picture
+                others = [one for one in self._turned_looks(second, certain) if one.height < small]
         found = self._oriented(view, merged(upright, others, CLOSE_UP * min(height, width)), threshold)
         if usual := usual_quarter(found):  # the whole picture is turned, so the upright view has not shown all faces
             more = unknown(self._turned_looks(view, certain, [usual]), found)
@@ -143,7 +142,7 @@ class RetinaFaceDetector:
                 right.append(max(same, key=lambda other: other.face.score)._replace(degrees=angle))
             elif one.upright and not one.coarse:
                 unconfirmed.append(one)
-        return right + [one for one in unconfirmed if not any(touch(one.face.box, other.face.box) for other in right)]
+        return right + [one for one in unconfirmed if not any(crosses(one.face.box, other.face.box) for other in right)]
 
     def _orientations(self, view: View, seen: Sequence[Seen]) -> list[int]:
         """For each face, the degrees to the left by which a view has to be turned to show it upright."""

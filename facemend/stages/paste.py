@@ -16,7 +16,7 @@ TEMPLATE_SIZE = 512  # px
 OVAL_CENTRE = 256.0, 288.0  # px
 OVAL_SIZE = 150.0, 205.0  # px, semi-axes; inside, a face replaces the canvas
 OVAL_RIM = 1.2  # of the semi-axes: from there on the canvas stays as it is
-NEAREST = 8  # exponent of the distances by which faces share a pixel: nearly all of it is the nearest face's
+NEAREST = 8  # a face's weight in a shared pixel is distance ** -NEAREST: nearly all of it is the nearest face's
 NEAR = 0.01  # least distance that counts
 
 
@@ -60,7 +60,7 @@ def paste(canvas: Pixels, layers: Sequence[Layer], ratio: tuple[float, float]) -
             here = slice(columns.start - left, columns.stop - left)
             share[:, here] = _laid_mask(layer, ratio, (columns.start, start), share[:, here].shape)
         if len(ordered) > 1:
-            _share(shares, ordered, ratio, (left, start))
+            _divide(shares, ordered, ratio, (left, start))
         total = np.zeros(strip.shape, np.float32)
         for share, layer, (_, columns), (pixels, matrix) in zip(shares, ordered, places, prepared, strict=True):
             here = slice(columns.start - left, columns.stop - left)
@@ -120,7 +120,7 @@ def _distance(x: Floats, y: Floats, size: int) -> Floats:
     return distance
 
 
-def _share(shares: Floats, layers: Sequence[Layer], ratio: tuple[float, float], corner: tuple[int, int]) -> None:
+def _divide(shares: Floats, layers: Sequence[Layer], ratio: tuple[float, float], corner: tuple[int, int]) -> None:
     """Reduce the masks of faces on a part of the canvas, in place, by what belongs to nearer faces.
 
     Args:

@@ -8,6 +8,7 @@ from facemend.records import Box, Face
 
 OVERLAP = 0.4  # intersection over union from which two boxes are one face
 CONTAINED = 0.8  # share of a box inside a larger one from which it is taken for a part of that face
+CROSSED = 0.2  # share of a box inside that of a surer face, from which it is left out
 
 
 class Seen(NamedTuple):
@@ -46,7 +47,7 @@ def merged(upright: Sequence[Seen], others: Sequence[Seen], close_up: float) -> 
         close_up: height in px of the picture; a higher face of the others replaces what the upright look saw in it.
     """
     large = distinct(one for one in others if one.height > close_up)
-    kept = large + [one for one in upright if not any(touch(one.face.box, other.face.box) for other in large)]
+    kept = large + [one for one in upright if not any(crosses(one.face.box, other.face.box) for other in large)]
     return kept + unknown(distinct(others), kept)
 
 
@@ -79,9 +80,9 @@ def is_one_face(a: Box, b: Box) -> bool:
     return _overlap(a, b) > OVERLAP or _contains(a, b) or _contains(b, a)
 
 
-def touch(small: Box, large: Box) -> bool:
+def crosses(box: Box, other: Box) -> bool:
     """Tell whether a considerable part of a box lies in another."""
-    return _shared(small, large) > (1 - CONTAINED) * _area(small)
+    return _shared(box, other) > CROSSED * _area(box)
 
 
 def _contains(large: Box, small: Box) -> bool:

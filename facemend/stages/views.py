@@ -36,7 +36,10 @@ class View(NamedTuple):
         return View(turned, compose(self.to_picture, np.array(back, dtype=np.float64)))
 
     def on_picture(self, face: Face) -> Face:
-        """A face in px of this view, in px of the picture; its box is that around the ellipse in the view's box."""
+        """A face in px of this view, in px of the picture.
+
+        The box is the bounding box of the ellipse inscribed in the view's box.
+        """
         linear, offset = self.to_picture[:, :2], self.to_picture[:, 2]
         points = face.landmarks.array() @ linear.T + offset
         low, high = np.array(face.box).reshape(2, 2)

@@ -59,7 +59,10 @@ def identify(path: Path, task: Task) -> Model:
     for model in MODELS.values():
         if model.task == task and not any(_differences(_unfilled(model).state_dict(), tensors)):
             return model
-    raise WeightsError(f"{path} fits the network of no {task} in the table of models", "give another file")
+    raise WeightsError(
+        f"{path} does not hold the weights of any {task} that facemend knows",
+        "give a file of a model that 'facemend models' lists",
+    )
 
 
 def _unfilled(model: Model) -> nn.Module:
@@ -94,8 +97,8 @@ def read(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # a file that is no checkpoint makes the unpickler raise anything, KeyError for a text
         raise WeightsError(
-            f"{path} is not a file of network weights, or damaged, or holds code, which is never run "
-            f"({type(error).__name__})",
+            f"cannot read {path} as network weights ({type(error).__name__}): it is another kind of file, is damaged, "
+            "or holds code, which facemend does not run",
             "give the official file",
         ) from error
     for wrapper in WRAPPERS:

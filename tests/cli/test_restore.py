@@ -64,7 +64,7 @@ def test_compare_and_boxes_write_their_files(run, drawn, photo):
         (["--fidelity", "-1"], "fidelity"),
         (["--faces", "0,x"], "0,2"),
         (["--faces", "7"], "--faces is '7', but must be below 1, as 1 face was found"),
-        (["--model", "gfpgan"], "invalid choice"),
+        (["--model", "gfpgan"], "'gfpgan' is not an existing file and none of gfpgan-v1.4"),
         (["--weights", "nonsense"], "NAME=PATH"),
         (["--weights", "lite=my.pth"], "lite-detector"),
         (["--format", "gif"], "'facemend restore --help'"),
@@ -84,6 +84,10 @@ def test_invalid_options_exit_with_2_and_write_nothing(run, drawn, photo, argume
     assert "Traceback" not in err
     assert out == ""
     assert [path.name for path in photo.parent.iterdir()] == ["old.jpg"]
+
+
+def test_the_line_says_why_a_face_was_left_as_it_is(run, drawn, photo):
+    assert "0 of 1 faces restored (the strength is 0)  " in run("restore", photo, "--strength", "0")[1]
 
 
 def test_an_output_name_that_is_too_long_exits_with_2(run, drawn, photo):

@@ -16,7 +16,7 @@ def test_default_output_is_written_beside_the_input(run, drawn, photo):
     assert code == 0
     assert size(photo.with_name("old_restored.jpg")) == (440, 400)
     assert "old_restored.jpg  440 x 400  1 of 1 faces restored" in out
-    assert "faces: identity, picture: lanczos" in err
+    assert "restorer: identity, upscaler: lanczos" in err
 
 
 def test_output_file_gets_the_format_of_its_suffix(run, drawn, photo):

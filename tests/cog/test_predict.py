@@ -18,7 +18,7 @@ from facemend.errors import FacemendError
 from facemend.records import Settings
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import FunctionUpscaler
-from tests.pictures import identity, smooth
+from tests.pictures import face_at, identity, similarity, smooth
 
 INPUTS = {
     "model": "lanczos",
@@ -72,25 +72,36 @@ def test_warm_up_runs_every_network_twice(predictor):
     assert len(used) == 8  # the second run of each is recorded
 
 
-@pytest.mark.parametrize("stage", ["restore", "enlarge"])
+@pytest.mark.parametrize("stage", ["detect", "restore", "parse", "enlarge"])
 def test_healthcheck_runs_the_networks_only_after_an_unexpected_failure(predictor, monkeypatch, stage):
     """They are run at each health check until they succeed."""
     broken = stage
 
-    def restore(crops, fidelity):
-        if broken == "restore":
+    def reach(name):
+        if broken == name:
             raise RuntimeError("the device is gone")
+
+    def detect(pixels, settings=None):
+        reach("detect")
+        return [face_at(similarity(10, 0, 0, 0))]
+
+    def restore(crops, fidelity):
+        reach("restore")
         return crops
 
+    def parse(face):
+        reach("parse")
+        return np.ones(face.shape[:2], np.float32)
+
     def enlarge(pixels):
-        if broken == "enlarge":
-            raise RuntimeError("the device is gone")
+        reach("enlarge")
         return pixels.repeat(2, axis=0).repeat(2, axis=1)
 
+    predictor.models.detector, predictor.models.parser = detect, parse
     monkeypatch.setitem(predictor.models.restorers, "gfpgan-v1.4", FunctionRestorer(restore))
     monkeypatch.setitem(predictor.models.upscalers, "lanczos", FunctionUpscaler(enlarge))
     monkeypatch.setattr(predictor, "record_metric", lambda name, value: None)
-    inputs = {**INPUTS, "model": "gfpgan-v1.4", "face_enhance": True, "aligned": True, "strength": 0.5}
+    inputs = {**INPUTS, "model": "gfpgan-v1.4", "face_enhance": True, "aligned": False}
     image = uploaded(predictor)
     Image.fromarray(smooth(48, 48)).save(image)
     assert predictor.healthcheck()

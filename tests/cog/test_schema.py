@@ -73,6 +73,7 @@ def test_cog_reads_the_same_inputs_from_the_running_predictor():
 
 def test_every_keyword_of_an_input_is_a_literal():
     run = next(node for node in ast.walk(ast.parse(SOURCE)) if isinstance(node, ast.FunctionDef) and node.name == "run")
+    assert len(run.args.defaults) == len(EXPECTED)
     for call in run.args.defaults:
         assert not call.args
         for keyword in call.keywords:

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from facemend.files.decode import decode
 from facemend.loader import Loader
 from facemend.records import Crop
+from facemend.stages import adapt
 from facemend.stages.adapt import share
 from facemend.stages.align import align
 from tests.pictures import face_at, similarity, smooth
@@ -51,6 +52,23 @@ def noisy(picture, sigma):
 
 def compressed(picture, quality):
     return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+
+
+@pytest.mark.parametrize(
+    ("sharpness", "expected"),
+    [((1, 1, 1), 0), ((adapt.FINEST[0], 1, 1), 1), ((1, adapt.FINE[0], 1), 1), ((1, 1, adapt.EVENNESS[0]), 1)],
+)
+def test_one_bad_measure_of_sharpness_is_enough(drawn, monkeypatch, sharpness, expected):
+    monkeypatch.setattr(adapt, "sharpness", lambda grey: sharpness)
+    assert share(cut(drawn)) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(("measure", "limits"), [(0, adapt.FINEST), (1, adapt.FINE)])
+def test_blur_lowers_both_measures_of_sharpness_below_their_limits(drawn, measure, limits):
+    def measured(picture):
+        return adapt.sharpness(cv2.cvtColor(cut(picture).pixels, cv2.COLOR_RGB2GRAY).astype(np.float32))[measure]
+
+    assert measured(blurred(drawn, 3)) < limits[0] < limits[1] < measured(drawn)
 
 
 @pytest.mark.parametrize("factor", [1, 1.5, 2])

@@ -231,10 +231,12 @@ def test_a_face_that_the_upright_look_misses_needs_a_higher_score(degrees, score
 
 
 @pytest.mark.parametrize("quarters", range(4))
-def test_small_faces_of_a_turned_picture_are_found_in_its_own_size(quarters):
+@pytest.mark.parametrize(("side", "turned_count"), [(36, 1), (300, 0)])
+def test_small_faces_of_a_turned_picture_are_found_in_its_own_size(side, turned_count, quarters):
+    """A large one that is turned would have been seen in the first view."""
     picture = np.full((1900, 1900, 3), 128, np.uint8)
-    small = cv2.resize(turned_face(0)[0][180:320, 180:320], (36, 36), interpolation=cv2.INTER_AREA)
-    picture[900:936, 300:336] = small
+    small = cv2.resize(turned_face(0)[0][130:320, 155:345], (side, side), interpolation=cv2.INTER_AREA)
+    picture[900 : 900 + side, 300 : 300 + side] = small
 
     class Sharp(Drawn):
         """Does not see faces in views that are smaller than the picture."""
@@ -245,7 +247,70 @@ def test_small_faces_of_a_turned_picture_are_found_in_its_own_size(quarters):
             super().look(image, priors, *outputs)
 
     turned = np.ascontiguousarray(np.rot90(picture, quarters))
-    assert len(RetinaFaceDetector("sharp", Sharp(widest=50), CPU)(turned)) == 1
+    count = len(RetinaFaceDetector("sharp", Sharp(widest=50), CPU)(turned))
+    assert count == (turned_count if quarters else 1)
+
+
+def test_a_face_that_is_not_detected_again_stays_if_it_looked_upright():
+    class Blind(Drawn):
+        """Does not see faces in the square in which they are detected again."""
+
+        def look(self, image, priors, *outputs):
+            if image.shape[1:] != (256, 256):
+                super().look(image, priors, *outputs)
+
+    picture, centre, _ = turned_face(90)
+    (face,) = RetinaFaceDetector("blind", Blind(), CPU)(picture)
+    assert lean(face) == pytest.approx(0, abs=1)
+    np.testing.assert_allclose(face.landmarks.nose, centre, atol=2)
+
+
+def test_where_most_faces_are_turned_the_others_are_looked_for_in_their_orientation():
+    class Shy(Drawn):
+        """Sees a green patch in the whole picture too, if it is turned to the left by a quarter."""
+
+        def look(self, image, priors, *outputs):
+            super().look(image, priors, *outputs)
+            green = image[1] > 180
+            if image.shape[1:] == (800, 640) and green[:400].any():
+                super().look(torch.stack((0 * image[0], image[1], 250.0 * green)), priors, *outputs)
+
+    picture = np.full((640, 800, 3), 128, np.uint8)
+    picture[300:400, 200:300] = (250, 10, 10)
+    picture[330:370, 310:350] = (10, 10, 250)  # the forehead is to the right
+    picture[100:160, 700:760] = (10, 250, 10)
+    first, second = RetinaFaceDetector("shy", Shy(), CPU)(picture)
+    np.testing.assert_allclose(first.landmarks.nose, (249.5, 349.5), atol=3)
+    np.testing.assert_allclose(second.landmarks.nose, (729.5, 129.5), atol=3)
+
+
+@pytest.mark.parametrize(("height", "width", "longest"), [(100, 2000, 4096), (1500, 3000, 1920)])
+def test_the_largest_view_of_a_picture_is_limited(height, width, longest):
+    sizes = []
+
+    class Measuring(Drawn):
+        def forward(self, x):
+            sizes.extend(x.shape[2:])
+            return super().forward(x)
+
+    assert RetinaFaceDetector("measuring", Measuring(), CPU)(np.full((height, width, 3), 128, np.uint8)) == []
+    assert max(sizes) == longest
+
+
+def test_outside_the_picture_the_input_of_the_network_is_0():
+    squares = []
+
+    class Looking(Drawn):
+        def forward(self, x):
+            if x.shape[2] < 640:
+                squares.extend(x)
+            return super().forward(x)
+
+    (face,) = RetinaFaceDetector("looking", Looking(), CPU)(patch(640, 640, 0, 0, 100))
+    assert face.box[0] < 1
+    assert {len(square[0]) for square in squares} == {64, 80, 160}
+    for square in squares:
+        assert square[:, :: len(square[0]) - 1, :: len(square[0]) - 1].abs().amax(dim=0).min() < 1, "a corner"
 
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "old.jpg"

@@ -206,6 +206,13 @@ def test_faces_that_overlap_share_pixels_by_distance_and_keep_their_middles():
         assert abs(int(canvas[y, x, 0]) - level) <= 2
 
 
+def test_nearly_all_of_a_shared_pixel_is_the_nearer_face_s():
+    canvas = smooth(400, 420)
+    paste(canvas, [solid(20, placed(4, 0, 180, 200)), solid(200, placed(4, 0, 240, 200))], (1, 1))
+    assert abs(canvas[200, 200].astype(int) - 20).max() <= 1, "20 px from one face, 40 px from the other"
+    assert abs(canvas[200, 220].astype(int) - 200).max() <= 1
+
+
 def test_crops_are_grouped_by_overlap():
     crops = [
         Crop(np.zeros((512, 512, 3), np.uint8), similarity(5.12, 0, -5.12 * x, -5.12 * y))  # 100 px, at (x, y)

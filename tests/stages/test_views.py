@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from facemend.records import Face
+from facemend.stages import views
+from tests.pictures import face_at, similarity, smooth
+
+MARKS = face_at(similarity(1, 0, 0, 0)).landmarks
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_a_turned_view_maps_back_to_the_px_of_the_picture(quarters):
+    picture = smooth(30, 40)
+    view = views.whole(picture).turned(quarters)
+    for y, x in ((0, 0), (5, 7), (20, 29)):
+        column, row = np.rint(view.to_picture @ (x, y, 1)).astype(int)
+        np.testing.assert_array_equal(view.pixels[y, x], picture[row, column])
+
+
+@pytest.mark.parametrize("degrees", [0, 45, 90, 200])
+def test_the_box_of_a_face_in_a_turned_square_is_that_of_the_ellipse_in_it(degrees):
+    view = views.around(views.whole(smooth(300, 300)), (100, 100, 200, 200), degrees, 2, 128, (0, 0, 0))
+    middle, half = 63.5, 16  # px of the view, which has 128 px for 200
+    face = view.on_picture(Face((middle - half, middle - half, middle + half, middle + half), MARKS, 0.9))
+    assert face.box == pytest.approx((125, 125, 175, 175))
+
+
+def test_an_ellipse_turned_by_an_eighth_has_equal_sides():
+    view = views.around(views.whole(smooth(300, 300)), (100, 100, 200, 200), 45, 2, 128, (0, 0, 0))
+    x0, y0, x1, y1 = view.on_picture(Face((43.5, 53.5, 83.5, 73.5), MARKS, 0.9)).box
+    assert (x1 - x0, y1 - y0) == pytest.approx([np.hypot(40, 20) / 2**0.5 * 200 / 128] * 2)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "scale"), [(300, 400, 0.3), (301, 403, 0.11), (30, 40, 2.5), (1, 900, 0.2)]
+)
+def test_a_scaled_view_maps_its_corners_to_those_of_the_picture(height, width, scale):
+    view = views.scaled(views.whole(smooth(height, width)), scale)
+    rows, columns = view.pixels.shape[:2]
+    assert abs(rows - max(1, height * scale)) <= 1
+    assert abs(columns - max(1, width * scale)) <= 1
+    tolerance = 1 / scale  # odd rows and columns are left out when a view is halved
+    np.testing.assert_allclose(view.to_picture @ (-0.5, -0.5, 1), (-0.5, -0.5), atol=1e-6)
+    np.testing.assert_allclose(
+        view.to_picture @ (columns - 0.5, rows - 0.5, 1), (width - 0.5, height - 0.5), atol=tolerance
+    )
+
+
+def test_a_squared_view_has_a_border_of_one_colour():
+    view = views.squared(views.whole(smooth(30, 41)), 64, (1, 2, 3))
+    assert view.pixels.shape == (64, 64, 3)
+    np.testing.assert_array_equal(view.pixels[0], np.full((64, 3), (1, 2, 3)))
+    np.testing.assert_allclose(view.to_picture @ (11, 17, 1), (0, 0))
+    np.testing.assert_array_equal(view.pixels[17:47, 11:52], smooth(30, 41))
