@@ -427,6 +427,20 @@ def test_a_real_photo_with_real_networks(shared):
     assert abs(result.pixels.astype(int) - plain).mean() < 12, "the same picture, only cleaner"
 
 
+@pytest.mark.parametrize(("size", "enlarged"), [(1.4, False), (1.6, True), (3, True)])
+def test_a_face_goes_through_the_upscaler_where_it_has_to_grow_by_half(size, enlarged):
+    """`size` is that of the face in the result, over that of the restored face."""
+    seen = []
+
+    def twice(pixels):
+        seen.append(pixels.shape[:2])
+        return np.repeat(np.repeat(pixels, 2, axis=0), 2, axis=1)
+
+    face = similarity(2 / size, 0, -100, -100)
+    pipeline(upscaler=FunctionUpscaler(twice), faces=[face]).run(smooth(400, 420), Settings(scale=2))
+    assert ((512, 512) in seen) == enlarged
+
+
 def test_settings_are_settings():
     with pytest.raises(OptionError, match="of type Settings"):
         pipeline().run(smooth(30, 40), {"scale": 2})

@@ -99,5 +99,11 @@ def test_depths_convert_without_loss(level):
     np.testing.assert_array_equal(converted(deep, np.uint8), pixels)
 
 
+@given(st.integers(0, 65535))
+def test_16_bits_become_the_nearest_of_8_bits(level):
+    pixels = np.full((1, 1, 3), level, np.uint16)
+    assert converted(pixels, np.uint8)[0, 0, 0] == round(level / 257)
+
+
 def test_rounding_and_clamping():
     assert to_dtype(np.array([-3.0, 0.4, 0.6, 254.5001, 300]), np.uint8).tolist() == [0, 0, 1, 255, 255]

@@ -76,6 +76,15 @@ def test_an_srgb_profile_changes_nothing():
         assert np.array_equal(decode(data).pixels, samples)
 
 
+def test_a_profile_a_few_levels_from_srgb_is_converted():
+    """Dark values of a gamma of 2.2 differ from those of sRGB by up to 7 levels."""
+    ramp = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
+    picture = decode(saved(Image.fromarray(ramp), "png", icc_profile=profile(gamma=2.2)))
+    expected = np.rint(srgb_of_linear((ramp / 255) ** 2.2) * 255)
+    assert 5 < abs(expected - ramp).max() < 12
+    assert close(picture.pixels, expected, 1)
+
+
 def test_a_grey_profile_is_converted():
     ramp = np.arange(256, dtype=np.uint8)[None].repeat(2, axis=0)
     picture = decode(saved(Image.fromarray(ramp), "png", icc_profile=grey_profile(1.0)))

@@ -224,6 +224,17 @@ def test_a_face_that_only_a_turned_view_shows_is_found(degrees):
     np.testing.assert_allclose(face.landmarks.nose, centre, atol=1)
 
 
+@pytest.mark.parametrize(("lean", "count"), [(0, 1), (40, 1), (50, 0), (80, 0), (-40, 1), (-50, 0)])
+def test_a_turned_view_counts_only_with_a_face_that_leans_less_than_45_degrees_in_it(lean, count):
+    class Leaning(Drawn):
+        def look(self, picture, priors, loc, conf, landmarks):
+            super().look(picture, priors, loc, conf, landmarks)
+            cos, sin = math.cos(math.radians(lean)), math.sin(math.radians(lean))
+            landmarks[:] = landmarks @ torch.block_diag(*[torch.tensor(((cos, sin), (-sin, cos)))] * 5)
+
+    assert len(RetinaFaceDetector("leaning", Leaning(widest=50), CPU)(turned_face(180)[0])) == count
+
+
 @pytest.mark.parametrize(("degrees", "score", "count"), [(0, 0.85, 1), (180, 0.85, 0), (180, 0.95, 1)])
 def test_a_face_that_the_upright_look_misses_needs_a_higher_score(degrees, score, count):
     picture, *_ = turned_face(degrees)

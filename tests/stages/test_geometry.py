@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facemend.stages.geometry import bounds, compose, inverse, magnification, scaling, shift, warp
+from facemend.stages.geometry import bounds, compose, inverse, magnification, scaling, shift, shrunk, warp
 from tests.pictures import similarity, smooth
 
 maps = st.builds(
@@ -77,6 +77,16 @@ def test_warp_averages_when_it_shrinks():
     )
     inner = small[10:-10, 25:-10].astype(int)
     assert abs(inner - 100).max() <= 8
+
+
+@pytest.mark.parametrize(("scale", "side"), [(0.3, 30), (0.7, 70), (0.95, 95), (1, 100), (1.5, 100)])
+def test_every_reduction_averages_and_no_enlargement_does(scale, side):
+    """A one-pixel checkerboard tells them apart: averaging reduces its contrast."""
+    board = np.repeat((np.indices((100, 100)).sum(axis=0) % 2 * 200)[..., None], 3, axis=2).astype(np.uint8)
+    small, rest = shrunk(board, scaling(scale, scale))
+    assert small.shape == (side, side, 3)
+    assert (small.std() < board.std()) == (scale < 1)
+    np.testing.assert_allclose(compose(rest, scaling(side / 100, side / 100)), scaling(scale, scale), atol=1e-9)
 
 
 @pytest.mark.parametrize("scale", [2, 0.1])
