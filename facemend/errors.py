@@ -99,6 +99,10 @@ class InputError(FacemendError):
 class DecodeError(InputError):
     """The bytes are not a picture that can be read completely."""
 
+    def about(self, name: str) -> "DecodeError":
+        """The same error, with the name of the picture."""
+        return DecodeError(f"cannot read {name}: {self._problem}", *self._remedies)
+
 
 class TooLargeError(InputError):
     """A picture has, or would get, more pixels than the limit.

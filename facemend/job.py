@@ -11,6 +11,7 @@ from facemend.errors import OptionError, OutputError, Remedy
 from facemend.files import formats
 from facemend.files.decode import Source, decode
 from facemend.files.encode import encode, write
+from facemend.files.formats import Quality
 from facemend.pipeline import Pipeline
 from facemend.records import Picture, Progress, Settings
 from facemend.result import Result
@@ -26,8 +27,8 @@ class Job:
             that of the format is added.
         name: what error messages call the source, instead of its path.
         format: "auto", or the name or suffix of a format.
-        quality: 1 to 100, for JPEG and WebP.
-        strip_metadata: whether to leave out EXIF.
+        quality: as for `encode`.
+        strip_metadata: whether to leave out EXIF, XMP, IPTC, comments and texts.
         compare: whether to write NAME_compare.jpg too: before beside after.
         boxes: whether to write NAME_boxes.jpg too: the faces with their numbers.
         force: whether to replace files that exist.
@@ -37,7 +38,7 @@ class Job:
     target: Path
     name: str = ""
     format: str | None = None
-    quality: int = 95
+    quality: Quality = 95
     strip_metadata: bool = False
     compare: bool = False
     boxes: bool = False
@@ -66,10 +67,17 @@ class Outputs:
 
 @dataclass(frozen=True)
 class Done:
-    """The outcome of a job: the result, with the seconds of decoding and encoding, and the files it was written to."""
+    """The outcome of a job.
+
+    Attributes:
+        result: with the seconds of decoding and encoding.
+        outputs: the files it was written to.
+        lost: what of the input could not be kept, in words.
+    """
 
     result: Result
     outputs: Outputs
+    lost: tuple[str, ...]
 
 
 Check = Callable[[Picture, Outputs], bool]
@@ -119,7 +127,8 @@ def run(
     result.save(outputs.target, quality=job.quality, strip_metadata=job.strip_metadata)
     end = time.perf_counter()
     seconds = {**result.seconds, "decode": decoded - start, "encode": end - computed, "total": end - start}
-    return Done(replace(result, seconds=seconds), outputs)
+    lost = result.lost(outputs.target, strip_metadata=job.strip_metadata)
+    return Done(replace(result, seconds=seconds), outputs, lost)
 
 
 def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:

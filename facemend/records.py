@@ -22,6 +22,27 @@ Progress = Callable[[str, int, int], None]  # stage, number of parts done, and o
 FACE_CHOICES = ("all", "center", "largest", "none")
 
 
+@dataclass(frozen=True)
+class Metadata:
+    """What a file says about a picture besides its pixels. Each part is None, or empty, where the file has none.
+
+    Attributes:
+        exif: the EXIF block, from its TIFF header on. It says that the picture is upright and in sRGB.
+        xmp: the XMP packet; it says the same.
+        iptc: the IPTC records.
+        comment: the comment of a JPEG or GIF, or the text of a PNG with the keyword "Comment".
+        text: the other texts of a PNG: for each chunk its kind (tEXt, zTXt or iTXt) and its body.
+        lost: what could not be read, in words.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    comment: bytes | None = None
+    text: tuple[tuple[bytes, bytes], ...] = ()
+    lost: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     """A decoded picture, upright and in sRGB.
@@ -31,17 +52,21 @@ class Picture:
             A fully transparent pixel has the colour of the nearest visible one.
         alpha: (H, W) of the same dtype (0 = transparent), or None.
         grey: whether the file has one colour channel; the output then has one too.
-        exif: the EXIF block as bytes (TIFF header first), without orientation and thumbnail, or None.
+        metadata: what the file says besides the pixels.
         format: a name of `facemend.files.formats.FORMATS`, or "" for arrays.
         several: whether the file has several pictures; only the first is decoded.
+        lossless: whether the file is a WebP that was compressed without loss.
+        lost: what of the pixels could not be kept, in words.
     """
 
     pixels: Pixels
     alpha: Pixels | None = None
     grey: bool = False
-    exif: bytes | None = None
+    metadata: Metadata = Metadata()
     format: str = ""
     several: bool = False
+    lossless: bool = False
+    lost: tuple[str, ...] = ()
 
 
 class Landmarks(NamedTuple):

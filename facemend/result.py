@@ -9,7 +9,8 @@ from PIL import Image
 
 from facemend.files import formats
 from facemend.files.encode import encode, write
-from facemend.records import Face, Picture, Pixels, converted
+from facemend.files.formats import Quality
+from facemend.records import Face, Metadata, Picture, Pixels, converted
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +18,7 @@ class Result:
     """One restored and enlarged picture.
 
     Attributes:
-        picture: the output. It keeps alpha, EXIF and format of the input, and stays grey if the input is.
+        picture: the output. It keeps alpha, metadata and format of the input, and stays grey if the input is.
         before: the input as it was decoded.
         faces: every face found, from left to right; each says whether it was restored, and why not.
         restorer: the restorer's name, or "none".
@@ -47,14 +48,14 @@ class Result:
             colours.putalpha(Image.fromarray(converted(self.picture.alpha, np.uint8)))
         return colours
 
-    def save(self, path: str | Path, *, quality: int = 95, strip_metadata: bool = False) -> Path:
+    def save(self, path: str | Path, *, quality: Quality = 95, strip_metadata: bool = False) -> Path:
         """Write the output. The file is written whole or not at all, and replaces an existing file.
 
         Args:
             path: its suffix selects the format: .png, .jpg, .webp or .tiff.
-            quality: 1 to 100, for JPEG and WebP.
-            strip_metadata: whether to leave out the EXIF block, with place, time and camera. Colours and orientation
-                stay correct without it.
+            quality: 1 to 100, or "lossless", for JPEG and WebP.
+            strip_metadata: whether to leave out EXIF, XMP, IPTC, comments and texts, with place, time and camera.
+                Colours and orientation stay correct without them.
 
         Returns:
             The path.
@@ -65,6 +66,16 @@ class Result:
             OutputError: the file cannot be written.
         """
         path = Path(path)
-        picture = replace(self.picture, exif=None) if strip_metadata else self.picture
+        picture = replace(self.picture, metadata=Metadata()) if strip_metadata else self.picture
         write(path, encode(picture, formats.by_suffix(path).name, quality))
         return path
+
+    def lost(self, path: str | Path, *, strip_metadata: bool = False) -> tuple[str, ...]:
+        """What of the input is not in a file that `save` writes, in words; what was stripped is not named.
+
+        Args:
+            path: as for `save`.
+            strip_metadata: as for `save`.
+        """
+        described = Metadata() if strip_metadata else self.picture.metadata
+        return (*self.picture.lost, *formats.by_suffix(Path(path)).fitted(described).lost)

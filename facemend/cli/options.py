@@ -97,11 +97,13 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
         "JPEG, everything else PNG; with -o FILE the suffix decides (%(default)s)",
     )  # fmt: skip
     output.add_argument(
-        "--quality", type=int, default=95, metavar="1..100", help="quality of JPEG and WebP files (%(default)s)"
-    )
+        "--quality", type=_quality, default=95, metavar="1..100|lossless",
+        help="quality of JPEG and WebP files; a WebP without loss stays so from 95 on (%(default)s)",
+    )  # fmt: skip
     output.add_argument(
         "--strip-metadata", action="store_true",
-        help="write no EXIF (place, time, camera, DPI); otherwise it is kept where the format holds it",
+        help="write no EXIF, XMP, IPTC, comments and texts (place, time, camera, DPI, captions, prompts); otherwise "
+        "they are kept where the format holds them",
     )  # fmt: skip
     output.add_argument("--compare", action="store_true", help="also write OUT_compare.jpg: before beside after")
     output.add_argument("--boxes", action="store_true", help="also write OUT_boxes.jpg: the faces with their numbers")
@@ -144,6 +146,13 @@ def _faces(text: str) -> str | tuple[int, ...]:
         raise argparse.ArgumentTypeError(
             f"{text!r} is none of {', '.join(FACE_CHOICES)}, and not numbers such as 0,2"
         ) from None
+
+
+def _quality(text: str) -> int | str:
+    try:
+        return text if text == formats.LOSSLESS else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100, or lossless") from None
 
 
 def _model(task: Task, without: str) -> Callable[[str], str]:

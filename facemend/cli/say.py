@@ -54,7 +54,9 @@ class Reporter:
         self._codes.add(MISTAKE if isinstance(problem, InputError) else FAILED)
 
     def done(self, source: Path, done: "Done", looked_for_faces: bool) -> None:
-        """Write what became of a picture."""
+        """Write what became of a picture, and what of it could not be kept."""
+        if done.lost:
+            note(f"{source}: not kept: {', '.join(done.lost)}")
         tqdm.write(json.dumps(_record(source, done)) if self._json else _line(done, looked_for_faces))
 
     def skipped(self, source: Path, target: Path) -> None:
@@ -136,5 +138,6 @@ def _record(source: Path, done: "Done") -> dict[str, Any]:
         "restorer": result.restorer,
         "upscaler": result.upscaler,
         "faces": [face.report() for face in result.faces],
+        "lost": list(done.lost),
         "seconds": {stage: round(value, 4) for stage, value in result.seconds.items()},
     }

@@ -5,10 +5,7 @@ import io
 import pkgutil
 import re
 import struct
-import threading
-import warnings
-import zlib
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,32 +13,14 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
-from facemend.errors import DecodeError, FacemendError, MemoryLimitError, Remedy, TooLargeError
+from facemend.errors import DecodeError, MemoryLimitError
 from facemend.files import colour, deep, formats, jpeg, metadata
+from facemend.files.decoders import decoding, quiet
 from facemend.records import DEFAULT_SETTINGS, Picture, Pixels, Settings
 
 Source = str | Path | bytes | Image.Image | Pixels
 
-# What decoders raise on damaged files.
-DECODER_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    cv2.error,
-    struct.error,
-    zlib.error,
-)
-
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
-_WARNINGS = threading.Lock()  # their filters and OpenCV's log level belong to the whole process
 
 
 def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = "") -> Picture:
@@ -51,7 +30,8 @@ def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = ""
 
     Args:
         source: a file, its bytes, a PIL image, or an (H, W), (H, W, 3) RGB or (H, W, 4) RGBA array of
-            uint8 or uint16.
+            uint8 or uint16. Pillow reduces 16-bit colours to 8 bits when it loads them, so a PIL image keeps 16 bits
+            only where it has not been loaded yet.
         settings: its limits on the input and on the output it would get are checked before any pixel is decoded.
         name: what error messages call the source, instead of its path.
 
@@ -62,76 +42,75 @@ def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = ""
     """
     if isinstance(source, np.ndarray):
         return _from_array(source, settings)
-    if isinstance(source, Image.Image):
-        with _refused(name or "the picture", settings):
-            return _picture(source, settings, formats.FORMATS.get((source.format or "").lower()))
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        with _refused(name or "the picture", settings):
-            return _from_stream(io.BytesIO(source), settings)
-    if not isinstance(source, (str, Path)):
+    if not isinstance(source, (str, Path, bytes, bytearray, memoryview, Image.Image)):
         raise DecodeError(
-            f"cannot read an object of type {type(source).__name__}; give a path, bytes, a PIL image or an array"
+            f"cannot read an object of type {type(source).__name__}", "give a path, bytes, a PIL image or an array"
         )
-    with _refused(name or str(source), settings):
-        if Path(source).is_fifo():  # it may never end, and cannot be read twice
-            raise DecodeError("it is a pipe; save its content as a file first")
-        with Path(source).open("rb") as stream:
-            return _from_stream(stream, settings)
-
-
-@contextlib.contextmanager
-def _refused(name: str, settings: Settings) -> Iterator[None]:
-    """Turn whatever a decoder raises into one error that names the picture."""
+    name = name or (str(source) if isinstance(source, (str, Path)) else "the picture")
     try:
-        yield
+        if isinstance(source, Image.Image):
+            return _from_image(source, settings)
+        if isinstance(source, (str, Path)):
+            return _from_path(Path(source), settings)
+        return _from_stream(io.BytesIO(source), settings)
     except DecodeError as error:
-        raise DecodeError(f"cannot read {name}: {error}") from error
-    except FacemendError:
-        raise
+        raise error.about(name) from error
     except MemoryError as error:
-        raise MemoryLimitError(
-            f"not enough memory to read {name}; close other programs or use a smaller picture"
-        ) from error
-    except Image.DecompressionBombError as error:  # Pillow looks at WebP and GIF before their size is known here
-        pixels, limit = map(int, re.findall(r"\d+", str(error)))
-        option = "PIL.Image.MAX_IMAGE_PIXELS"
-        if pixels > settings.max_input_mp * 1e6:
-            limit, option = round(settings.max_input_mp * 1e6), "max_input_mp"
-        raise TooLargeError("the input", pixels, limit, Remedy("raise {}", option)) from error
-    except DECODER_ERRORS as error:
-        if isinstance(error, OSError) and error.errno:
-            raise DecodeError(f"cannot open {name}: {error.strerror}; check the path") from error
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DecodeError(
-            f"cannot read {name}: damaged, cut short or unsupported ({reason}); use a whole file"
-        ) from error
+        problem = f"not enough memory to read {name}"
+        raise MemoryLimitError(problem, "close other programs", "use a smaller picture") from error
+    except OSError as error:
+        raise DecodeError(f"cannot open {name}: {error.strerror}", "check the path") from error
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Do not show the decoders' warnings about odd headers and large pictures."""
-    with _WARNINGS, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
-        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-        try:
-            yield
-        finally:
-            cv2.utils.logging.setLogLevel(level)
+def _from_path(path: Path, settings: Settings) -> Picture:
+    if "\0" in str(path):
+        raise DecodeError("no file can have this name", "check the path")
+    if path.is_fifo():  # it may never end, and cannot be read twice
+        raise DecodeError("it is a pipe", "save its content as a file first")
+    with path.open("rb") as stream:
+        return _from_stream(stream, settings)
+
+
+def _from_image(image: Image.Image, settings: Settings) -> Picture:
+    if isinstance(image, ImageFile.ImageFile) and image.tile and image.fp and deep.layout(image):
+        position = image.fp.tell()
+        image.fp.seek(0)
+        data = image.fp.read()
+        image.fp.seek(position)
+        return _from_stream(io.BytesIO(data), settings)
+    return _picture(image, settings, formats.FORMATS.get((image.format or "").lower()))
 
 
 def _from_stream(stream: BinaryIO, settings: Settings) -> Picture:
     head = stream.read(formats.HEAD)
     if not head:
-        raise DecodeError(f"it is empty; give a {formats.READABLE} file")
+        raise DecodeError("it is empty", f"give a {formats.READABLE} file")
     row = formats.recognise(head)
     if row is None:
-        raise DecodeError(f"its format is unknown (it starts with {head[:8]!r}); give a {formats.READABLE} file")
+        raise DecodeError(f"its format is unknown (it starts with {head[:8]!r})", f"give a {formats.READABLE} file")
+    if size := _announced_size(head, row.name):
+        settings.check_size(size[1], size[0])
     stream.seek(0)
     # The one reader of this format. Image.open would also try every other plugin, and warn about large pictures.
     reader: type[ImageFile.ImageFile] = pkgutil.resolve_name(row.reader)
-    with _quiet():
+    with quiet(), decoding():
         image = reader(stream)
     return _picture(image, settings, row, stream)
+
+
+def _announced_size(head: bytes, name: str) -> tuple[int, int] | None:
+    """Width and height in px of a WebP or GIF: Pillow refuses large ones by a limit of its own when it opens them."""
+    if name == "gif" and len(head) >= 10:
+        width, height = struct.unpack_from("<HH", head, 6)
+        return width, height
+    if name != "webp" or len(head) < 30:
+        return None
+    if head[12:16] == b"VP8X":  # WebP container specification
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
 
 
 def _picture(
@@ -139,42 +118,51 @@ def _picture(
 ) -> Picture:
     """Decode an image; `stream` is its file, if it comes from one."""
     _check_size(image.width, image.height, settings)
-    layout = deep.layout(image) if stream is not None else ""
+    layout = deep.layout(image)
     grey = image.mode in GREY_MODES or layout == "LA"
     name = row.name if row else ""
     if name == "jpeg" and stream is not None:
         stream.seek(0)
         jpeg.check(stream.read())
-    with _quiet():
+    with quiet(), decoding():
         several = getattr(image, "is_animated", False)
-    with _quiet() if isinstance(image, TiffImagePlugin.TiffImageFile) else contextlib.nullcontext():
+    with quiet() if isinstance(image, TiffImagePlugin.TiffImageFile) else contextlib.nullcontext(), decoding():
         image.load()
-    orientation, exif = 1, None
-    with _quiet():  # after loading, which rotates a TIFF, and finds the EXIF block at the end of a PNG
-        with contextlib.suppress(*DECODER_ERRORS):  # with a damaged EXIF block, the picture is still good
-            orientation = metadata.orientation(image)
-        with contextlib.suppress(*DECODER_ERRORS):
-            exif = metadata.read_exif(image)
+    with quiet():  # after loading, which rotates a TIFF, and finds the EXIF block at the end of a PNG
+        described, orientation = metadata.read(image, stream)
     profile = image.info.get("icc_profile")
+    lost: tuple[str, ...] = ()
     if stream is not None and layout:
-        with _quiet():
+        with quiet():
             colours, alpha = deep.read(stream, image)
     elif image.mode.startswith("I;16"):
         colours, alpha = deep.grey(image)
     else:
         colours, alpha = _samples(image, profile)
+        if layout:
+            lost = ("8 of 16 bits (Pillow has reduced this image)",)
     if colours.dtype == np.uint16:
         colours = colour.deep_to_srgb(colours, profile)
     alpha = alpha if alpha is None else _upright(alpha, orientation)
-    return _assemble(_upright(colours, orientation), alpha, grey, exif, name, several)
+    picture = _assemble(_upright(colours, orientation), alpha, grey)
+    lossless = name == "webp" and stream is not None and _is_lossless(stream)
+    return replace(picture, metadata=described, format=name, several=several, lossless=lossless, lost=lost)
+
+
+def _is_lossless(stream: BinaryIO) -> bool:
+    """Whether the pixels of a WebP, or of its first frame, are compressed without loss."""
+    stream.seek(0)
+    data = stream.read()
+    found = re.search(rb"VP8[ L]", data[12:])
+    return found is not None and found[0] == b"VP8L"
 
 
 def _from_array(array: Pixels, settings: Settings) -> Picture:
     shape = array.shape
     if array.dtype not in (np.uint8, np.uint16) or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
         raise DecodeError(
-            f"cannot use an array of shape {shape} and type {array.dtype}; "
-            "give (height, width), (height, width, 3) RGB or (height, width, 4) RGBA of uint8 or uint16"
+            f"cannot use an array of shape {shape} and type {array.dtype}",
+            "give (height, width), (height, width, 3) RGB or (height, width, 4) RGBA of uint8 or uint16",
         )
     _check_size(shape[1], shape[0], settings)
     if len(shape) == 2:
@@ -184,24 +172,17 @@ def _from_array(array: Pixels, settings: Settings) -> Picture:
 
 def _check_size(width: int, height: int, settings: Settings) -> None:
     if width < 1 or height < 1:
-        raise DecodeError(f"a picture of {width} x {height} pixels is empty; give another")
+        raise DecodeError(f"a picture of {width} x {height} pixels is empty", "give another")
     settings.check_size(height, width)
 
 
-def _assemble(
-    colours: Pixels,
-    alpha: Pixels | None,
-    grey: bool,
-    exif: bytes | None = None,
-    format: str = "",  # noqa: A002
-    several: bool = False,
-) -> Picture:
+def _assemble(colours: Pixels, alpha: Pixels | None, grey: bool) -> Picture:
     if colours.ndim == 2:
         colours = np.repeat(colours[..., None], 3, axis=2)
     if alpha is not None:
         alpha = np.ascontiguousarray(alpha)
         colours = _filled(colours, alpha)
-    return Picture(np.ascontiguousarray(colours), alpha, grey, exif, format, several)
+    return Picture(np.ascontiguousarray(colours), alpha, grey)
 
 
 def _filled(pixels: Pixels, alpha: Pixels) -> Pixels:
@@ -230,13 +211,14 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 def _samples(image: Image.Image, profile: bytes | None) -> tuple[Pixels, Pixels | None]:
     """The values of a loaded 8-bit image in sRGB: (H, W) if grey, else (H, W, 3); and alpha."""
     if image.mode in ("I", "F"):
-        raise DecodeError(f"pixels of mode {image.mode} (32 bits) have no defined white; save it with 8 or 16 bits")
+        raise DecodeError(f"pixels of mode {image.mode} (32 bits) have no defined white", "save it with 8 or 16 bits")
     alpha = None
-    if image.has_transparency_data:
-        if image.mode not in ("LA", "RGBA"):  # converting copies
-            image = image.convert("LA" if image.mode in GREY_MODES else "RGBA")
-        alpha = np.asarray(image.getchannel("A"))
-        image = image.convert("L" if image.mode == "LA" else "RGB")
-    elif image.mode in ("1", "P"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
+    with decoding():
+        if image.has_transparency_data:
+            if image.mode not in ("LA", "RGBA"):  # converting copies
+                image = image.convert("LA" if image.mode in GREY_MODES else "RGBA")
+            alpha = np.asarray(image.getchannel("A"))
+            image = image.convert("L" if image.mode == "LA" else "RGB")
+        elif image.mode in ("1", "P"):
+            image = image.convert("L" if image.mode == "1" else "RGB")
     return np.asarray(colour.to_srgb(image, profile)), alpha

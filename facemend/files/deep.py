@@ -1,10 +1,11 @@
-"""Read and write PNG and TIFF files with 16 bits per channel.
+"""Read PNG and TIFF files with 16 bits per channel, and write such PNG files.
 
 Pillow reduces 16-bit RGB, and 16-bit grey with alpha, to 8 bits and can write neither.
 """
 
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import cv2
@@ -12,11 +13,10 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from facemend.errors import DecodeError
+from facemend.files.decoders import decoding
+from facemend.files.png import SIGNATURE, chunk, chunks
+from facemend.files.tiff import BITS, EXTRA_SAMPLES, PHOTOMETRIC, PLANES
 from facemend.records import Pixels, to_dtype
-
-# TIFF tags
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, STRIP = 256, 257, 258, 259, 262, 273
-SAMPLES, ROWS, STRIP_BYTES, PLANES, EXTRA_SAMPLES = 277, 278, 279, 284, 338
 
 ROWS_AT_ONCE = 64  # of a PNG compressed together, so that the copies need little memory
 PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> grey, grey + alpha, RGB, RGBA
@@ -50,29 +50,31 @@ def read(stream: BinaryIO, image: Image.Image) -> tuple[Pixels, Pixels | None]:
         (H, W, 3) RGB and (H, W) alpha or None, uint16.
 
     Raises:
-        DecodeError: the file stores its colour planes separately, or a chunk is longer than the file.
-        ValueError: OpenCV cannot read it.
+        DecodeError: the file stores its colour planes separately, a chunk is longer than the file, or OpenCV cannot
+            read it.
     """
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     if tags.get(PLANES) == 2:
         raise DecodeError(
-            "it is a 16-bit TIFF with separate colour planes, which is not supported; save it with interleaved channels"
+            "it is a 16-bit TIFF with separate colour planes, which is not supported",
+            "save it with interleaved channels",
         )
     premultiplied = tags.get(EXTRA_SAMPLES) == (1,)
     stream.seek(0)
     data = stream.read()
     if isinstance(image, PngImagePlugin.PngImageFile):
         data = _only_pixels(data)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    with decoding():
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
-        raise ValueError("OpenCV cannot read it")
+        raise DecodeError("damaged or unsupported (OpenCV cannot read it)", "use a whole file")
     colours, alpha = pixels[..., 2::-1], pixels[..., 3] if pixels.shape[2] == 4 else None
     if premultiplied and alpha is not None:
         colours = to_dtype(colours / (np.maximum(alpha, 1)[..., None] / 65535), np.uint16)
     return colours, alpha
 
 
-def _only_pixels(png: bytes) -> bytes:
+def _only_pixels(data: bytes) -> bytes:
     """Return a PNG that consists only of the chunks with the pixels.
 
     OpenCV allocates as many bytes as a chunk claims to have, and prints warnings about other chunks.
@@ -81,17 +83,10 @@ def _only_pixels(png: bytes) -> bytes:
         DecodeError: a chunk is longer than the file.
     """
     kept = {kind: bytearray() for kind in (b"IHDR", b"tRNS", b"IDAT")}
-    position = 8
-    while position < len(png):
-        start, kind = position + 8, png[position + 4 : position + 8]
-        position = start + int.from_bytes(png[position : position + 4], "big") + 4
-        if position > len(png):
-            raise DecodeError(
-                f"it is damaged or truncated (a chunk ends at byte {position} of {len(png)}); use a complete copy"
-            )
+    for kind, body in chunks(data):
         if kind in kept:
-            kept[kind] += png[start : position - 4]
-    return png[:8] + b"".join(_chunk(kind, body) for kind, body in kept.items() if body) + _chunk(b"IEND", b"")
+            kept[kind] += body
+    return SIGNATURE + b"".join(chunk(kind, body) for kind, body in kept.items() if body) + chunk(b"IEND", b"")
 
 
 def grey(image: Image.Image) -> tuple[Pixels, Pixels | None]:
@@ -106,13 +101,16 @@ def grey(image: Image.Image) -> tuple[Pixels, Pixels | None]:
     return pixels, None if key is None else np.where(pixels == key, 0, 65535).astype(np.uint16)
 
 
-def png(samples: Pixels, exif: bytes | None, dpi: tuple[float, float] | None) -> bytes:
+def png(
+    samples: Pixels, exif: bytes | None, dpi: tuple[float, float] | None, extra: Sequence[tuple[bytes, bytes]]
+) -> bytes:
     """Return the bytes of a PNG with the samples.
 
     Args:
         samples: (H, W, C) uint16: grey, grey + alpha, RGB or RGBA.
         exif: the EXIF block, if there is one.
         dpi: horizontal and vertical px per inch, if known.
+        extra: more chunks, each with its kind and body.
     """
     height, width, channels = samples.shape
     deflate = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)  # as small as the default, 7x faster
@@ -125,37 +123,10 @@ def png(samples: Pixels, exif: bytes | None, dpi: tuple[float, float] | None) ->
         above = rows[-1:]
     data = b"".join(compressed) + deflate.flush()
     header = struct.pack(">IIBBBBB", width, height, 16, PNG_COLOUR_TYPES[channels], 0, 0, 0)
-    chunks = [(b"IHDR", header), *([(b"eXIf", exif)] if exif else [])]
+    parts = [(b"IHDR", header), *([(b"eXIf", exif)] if exif else []), *extra]
     if dpi:
         horizontal, vertical = (round(value / 0.0254) for value in dpi)  # in px per metre
-        chunks.append((b"pHYs", struct.pack(">IIB", horizontal, vertical, 1)))
-    chunks += [(b"IDAT", data[start : start + 2**30]) for start in range(0, len(data), 2**30)]
-    chunks += [(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, body) for kind, body in chunks)
-
-
-def _chunk(kind: bytes, body: bytes | bytearray) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def tiff(samples: Pixels, exif: bytes | None) -> bytes:
-    """Return the bytes of a TIFF with the samples, uncompressed in one strip.
-
-    Args:
-        samples: (H, W, C) uint16: grey, grey + alpha (written as RGBA), RGB or RGBA.
-        exif: the EXIF block, if there is one.
-    """
-    if samples.shape[2] == 2:  # Pillow and others cannot read grey + alpha with 16 bits
-        samples = samples[..., [0, 0, 0, 1]]
-    height, width, channels = samples.shape
-    tags = Image.Exif()  # an EXIF block has the structure of a TIFF header, and the pixels follow it
-    if exif:
-        tags.load(exif)
-    tags.endian = tags.endian or "<"
-    data = samples.astype(tags.endian + "u2").tobytes()
-    tags.update({WIDTH: width, HEIGHT: height, BITS: (16,) * channels, COMPRESSION: 1, SAMPLES: channels})
-    tags.update({PHOTOMETRIC: 2 if channels > 2 else 1, ROWS: height, STRIP_BYTES: len(data)})
-    tags[STRIP] = 0  # Pillow adds the length of the header
-    if channels == 4:
-        tags[EXTRA_SAMPLES] = 2  # alpha, not premultiplied
-    return tags.tobytes().removeprefix(b"Exif\0\0") + data
+        parts.append((b"pHYs", struct.pack(">IIB", horizontal, vertical, 1)))
+    parts += [(b"IDAT", data[start : start + 2**30]) for start in range(0, len(data), 2**30)]
+    parts += [(b"IEND", b"")]
+    return SIGNATURE + b"".join(chunk(kind, body) for kind, body in parts)

@@ -5,16 +5,22 @@ Readers and writers are named as "module:name" and imported when they are first 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 
 from facemend.errors import OptionError, listed
-from facemend.records import Picture
+from facemend.records import Metadata, Picture
 
+Quality = int | Literal["lossless"]
+LOSSLESS: Final = "lossless"  # a quality; for a JPEG the same as 100
+LOSSLESS_FROM = 95  # quality from which a WebP without loss becomes one without loss
 HEAD = 64  # bytes of a file that are enough to recognise it
+# Fields of `Metadata`, and what messages call them
+METADATA = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "comment": "the comment", "text": "PNG texts"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,8 @@ class Format:
         deep: whether it holds 16 bits per channel.
         alpha: whether it holds transparency.
         longest_side: the longest side in px that its writer can write; 0 for any.
+        holds: the fields of `Metadata` that its writer writes.
+        longest: the most bytes that such a field can have, where there is a limit.
     """
 
     name: str
@@ -44,6 +52,8 @@ class Format:
     deep: bool = False
     alpha: bool = False
     longest_side: int = 0
+    holds: tuple[str, ...] = ()
+    longest: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def suffix(self) -> str:
@@ -64,6 +74,20 @@ class Format:
             return f"a side over {self.longest_side} pixels"
         return ""
 
+    def fitted(self, metadata: Metadata) -> Metadata:
+        """The metadata that a file of this format holds; the rest is named in its `lost`."""
+        without, lost = {}, list(metadata.lost)
+        for part, title in METADATA.items():
+            value = getattr(metadata, part)
+            if value and part not in self.holds:
+                lost.append(f"{title} ({self.title} has no place for it)")
+            elif value and len(value) > self.longest.get(part, len(value)):
+                lost.append(f"{title} (too long for {self.title})")
+            else:
+                continue
+            without[part] = getattr(Metadata(), part)
+        return replace(metadata, **without, lost=tuple(lost))
+
 
 FORMATS: Mapping[str, Format] = {
     row.name: row
@@ -76,6 +100,8 @@ FORMATS: Mapping[str, Format] = {
             reader="PIL.JpegImagePlugin:JpegImageFile",
             writer="facemend.files.encode:write_jpeg",
             longest_side=65500,  # of libjpeg
+            holds=("exif", "xmp", "iptc", "comment"),
+            longest={"exif": 65527, "xmp": 65502, "iptc": 65506, "comment": 65533},  # of a segment, without its headers
         ),
         Format(
             name="png",
@@ -86,6 +112,7 @@ FORMATS: Mapping[str, Format] = {
             writer="facemend.files.encode:write_png",
             deep=True,
             alpha=True,
+            holds=tuple(METADATA),
         ),
         Format(
             name="webp",
@@ -96,6 +123,7 @@ FORMATS: Mapping[str, Format] = {
             writer="facemend.files.encode:write_webp",
             alpha=True,
             longest_side=16383,  # of libwebp
+            holds=("exif", "xmp"),
         ),
         Format(
             name="tiff",
@@ -106,6 +134,7 @@ FORMATS: Mapping[str, Format] = {
             writer="facemend.files.encode:write_tiff",
             deep=True,
             alpha=True,
+            holds=("exif", "xmp", "iptc"),
         ),
         Format(
             name="bmp",
@@ -190,7 +219,7 @@ def by_suffix(path: Path) -> Format:
     return row
 
 
-def check_quality(quality: int) -> None:
-    """Raise OptionError unless the quality of a JPEG or WebP is a whole number from 1 to 100."""
-    if not isinstance(quality, Integral) or not 1 <= quality <= 100:
-        raise OptionError("quality", quality, "a whole number from 1 to 100")
+def check_quality(quality: object) -> None:
+    """Raise OptionError unless the quality of a JPEG or WebP is a whole number from 1 to 100, or "lossless"."""
+    if quality != LOSSLESS and (not isinstance(quality, Integral) or not 1 <= int(quality) <= 100):
+        raise OptionError("quality", quality, "a whole number from 1 to 100, or lossless")

@@ -21,12 +21,12 @@ def check(data: bytes) -> None:
         DecodeError: the JPEG is refused.
     """
     if (scans := _count_scans(data)) > MAX_SCANS:
-        raise DecodeError(f"it has {scans} scans, and more than {MAX_SCANS} take too long; save it again as a JPEG")
+        raise DecodeError(f"it has {scans} scans, and more than {MAX_SCANS} take too long", "save it again as a JPEG")
     try:
         simplejpeg.decode_jpeg(data, "gray", min_factor=8)
     except ValueError as error:
         if any(text in str(error) for text in DAMAGE):
-            raise DecodeError(f"it is damaged or truncated ({error}); use a complete copy") from error
+            raise DecodeError(f"it is damaged or truncated ({error})", "use a complete copy") from error
 
 
 def _count_scans(data: bytes) -> int:

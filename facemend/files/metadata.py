@@ -1,48 +1,181 @@
-"""What a file says about a picture besides its pixels: EXIF, orientation, resolution."""
+"""What a file says about a picture besides its pixels: read from files, and corrected for the result."""
 
-from PIL import ExifTags, Image
+from dataclasses import replace
+from typing import BinaryIO
 
-EXIF_PREFIX = b"Exif\0\0"  # in files, before what `Picture.exif` holds
-RESOLUTION_TAGS = (282, 283, 296)  # px per unit across and down, and the unit
-NO_UNIT, PER_INCH, PER_CENTIMETRE = 1, 2, 3
-HIGHEST_DPI = 65535  # of a JPEG
+from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
+
+from facemend.errors import DecodeError
+from facemend.files import exif, iptc, png, tiff, xmp
+from facemend.files.decoders import decoding
+from facemend.records import Metadata
+
+EXIF_PREFIX = b"Exif\0\0"  # in most files, before what `Metadata.exif` holds
+XMP_KEYWORD = b"XML:com.adobe.xmp"  # of a PNG text chunk with an XMP packet
+EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"  # begins a JPEG segment with the rest of a long packet
+PROFILE = f"{png.RAW_PROFILE}iptc".encode()  # keyword of one with IPTC records
+COMMENT = b"Comment"  # keyword of a PNG text chunk
+TEXT = (b"tEXt", b"zTXt", b"iTXt")  # PNG chunks
 # EXIF orientation -> (mirror left-right first, then quarter turns counter-clockwise)
 TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
-# TIFF tags that describe how the pixels are stored, or hold blocks that are not EXIF (XMP, IPTC, Photoshop, ICC)
-STORAGE_TAGS = {254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 280, 281, 284, 317, 318, 319, 320}
-STORAGE_TAGS |= {322, 323, 324, 325, 330, 338, 339, 347, 513, 514, 529, 530, 531, 532, 700, 33723, 34377, 34675}
+TURNED = (5, 6, 7, 8)  # orientations in which rows are stored as columns
 
 
-def orientation(image: Image.Image) -> int:
-    """The EXIF orientation, a key of `TURNS`, or 1 for upright."""
-    value = image.getexif().get(ExifTags.Base.Orientation)
-    return value if value in TURNS else 1
+def read(image: Image.Image, stream: BinaryIO | None) -> tuple[Metadata, int]:
+    """Read the metadata of a picture.
+
+    Args:
+        image: the picture, loaded.
+        stream: its file, if it comes from one.
+
+    Returns:
+        The metadata of the upright picture, and the orientation in which the loaded pixels are, 1 to 8.
+    """
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and stream is not None:
+        found, stored = _of_tiff(stream)
+        return _upright(found, stored), 1  # Pillow has turned the pixels
+    if isinstance(image, PngImagePlugin.PngImageFile) and stream is not None:
+        found = _of_png(image, stream)
+    else:
+        found = _of_image(image)
+    stored = _orientation(found)
+    return _upright(found, stored), stored
 
 
-def read_exif(image: Image.Image) -> bytes | None:
-    """The EXIF block without orientation and thumbnail, with the resolution; None if it says nothing."""
-    kept = Image.Exif()
-    kept.load(image.getexif().tobytes())  # a copy, so a caller's image stays as it is
-    for tag in STORAGE_TAGS & kept.keys():
-        del kept[tag]
+def sized(metadata: Metadata, height: int, width: int) -> Metadata:
+    """Return the metadata of a picture of this size in px."""
+    changed = metadata
+    if metadata.exif:
+        block = exif.Block(metadata.exif)
+        block.set_size(height, width)
+        changed = replace(changed, exif=bytes(block.data))
+    if metadata.xmp:
+        changed = replace(changed, xmp=xmp.sized(metadata.xmp, height, width))
+    return changed
+
+
+def dpi(metadata: Metadata) -> tuple[float, float] | None:
+    """Px per inch across and down, for readers that look outside EXIF; None where EXIF has no valid ones."""
+    return exif.Block(metadata.exif).dpi if metadata.exif else None
+
+
+def png_chunks(metadata: Metadata) -> list[tuple[bytes, bytes]]:
+    """The chunks of a PNG for everything but EXIF: kind and body of each."""
+    chunks = list(metadata.text)
+    if metadata.xmp:
+        chunks.append((b"iTXt", XMP_KEYWORD + bytes(5) + metadata.xmp))
+    if metadata.iptc:
+        chunks.append((b"tEXt", PROFILE + b"\0" + png.profile("iptc", iptc.resource(metadata.iptc))))
+    if metadata.comment:
+        chunks.append(_comment_chunk(metadata.comment))
+    return chunks
+
+
+def _orientation(metadata: Metadata) -> int:
+    told = exif.Block(metadata.exif).orientation if metadata.exif else 0
+    return told or (xmp.orientation(metadata.xmp) if metadata.xmp else 0) or 1
+
+
+def _upright(metadata: Metadata, stored: int) -> Metadata:
+    """The metadata once the pixels are upright and in sRGB."""
+    changed = metadata
+    if metadata.exif:
+        block = exif.Block(metadata.exif)
+        block.set_upright(turned=stored in TURNED)
+        changed = replace(changed, exif=bytes(block.data))
+    if metadata.xmp:
+        changed = replace(changed, xmp=xmp.upright(metadata.xmp))
+    return changed
+
+
+def _of_image(image: Image.Image) -> Metadata:
+    """The metadata that Pillow hands on as bytes."""
+    lost = []
+    info = image.info
+    block = _exif(image).removeprefix(EXIF_PREFIX) or None
+    if block and (problem := _fault(block)):
+        lost.append(f"EXIF ({problem})")
+        block = None
+    elif block and not exif.Block(block).whole:
+        lost.append("a part of the EXIF block (it is damaged; the block is kept as it is)")
     # Scanners write the resolution outside EXIF. In other formats `dpi` repeats EXIF, or is a default of Pillow.
-    if RESOLUTION_TAGS[0] not in kept and (image.format in ("PNG", "BMP") or image.info.get("jfif_unit")):
-        across, down = image.info.get("dpi", (0, 0))
-        if across > 0 and down > 0:
-            kept.update(zip(RESOLUTION_TAGS, (across, down, PER_INCH), strict=True))
-    return kept.tobytes().removeprefix(EXIF_PREFIX) if len(kept) else None
+    across, down = info.get("dpi", (0, 0)) if image.format in ("PNG", "BMP") or info.get("jfif_unit") else (0, 0)
+    if across > 0 and down > 0 and not (block and exif.fields(exif.Block(block).main, exif.X_RESOLUTION)):
+        block = exif.with_resolution(block, (across, down))
+    if any(body.startswith(EXTENDED_XMP) for _, body in getattr(image, "applist", ())):
+        lost.append("the second part of the XMP packet (over 64 KB)")
+    resources = info.get("photoshop")
+    return Metadata(
+        exif=block,
+        xmp=info.get("xmp") or None,
+        iptc=resources.get(iptc.RECORDS) if isinstance(resources, dict) else None,
+        comment=info.get("comment") if isinstance(info.get("comment"), bytes) else None,
+        lost=tuple(lost),
+    )
 
 
-def dpi(exif: bytes | None) -> tuple[float, float] | None:
-    """Pixels per inch across and down, for readers that look outside EXIF; None where the block has no valid ones."""
-    if not exif:
-        return None
-    tags = Image.Exif()
-    tags.load(exif)
-    across, down, unit = (tags.get(tag, 0) for tag in RESOLUTION_TAGS)
+def _exif(image: Image.Image) -> bytes:
+    """The EXIF block as it is in the file; as Pillow writes it where Pillow has made the image or read it as TIFF."""
+    if block := image.info.get("exif"):
+        return bytes(block)
+    if profile := image.info.get(png.RAW_PROFILE + "exif"):
+        return png.of_profile(str(profile))
+    written = isinstance(image, TiffImagePlugin.TiffImageFile) or not isinstance(image, ImageFile.ImageFile)
+    return image.getexif().tobytes() if written and len(image.getexif()) else b""
+
+
+def _fault(block: bytes) -> str:
+    """Why an EXIF block cannot be used; "" if it can."""
     try:
-        inch = 2.54 if unit == PER_CENTIMETRE else 1
-        values = float(across) * inch, float(down) * inch
-    except (TypeError, ValueError):
-        return None
-    return values if unit != NO_UNIT and all(1 <= value <= HIGHEST_DPI for value in values) else None
+        exif.Block(block)
+    except ValueError as error:
+        return f"damaged: {error}"
+    return ""
+
+
+def _of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
+    reader = tiff.Reader(stream)
+    page = reader.page()
+    if page is None:
+        return Metadata(lost=("EXIF, XMP and IPTC (of a BigTIFF)",)), 1
+    lost = []
+    block, moved = tiff.exif(reader, page)
+    if moved:
+        lost.append("offsets inside the MakerNote (it had to move)")
+    values = {tag: value.data for tag, value in page.values.items()}
+    records = values.get(tiff.IPTC) or iptc.of_resources(values.get(tiff.PHOTOSHOP, b""))
+    metadata = Metadata(block, values.get(tiff.XMP) or None, records, lost=tuple(lost))
+    stored = reader.first(page, exif.ORIENTATION)
+    return metadata, stored if stored in TURNS else 1
+
+
+def _of_png(image: PngImagePlugin.PngImageFile, stream: BinaryIO) -> Metadata:
+    metadata = _of_image(image)
+    stream.seek(0)
+    text, comment, records, lost = [], None, None, list(metadata.lost)
+    try:
+        with decoding():
+            texts = image.text
+        for kind, body in png.chunks(stream.read()):
+            keyword = body.partition(b"\0")[0]
+            if kind not in TEXT or keyword == XMP_KEYWORD or keyword == f"{png.RAW_PROFILE}exif".encode():
+                continue
+            if keyword == PROFILE:
+                records = iptc.of_profile(png.of_profile(texts.get(keyword.decode(), "")))
+            elif keyword == COMMENT and comment is None:
+                comment = texts.get("Comment", "").encode() or None
+            else:
+                text.append((kind, body))
+    except DecodeError:
+        lost.append("PNG texts (damaged)")
+    return replace(metadata, text=tuple(text), comment=comment, iptc=records, lost=tuple(lost))
+
+
+def _comment_chunk(comment: bytes) -> tuple[bytes, bytes]:
+    """A JPEG does not say the encoding of its comment: UTF-8 where it is valid, else Latin-1."""
+    comment = comment.replace(b"\0", b"")
+    try:
+        comment.decode()
+    except UnicodeDecodeError:
+        return b"tEXt", COMMENT + b"\0" + comment
+    return b"iTXt", COMMENT + bytes(5) + comment

@@ -17,7 +17,7 @@ from facemend.errors import DecodeError, TooLargeError
 from facemend.files import formats
 from facemend.files.decode import decode
 from facemend.files.encode import encode
-from facemend.records import Picture, Settings
+from facemend.records import Metadata, Picture, Settings
 from tests.files.samples import ORIENTATION, close, noise, orientation_block, png16, scene
 from tests.hostile import png, saved, saved_heif, whole
 
@@ -222,6 +222,8 @@ def test_decoders_warnings_are_not_shown(capfd):
         complaints[b"iCCP"] = b"x\0\0" + zlib.compress(b"junk" * 40)
         for complaint in complaints.items():
             assert np.array_equal(decode(png16(deep, complaint)).pixels, deep)
-        assert np.array_equal(decode(encode(Picture(deep, exif=unknown.tobytes()[6:]), "tiff")).pixels, deep)
+        assert np.array_equal(
+            decode(encode(Picture(deep, metadata=Metadata(exif=unknown.tobytes()[6:])), "tiff")).pixels, deep
+        )
     assert seen == []
     assert capfd.readouterr() == ("", "")

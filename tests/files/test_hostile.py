@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -82,10 +83,10 @@ def test_the_size_of_a_decompression_bomb_is_reported(name):
     assert caught.value.pixels > caught.value.limit == 100_000_000
 
 
-def test_the_limit_of_pillow_is_reported_where_ours_is_higher():
-    with pytest.raises(TooLargeError, match=r"PIL\.Image\.MAX_IMAGE_PIXELS") as caught:
-        decode(hostile.bombs()["bomb.webp"], Settings(max_input_mp=1000, max_output_mp=4000))
-    assert (caught.value.pixels, caught.value.limit) == (16383**2, 2 * Image.MAX_IMAGE_PIXELS)
+@pytest.mark.parametrize("name", ["bomb.webp", "bomb-in-a-frame.gif"])
+def test_the_limit_of_pillow_is_reported_where_ours_is_higher(name):
+    with pytest.raises(DecodeError, match=r"raise PIL\.Image\.MAX_IMAGE_PIXELS"):
+        decode(hostile.bombs()[name], Settings(max_input_mp=1e5, max_output_mp=4e5))
 
 
 def test_rare_formats_are_decoded():
@@ -146,7 +147,7 @@ def test_the_program_restores_a_folder_of_all_generated_files(tmp_path):
     written = {tmp_path / record["output"] for record in records if "output" in record}
     assert written == {path for path in (tmp_path / "out").rglob("*") if not path.is_dir()}
     for path in written:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:  # damaged EXIF is kept as it is
             image.load()
     said = (tmp_path / "said").read_text()
     assert "Traceback" not in said

@@ -1,0 +1,66 @@
+"""What all calls of decoders have in common: they raise anything on a damaged file, and warn about odd headers."""
+
+import contextlib
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+
+import cv2
+from PIL import Image
+
+from facemend.errors import DecodeError, FacemendError, Remedy
+
+# What decoders raise on damaged files.
+ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    cv2.error,
+    struct.error,
+    zlib.error,
+)
+_WARNINGS = threading.Lock()  # their filters and OpenCV's log level belong to the whole process
+
+
+@contextlib.contextmanager
+def decoding() -> Iterator[None]:
+    """Report whatever a decoder raises as damage of the file.
+
+    Only calls of decoders belong into the `with` block: the same exceptions from code of this package are its faults.
+
+    Raises:
+        DecodeError: the decoder raised an error.
+    """
+    try:
+        yield
+    except (FacemendError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:  # of a frame; the size of the whole is checked before
+        remedy = Remedy("raise {}", "PIL.Image.MAX_IMAGE_PIXELS")
+        raise DecodeError("it has more pixels than Pillow decodes", "use a smaller picture", remedy) from error
+    except ERRORS as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DecodeError(f"damaged, cut short or unsupported ({reason})", "use a whole file") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Do not show the decoders' warnings about odd headers and large pictures."""
+    with _WARNINGS, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        try:
+            yield
+        finally:
+            cv2.utils.logging.setLogLevel(level)
