@@ -85,6 +85,10 @@ def _upright(metadata: Metadata, stored: int) -> Metadata:
         changed = replace(changed, exif=bytes(block.data))
     if metadata.xmp:
         changed = replace(changed, xmp=xmp.upright(metadata.xmp))
+        if stored != 1 and xmp.has_regions(metadata.xmp):
+            changed = replace(
+                changed, lost=(*changed.lost, "the places of face regions in XMP (the picture is turned)")
+            )
     return changed
 
 

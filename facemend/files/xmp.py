@@ -4,13 +4,13 @@ import re
 
 # XMP has a property as an attribute, prefix:Name="6", or as an element, <prefix:Name>6</prefix:Name>. The prefixes are
 # those that part 2 of the XMP specification prefers; programs keep to them.
-PROPERTY = rb"""(\b%s(?:\s*=\s*["']|\s*>\s*))([^"'<>]*)"""
+PROPERTY = rb"""((?:\s%(name)s\s*=\s*["']|<%(name)s\s*>)\s*)([^"'<>]*)"""
 SRGB_PROFILE = b"sRGB IEC61966-2.1"
 
 
 def orientation(xmp: bytes) -> int:
     """The orientation that a packet says, 1 to 8; 0 where it says none."""
-    found = re.search(PROPERTY % b"tiff:Orientation", xmp)
+    found = re.search(PROPERTY % {b"name": b"tiff:Orientation"}, xmp)
     return int(found[2]) if found and re.fullmatch(rb"\s*[1-8]\s*", found[2]) else 0
 
 
@@ -25,10 +25,16 @@ def sized(xmp: bytes, height: int, width: int) -> bytes:
     across, down = str(width).encode(), str(height).encode()
     values = {b"tiff:ImageWidth": across, b"tiff:ImageLength": down}
     values |= {b"exif:PixelXDimension": across, b"exif:PixelYDimension": down}
+    values |= {b"stDim:w": across, b"stDim:h": down}  # of the picture that face regions are relative to
     return _with_values(xmp, values)
 
 
 def _with_values(xmp: bytes, values: dict[bytes, bytes]) -> bytes:
     for name, value in values.items():
-        xmp = re.sub(PROPERTY % name, rb"\g<1>" + value, xmp)
+        xmp = re.sub(PROPERTY % {b"name": name}, rb"\g<1>" + value, xmp)
     return xmp
+
+
+def has_regions(xmp: bytes) -> bool:
+    """Whether a packet has regions of faces, whose places are relative to the stored picture (MWG guidelines 2.0)."""
+    return b"mwg-rs:" in xmp

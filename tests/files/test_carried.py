@@ -1,0 +1,162 @@
+"""XMP, IPTC, comments and texts: kept where the format of the result holds them, and named where it does not."""
+
+import io
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from facemend.files import formats, iptc, png, xmp
+from facemend.files.decode import decode
+from facemend.files.encode import encode
+from facemend.records import Metadata, Picture
+from tests.files.samples import close, noise, scene
+from tests.hostile import chunk, saved, saved_heif
+from tests.programs import exiftool, needs
+
+PACKET = b"""<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
+ xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:exif="http://ns.adobe.com/exif/1.0/"
+ xmlns:dc="http://purl.org/dc/elements/1.1/" tiff:Orientation="%d" tiff:ImageWidth="48">
+<exif:PixelXDimension>48</exif:PixelXDimension><tiff:ImageLength>32</tiff:ImageLength>
+<dc:title><rdf:Alt><rdf:li xml:lang="x-default">W\xc4\x99gry 1956</rdf:li></rdf:Alt></dc:title>
+</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>"""
+UPRIGHT = PACKET % 1
+RECORDS = b"\x1c\x01\x5a\0\3\x1b%G" + b"\x1c\2\x78\0\x0f" + "Großvater, 1".encode().ljust(15, b"2")
+COMMENT = "Familie Müller".encode()
+PARAMETERS = b"parameters\0a photo, 4k\nSteps: 20"
+EVERYTHING = Metadata(xmp=UPRIGHT, iptc=RECORDS, comment=COMMENT, text=((b"tEXt", PARAMETERS),))
+TITLES = {"xmp": "XMP", "iptc": "IPTC", "comment": "the comment", "text": "PNG texts"}
+WRITTEN = [row.name for row in formats.WRITABLE]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [(kind, np.uint8) for kind in WRITTEN] + [("png", np.uint16), ("tiff", np.uint16)]
+)
+def test_each_part_is_in_the_file_or_named_as_lost(kind, dtype):
+    row = formats.FORMATS[kind]
+    picture = Picture(scene().astype(dtype), metadata=EVERYTHING)
+    again = decode(encode(picture, kind)).metadata
+    lost = " ".join(row.fitted(EVERYTHING).lost)
+    for part, title in TITLES.items():
+        held = part in row.holds
+        before = xmp.sized(UPRIGHT, 32, 48) if part == "xmp" else getattr(EVERYTHING, part)
+        assert getattr(again, part) == (before if held else getattr(Metadata(), part))
+        assert (title in lost) != held
+
+
+@needs("exiftool")
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_another_program_reads_them(tmp_path, kind):
+    path = tmp_path / f"new.{kind}"
+    path.write_bytes(encode(Picture(scene(), metadata=EVERYTHING), kind))
+    (found,) = exiftool(path)
+    held = formats.FORMATS[kind].holds
+    assert found["XMP-dc:Title"] == "Węgry 1956"
+    assert found["XMP-exif:ExifImageWidth"] == 48
+    assert ("IPTC:Caption-Abstract" in found) == ("iptc" in held)
+    assert found.get("IPTC:Caption-Abstract", "Großvater").startswith("Großvater")
+    assert (found.get("PNG:Parameters") == "a photo, 4k\nSteps: 20") == ("text" in held)
+    if kind == "png":
+        assert found["PNG:Comment"] == COMMENT.decode()
+    assert found.get("File:Comment") == (COMMENT.decode() if kind == "jpeg" else None)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (64, 96)])
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_orientation_and_sizes_in_xmp_are_those_of_the_result(kind, size):
+    turned = decode(saved(Image.fromarray(scene()), "jpeg", xmp=PACKET % 6))
+    assert turned.pixels.shape == (48, 32, 3)
+    packet = decode(encode(Picture(np.zeros((*size, 3), np.uint8), metadata=turned.metadata), kind)).metadata.xmp
+    for before, after in (
+        (b'Orientation="6"', b'Orientation="1"'),
+        (b'Width="48"', b'Width="%d"' % size[1]),
+        (b"Length>32<", b"Length>%d<" % size[0]),
+        (b"XDimension>48<", b"XDimension>%d<" % size[1]),
+    ):
+        assert packet.count(after) == 1
+        assert before == after or before not in packet
+    assert len(packet) == len(PACKET % 6)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff", "avif", "heif"])
+def test_xmp_is_read_from_files_of_another_program(kind):
+    image = Image.fromarray(scene())
+    image.info["xmp"] = UPRIGHT
+    if kind == "png":
+        info = PngImagePlugin.PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", UPRIGHT.decode())
+        data = saved(image, kind, pnginfo=info)
+    elif kind == "tiff":
+        data = saved(image, kind, tiffinfo={700: UPRIGHT})
+    else:
+        data = saved_heif(image) if kind == "heif" else saved(image, kind, xmp=UPRIGHT)
+    assert decode(data).metadata.xmp == UPRIGHT
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_png_texts_keep_every_byte_wherever_they_are(depth):
+    texts = [
+        (b"tEXt", b"Title\0caf\xe9"), (b"zTXt", b"parameters\0\0" + zlib.compress(b"steps " * 99)),
+        (b"iTXt", "Autor\0\0\0pl\0Autor\0Łucja".encode()), (b"tEXt", b"Title\0a second one"),
+    ]  # fmt: skip
+    pixels = scene() if depth == 8 else scene().astype(np.uint16) * 257
+    data = encode(Picture(pixels), "png")
+    before, after = b"".join(chunk(*one) for one in texts[:2]), b"".join(chunk(*one) for one in texts[2:])
+    picture = decode(data[:33] + before + data[33:-12] + after + data[-12:])
+    assert list(picture.metadata.text) == texts
+    assert [one for one in png.chunks(encode(picture, "png")) if one[0] in (b"tEXt", b"zTXt", b"iTXt")] == texts
+
+
+@pytest.mark.parametrize("comment", [b"plain", "Łódź".encode(), b"caf\xe9", b"two\0parts"])
+def test_the_comment_of_a_jpeg_keeps_its_bytes_in_a_jpeg_and_its_text_in_a_png(comment):
+    picture = decode(saved(Image.fromarray(scene()), "jpeg", comment=comment))
+    assert decode(encode(picture, "jpeg")).metadata.comment == comment
+    text = Image.open(io.BytesIO(encode(picture, "png"))).text["Comment"]
+    plain = comment.replace(b"\0", b"")
+    assert text in (plain.decode(errors="replace"), plain.decode("latin-1"))
+    assert "\ufffd" not in text
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_iptc_in_a_png_is_read_as_two_programs_write_it(wrapped):
+    body = iptc.resource(RECORDS) if wrapped else RECORDS
+    text = b"Raw profile type iptc\0" + png.profile("iptc", body)
+    data = encode(Picture(scene()), "png")
+    picture = decode(data[:33] + chunk(b"tEXt", text) + data[33:])
+    assert (picture.metadata.iptc, picture.metadata.text) == (RECORDS, ())
+
+
+@pytest.mark.parametrize("part", ["xmp", "iptc", "comment"])
+def test_what_is_too_long_for_a_jpeg_is_named(part):
+    longest = formats.FORMATS["jpeg"].longest[part]
+    for length, kept in ((longest, True), (longest + 1, False)):
+        picture = Picture(scene(), metadata=Metadata(**{part: b"x" * length}))
+        fitted = formats.FORMATS["jpeg"].fitted(picture.metadata)
+        assert (fitted.lost == ()) == kept
+        assert kept or "too long for JPEG" in fitted.lost[0]
+        assert (getattr(decode(encode(picture, "jpeg")).metadata, part) is not None) == kept
+
+
+def test_face_regions_of_a_turned_picture_are_named():
+    packet = (PACKET % 6).replace(b"dc:title", b"mwg-rs:Regions")
+    lost = decode(saved(Image.fromarray(scene()), "jpeg", xmp=packet)).metadata.lost
+    assert any("face regions" in one for one in lost)
+
+
+def test_a_webp_without_loss_stays_so():
+    pixels = noise((32, 48, 3))
+    alpha = np.maximum(noise((32, 48), seed=1), 1)
+    for given in (Image.fromarray(pixels), Image.fromarray(np.dstack((pixels, alpha)))):
+        picture = decode(saved(given, "webp", lossless=True))
+        assert picture.lossless
+        again = decode(encode(picture, "webp"))
+        assert again.lossless
+        assert np.array_equal(again.pixels, pixels)
+        assert not decode(encode(picture, "webp", 80)).lossless
+    picture = decode(saved(Image.fromarray(pixels), "webp"))
+    assert not picture.lossless
+    assert not decode(encode(picture, "webp")).lossless
+    assert close(decode(encode(picture, "webp", "lossless")).pixels, picture.pixels, 0)
+    assert decode(encode(picture, "jpeg", "lossless")).pixels.shape == (32, 48, 3)

@@ -1,0 +1,141 @@
+"""EXIF blocks are edited in place: every byte but those of the fields that became false is as it was."""
+
+import io
+import random
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facemend.files import formats
+from facemend.files.decode import decode
+from facemend.files.encode import encode
+from facemend.files.exif import Block
+from facemend.records import Metadata, Picture
+from tests.files.blocks import KINDS, THUMBNAIL, made
+from tests.files.samples import scene
+from tests.hostile import saved
+from tests.programs import exiftool, needs
+
+COUNT = 200
+TURNED = (5, 6, 7, 8)
+# Fields that a restored picture makes false
+EDITED = {"main 256", "main 257", "main 274", "exif 40961", "exif 40962", "exif 40963", "interoperability 1", "link"}
+RESOLUTION = {"main 282", "main 283"}
+FALSE_TAGS = {
+    "IFD0:ImageWidth", "IFD0:ImageHeight", "IFD0:Orientation", "IFD0:XResolution", "IFD0:YResolution",
+    "ExifIFD:ColorSpace", "ExifIFD:ExifImageWidth", "ExifIFD:ExifImageHeight", "InteropIFD:InteropIndex",
+}  # fmt: skip
+
+
+def jpeg(block):
+    return saved(Image.fromarray(scene()), "jpeg", exif=b"Exif\0\0" + block)
+
+
+def orientation(block):
+    place = block.places.get("main 274")
+    return struct.unpack_from(f"{block.order}H", block.data, place.start + 8)[0] if place else 1
+
+
+def may_change(block):
+    """The places of the fields that became false, and of the thumbnail."""
+    names = EDITED | (RESOLUTION if orientation(block) in TURNED and block.places.keys() >= RESOLUTION else set())
+    ranges = [block.places[name] for name in names & block.places.keys()] + block.thumbnail
+    return {place for one in ranges for place in one}
+
+
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_only_fields_that_became_false_change(seed):
+    block = made(seed)
+    picture = decode(jpeg(block.data))
+    assert picture.metadata.lost == ()
+    out = encode(picture, "jpeg")
+    after = Image.open(io.BytesIO(out)).info["exif"][6:]
+    changed = may_change(block)
+    assert len(after) <= len(block.data)
+    assert all(byte == after[place] for place, byte in enumerate(block.data[: len(after)]) if place not in changed)
+    assert changed >= set(range(len(after), len(block.data)))
+    assert THUMBNAIL[2:-2] not in after
+
+
+def test_made_blocks_have_thumbnails_and_every_orientation_in_both_byte_orders():
+    blocks = [made(seed) for seed in range(COUNT)]
+    assert {(block.order, orientation(block), bool(block.thumbnail)) for block in blocks} == {
+        (order, value, there) for order in "<>" for value in range(1, 9) for there in (True, False)
+    }
+
+
+@needs("exiftool")
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff"])
+def test_another_program_reads_the_same_before_and_after(tmp_path, kind):
+    befores, afters = [], []
+    for seed in range(COUNT):
+        picture = decode(jpeg(made(seed).data))
+        befores.append(tmp_path / f"{seed}_before.jpg")
+        befores[-1].write_bytes(jpeg(made(seed).data))
+        afters.append(tmp_path / f"{seed}_after.{kind}")
+        afters[-1].write_bytes(encode(picture, kind))
+    options = ("-IFD0:all", "-ExifIFD:all", "-GPS:all", "-InteropIFD:all", "-u", "-IFD1:all", "-b")
+    storage = {f"IFD0:{name}" for name in (
+        "BitsPerSample", "Compression", "PhotometricInterpretation", "StripOffsets", "SamplesPerPixel", "RowsPerStrip",
+        "StripByteCounts", "ImageWidth", "ImageHeight", "Orientation",
+    )} if kind == "tiff" else set()  # fmt: skip
+    for seed, before, after in zip(
+        range(COUNT), exiftool(*befores, options=options), exiftool(*afters, options=options), strict=True
+    ):
+        expected = {
+            tag: value for tag, value in before.items() if tag not in FALSE_TAGS and not tag.startswith("IFD1:")
+        }
+        found = {tag: value for tag, value in after.items() if tag not in FALSE_TAGS | storage}
+        assert found == expected, seed
+        block = made(seed)
+        height, width = decode(jpeg(block.data)).pixels.shape[:2]
+        assert (after["ExifIFD:ExifImageWidth"], after["ExifIFD:ExifImageHeight"]) == (width, height)
+        assert (after["ExifIFD:ColorSpace"], after["InteropIFD:InteropIndex"]) == (
+            "sRGB",
+            "R98 - DCF basic file (sRGB)",
+        )
+        assert after.get("IFD0:Orientation", "Horizontal (normal)") == "Horizontal (normal)"
+        if block.places.keys() >= RESOLUTION:
+            expected = (150, 300) if orientation(block) in TURNED else (300, 150)
+            assert (after["IFD0:XResolution"], after["IFD0:YResolution"]) == expected
+
+
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_a_truncated_block_is_kept_or_named_as_lost(seed):
+    block = made(seed)
+    cut = block.data[: random.Random(seed).randrange(len(block.data))]
+    picture = decode(jpeg(cut))
+    assert np.array_equal(picture.pixels.shape[2:], (3,))
+    if picture.metadata.exif is None or not Block(picture.metadata.exif).whole:
+        assert any("EXIF" in one for one in picture.metadata.lost) or not cut
+    if picture.metadata.exif is not None:
+        changed = {place for place, byte in enumerate(picture.metadata.exif) if byte != cut[place]}
+        assert changed <= may_change(block)
+        assert set(range(len(picture.metadata.exif), len(cut))) <= may_change(block)
+
+
+@pytest.mark.parametrize("kind", [row.name for row in formats.WRITABLE])
+def test_the_size_in_exif_is_that_of_the_result(kind):
+    block = made(3)
+    data = encode(Picture(np.zeros((70, 90, 3), np.uint8), metadata=Metadata(exif=block.data)), kind)
+    again = Block(decode(data).metadata.exif)
+    sizes = {tag: again.number(one.at + 8, one.kind) for one in again.exif for tag in (one.tag,)}
+    assert (sizes[0xA002], sizes[0xA003]) == (90, 70)
+
+
+def test_a_tiff_keeps_types_and_values_of_another_one(tmp_path):
+    """From TIFF to TIFF the values do not move, so a MakerNote with offsets stays readable."""
+    block = made(1)
+    first = encode(Picture(scene(), metadata=Metadata(exif=block.data)), "tiff")
+    picture = decode(first)
+    assert picture.metadata.lost == ()
+    again = encode(picture, "tiff")
+    for name in ("exif 37500", "exif 37510", "exif 33434", "gps 2"):
+        place = block.places[name]
+        start = struct.unpack_from(f"{block.order}I", block.data, place.start + 8)[0]
+        kind, count = struct.unpack_from(f"{block.order}HI", block.data, place.start + 2)
+        value = slice(start, start + count * KINDS[kind])
+        assert again[value] == first[value] == block.data[value]
+        assert first[place.start : place.stop] == block.data[place.start : place.stop]
