@@ -139,7 +139,7 @@ def _picture(
         colours, alpha = deep.grey(image)
     else:
         colours, alpha = _samples(image, profile)
-        if layout:
+        if layout or (stream is None and deep.is_reduced(image)):
             lost = ("8 of 16 bits (Pillow has reduced this image)",)
     if colours.dtype == np.uint16:
         colours = colour.deep_to_srgb(colours, profile)

@@ -6,6 +6,7 @@ Pillow reduces 16-bit RGB, and 16-bit grey with alpha, to 8 bits and can write n
 import struct
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 import cv2
@@ -36,6 +37,16 @@ def layout(image: Image.Image) -> str:
     if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
         return {"RGB;16B": "RGB", "RGBA;16B": "RGB", "LA;16B": "LA"}.get(str(image.tile[0].args), "")
     return ""
+
+
+def is_reduced(image: Image.Image) -> bool:
+    """Whether Pillow has reduced a loaded PNG to 8 bits; it only shows in the file, which must still be there."""
+    path = Path(getattr(image, "filename", "") or ".")
+    if not isinstance(image, PngImagePlugin.PngImageFile) or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(26)
+    return head[:8] == SIGNATURE and head[24:25] == b"\x10" and head[25:26] != b"\0"
 
 
 def read(stream: BinaryIO, image: Image.Image) -> tuple[Pixels, Pixels | None]:

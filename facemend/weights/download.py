@@ -112,6 +112,8 @@ class _Transfer:
                 except ChecksumError as error:
                     failures.append(error)
                 else:
+                    with self.part.open("rb+") as file:  # else a power failure could leave an empty file
+                        os.fsync(file.fileno())
                     self.part.replace(self.target)
                     return
         raise failures[-1]

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from facemend.errors import DecodeError, TooLargeError
 from facemend.files import formats
@@ -148,6 +148,38 @@ def test_premultiplied_alpha_of_a_tiff_is_divided_out(bits):
     picture = decode(bytes(data))
     assert close(picture.pixels, np.full((3, 3, 3), (199 * unit, 100 * unit, 0)), unit)
     assert (picture.alpha == 128 * unit).all()
+
+
+@pytest.mark.parametrize("error", [AttributeError, KeyError, ValueError, RuntimeError])
+def test_a_fault_of_this_package_is_not_called_damage(error, monkeypatch):
+    def faulty(*given):
+        raise error("a fault")
+
+    data = saved(Image.fromarray(scene()), "jpeg")
+    for place in ("facemend.files.metadata.read", "facemend.files.colour.to_srgb", "facemend.files.jpeg.check"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, faulty)
+            with pytest.raises(error, match="a fault"):
+                decode(data)
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", faulty)
+    with pytest.raises(DecodeError, match="damaged, cut short or unsupported .*a fault"):
+        decode(data)
+
+
+@pytest.mark.parametrize("kind", ["path", "stream"])
+def test_a_pillow_image_of_16_bits_is_read_with_16_bits_or_named_as_reduced(kind, tmp_path):
+    deep = noise((5, 7, 3), np.uint16)
+    for data in (png16(deep), encode(Picture(deep), "tiff")):
+        path = tmp_path / "deep"
+        path.write_bytes(data)
+        with Image.open(path if kind == "path" else io.BytesIO(data)) as image:
+            assert np.array_equal(decode(image).pixels, deep)
+            assert image.tile, "it is still not loaded"
+            image.load()
+            picture = decode(image)
+        assert picture.pixels.dtype == np.uint8
+        if image.format == "TIFF" or kind == "path":
+            assert picture.lost == ("8 of 16 bits (Pillow has reduced this image)",)
 
 
 def test_decode_is_thread_safe():

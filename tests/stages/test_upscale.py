@@ -110,6 +110,14 @@ def checkerboard(height, width):
     return np.indices((height, width)).sum(axis=0) % 2
 
 
+@pytest.mark.parametrize("size", [(40, 70), (70, 40), (30, 70), (70, 30)])
+def test_lanczos_averages_where_either_side_shrinks(size):
+    board = np.dstack([checkerboard(50, 50) * 200] * 3).astype(np.uint8)
+    out = lanczos(board, size)
+    assert out.shape == (*size, 3)
+    assert out.std() < 0.4 * board.std()  # Lanczos leaves half of it
+
+
 def test_a_larger_output_of_the_network_is_averaged_down():
     class Checkerboard(Repeat):
         def forward(self, x):

@@ -3,6 +3,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import random
 import re
 import socket
@@ -374,6 +375,25 @@ def test_a_folder_on_another_device_is_used(site, tmp_path):
         (tmp_path / "link").symlink_to(other)
         assert fetch(site.row(), tmp_path / "link").read_bytes() == CONTENT
         assert not list(Path(other).glob("*.part"))
+
+
+def test_the_bytes_are_on_the_disk_before_the_file_has_its_name(site, tmp_path, monkeypatch):
+    """After a power failure there is a whole file or none: what is renamed was synchronised before."""
+    events = []
+    fsync, replace = os.fsync, Path.replace
+
+    def synchronised(descriptor):
+        events.append(("fsync", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    def renamed(path, target):
+        events.append(("rename", path.stat().st_ino))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synchronised)
+    monkeypatch.setattr(Path, "replace", renamed)
+    file = fetch(site.row(), tmp_path).stat().st_ino
+    assert events == [("fsync", file), ("rename", file)]
 
 
 def test_threads_download_a_file_once(site, tmp_path):
