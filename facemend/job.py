@@ -32,6 +32,9 @@ class Job:
         compare: whether to write NAME_compare.jpg too: before beside after.
         boxes: whether to write NAME_boxes.jpg too: the faces with their numbers.
         force: whether to replace files that exist.
+        resume: whether to keep a result that exists, and only to write the files beside it that are missing. Where the
+            result is missing, all files are written.
+        keep_dates: whether the result gets the source's time of modification; only for a source that is a file.
     """
 
     source: Source
@@ -43,6 +46,16 @@ class Job:
     compare: bool = False
     boxes: bool = False
     force: bool = False
+    resume: bool = False
+    keep_dates: bool = False
+
+    def outputs(self, target: Path) -> "Outputs":
+        """The files that belong to a result."""
+        return Outputs(
+            target,
+            target.with_name(f"{target.stem}_compare.jpg") if self.compare else None,
+            target.with_name(f"{target.stem}_boxes.jpg") if self.boxes else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -119,12 +132,15 @@ def run(
     result = pipeline.run(picture, settings, progress)
     computed = time.perf_counter()
     _make_folder(outputs.target)
-    if outputs.compare:
+    kept = outputs.existing() if job.resume else []
+    kept = kept if outputs.target in kept else []
+    if outputs.compare and outputs.compare not in kept:
         write(outputs.compare, encode(Picture(before_after(result.before, result.picture)), "jpeg"))
-    if outputs.boxes:
+    if outputs.boxes and outputs.boxes not in kept:
         write(outputs.boxes, encode(Picture(numbered(result.before, result.faces)), "jpeg"))
     # Last: where the result is, the other files are too.
-    result.save(outputs.target, quality=job.quality, strip_metadata=job.strip_metadata)
+    if outputs.target not in kept:
+        result.save(outputs.target, quality=job.quality, strip_metadata=job.strip_metadata, modified=_modified(job))
     end = time.perf_counter()
     seconds = {**result.seconds, "decode": decoded - start, "encode": end - computed, "total": end - start}
     lost = result.lost(outputs.target, strip_metadata=job.strip_metadata)
@@ -139,16 +155,12 @@ def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:
     limit = formats.FORMATS["jpeg"].longest_side
     if job.compare and max(height, 2 * width + SEAM) > limit:
         raise OptionError("compare", f"{2 * width + SEAM} x {height} px", f"at most {limit} px a side")
-    return Outputs(
-        target,
-        target.with_name(f"{target.stem}_compare.jpg") if job.compare else None,
-        target.with_name(f"{target.stem}_boxes.jpg") if job.boxes else None,
-    )
+    return job.outputs(target)
 
 
 def _check_writable(job: Job, outputs: Outputs) -> None:
     """Raise OptionError where the folder cannot be made or written to, or a file exists that may not be replaced."""
-    if (existing := outputs.existing()) and not job.force:
+    if (existing := outputs.existing()) and not (job.force or job.resume):
         remedies = Remedy("overwrite it with {}", "force"), Remedy("leave it with {}", "skip_existing")
         raise OptionError("the output", str(existing[0]), "a new file", *remedies)
     folder = next(parent for parent in outputs.target.absolute().parents if os.path.lexists(parent))
@@ -156,6 +168,12 @@ def _check_writable(job: Job, outputs: Outputs) -> None:
         raise OptionError("the output", str(outputs.target), f"in a folder that can be made; {folder} is not a folder")
     if not os.access(folder, os.W_OK):
         raise OptionError("the output", str(outputs.target), "in a folder that may be written to")
+
+
+def _modified(job: Job) -> int | None:
+    """Time of modification of the source, in ns since 1970; None where the result gets the current one."""
+    keeps = job.keep_dates and isinstance(job.source, (str, Path))
+    return Path(str(job.source)).stat().st_mtime_ns if keeps else None
 
 
 def _make_folder(target: Path) -> None:

@@ -48,7 +48,9 @@ class Result:
             colours.putalpha(Image.fromarray(converted(self.picture.alpha, np.uint8)))
         return colours
 
-    def save(self, path: str | Path, *, quality: Quality = 95, strip_metadata: bool = False) -> Path:
+    def save(
+        self, path: str | Path, *, quality: Quality = 95, strip_metadata: bool = False, modified: int | None = None
+    ) -> Path:
         """Write the output. The file is written whole or not at all, and replaces an existing file.
 
         Args:
@@ -56,6 +58,7 @@ class Result:
             quality: 1 to 100, or "lossless", for JPEG and WebP.
             strip_metadata: whether to leave out EXIF, XMP, IPTC, comments and texts, with place, time and camera.
                 Colours and orientation stay correct without them.
+            modified: the file's time of modification, in ns since 1970; by default now.
 
         Returns:
             The path.
@@ -67,7 +70,7 @@ class Result:
         """
         path = Path(path)
         picture = replace(self.picture, metadata=Metadata()) if strip_metadata else self.picture
-        write(path, encode(picture, formats.by_suffix(path).name, quality))
+        write(path, encode(picture, formats.by_suffix(path).name, quality), modified)
         return path
 
     def lost(self, path: str | Path, *, strip_metadata: bool = False) -> tuple[str, ...]:

@@ -25,8 +25,8 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
     there.add_argument("--force", action="store_true", help="overwrite files (never the input)")
     there.add_argument(
         "--skip-existing", action="store_true",
-        help="skip pictures whose result exists, to continue a run that was stopped; where a result is missing, the "
-        "pictures beside it are written again",
+        help="skip pictures whose result exists, to continue a run that was stopped; pictures of --compare and "
+        "--boxes that are missing are written",
     )  # fmt: skip
 
     what = parser.add_argument_group("what to do")
@@ -105,6 +105,9 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
         help="write no EXIF, XMP, IPTC, comments and texts (place, time, camera, DPI, captions, prompts); otherwise "
         "they are kept where the format holds them",
     )  # fmt: skip
+    output.add_argument(
+        "--keep-dates", action="store_true", help="give each result the time of modification of its picture"
+    )
     output.add_argument("--compare", action="store_true", help="also write OUT_compare.jpg: before beside after")
     output.add_argument("--boxes", action="store_true", help="also write OUT_boxes.jpg: the faces with their numbers")
     output.add_argument("--json", action="store_true", help="one JSON line for each picture on stdout")

@@ -3,11 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from facemend.cli import say, sources
+from facemend.cli.finished import check_result, finished
 from facemend.cli.sources import Source
 from facemend.errors import OptionError
 from facemend.files import formats
@@ -27,7 +29,7 @@ def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
     given = {name: getattr(options, name) for name in Settings.__dataclass_fields__ if hasattr(options, name)}
     settings = Settings(**given)
     formats.check_quality(options.quality)
-    found = sources.collect(options.inputs, options.output, reporter.failed)
+    found = sources.collect(options.inputs, options.output, reporter.failed, say.note)
     if not found:
         return
     with process.startup():
@@ -65,13 +67,16 @@ def _run(
             if sources.identity(path) in taken:
                 expected = "another file than the inputs and the other outputs"
                 raise OptionError("the output", str(path), expected, "rename one of them")
-        if options.skip_existing and outputs.target in outputs.existing():
-            taken.add(sources.identity(outputs.target))
-            reporter.skipped(source.path, outputs.target)
+        if options.skip_existing and outputs.existing() == outputs.paths():
+            skip(outputs.target)
             return False
         if picture.several:
             say.note(f"{source.path} holds several pictures; the first is restored")
         return True
+
+    def skip(target: Path) -> None:
+        taken.add(sources.identity(target))
+        reporter.skipped(source.path, target)
 
     for source in tqdm(found, unit="picture", disable=None if len(found) > 1 else True):
         work = job.Job(
@@ -82,9 +87,16 @@ def _run(
             strip_metadata=options.strip_metadata,
             compare=options.compare,
             boxes=options.boxes,
-            force=options.force or options.skip_existing,
+            force=options.force,
+            resume=options.skip_existing,
+            keep_dates=options.keep_dates,
         )
         try:
+            earlier = finished(work) if options.skip_existing else None
+            if earlier and sources.identity(earlier) not in taken:
+                check_result(earlier, source.path, settings)
+                skip(earlier)
+                continue
             with say.progress_bar(len(found) == 1) as progress:
                 done = job.run(work, pipeline, settings, progress, check)
         except Exception as error:

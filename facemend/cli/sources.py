@@ -1,14 +1,14 @@
 """The pictures that arguments name, and where their results go."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from facemend.cli.names import ENDING, RESULTS, Names
 from facemend.errors import DecodeError, OptionError
 from facemend.files import formats
-
-RESULTS = ("_restored", "_restored_compare", "_restored_boxes")  # ends of the names this program gives
 
 
 class Source(NamedTuple):
@@ -19,13 +19,19 @@ class Source(NamedTuple):
     has_suffix: bool  # whether the target is the caller's own file name; otherwise its suffix is still to be added
 
 
-def collect(inputs: Sequence[Path], output: str | None, failed: Callable[[Exception, Path], None]) -> list[Source]:
+def collect(
+    inputs: Sequence[Path],
+    output: str | None,
+    failed: Callable[[Exception, Path], None],
+    note: Callable[[str], None],
+) -> list[Source]:
     """List the pictures of all arguments.
 
     Args:
         inputs: files, and folders that are searched with the folders in them.
         output: a file or folder, or None for names beside the inputs.
         failed: told of each argument or folder that cannot be read, and why; the others are listed all the same.
+        note: told in one line what is left out of a folder.
 
     Raises:
         OptionError: the output is one file for several pictures.
@@ -35,19 +41,30 @@ def collect(inputs: Sequence[Path], output: str | None, failed: Callable[[Except
         path = Path(error.filename)
         failed(DecodeError(f"cannot open {path}: {error.strerror}"), path)
 
-    to_file = _is_file(output, inputs)
+    if _is_file(output, inputs):
+        return [Source(path, Path(output or ""), has_suffix=True) for path in inputs if _exists(path, unreadable)]
     sources: list[Source] = []
-    for path in inputs:
-        try:
-            path.stat()
-            if path.is_dir():
-                sources += _in_folder(path, output, unreadable)
+    names = Names()
+    for argument in inputs:
+        if not _exists(argument, unreadable):
+            continue
+        results = Path(output) if output is not None else argument if argument.is_dir() else argument.parent
+        pictures = [argument]
+        if argument.is_dir():
+            left_out: Counter[str] = Counter()
+            pictures = sorted(_in_folder(argument, results, output is None, unreadable, left_out))
+            if left_out:
+                note(f"{argument}: left out {', '.join(f'{count} {what}' for what, count in left_out.items())}")
+            if not pictures:
+                suffixes = ", ".join(sorted(formats.BY_SUFFIX))
+                failed(DecodeError(f"{argument} holds no pictures to restore ({suffixes})"), argument)
+        for path in pictures:
+            folder = results / path.parent.relative_to(argument) if argument.is_dir() else results
+            target = names.target(path, folder, ENDING if output is None else "")
+            if target is None:
+                note(f"{path} is named twice")
             else:
-                sources.append(_single(path, output, to_file))
-        except DecodeError as error:
-            failed(error, path)
-        except OSError as error:
-            unreadable(error)
+                sources.append(Source(path, target, has_suffix=False))
     return sources
 
 
@@ -66,6 +83,15 @@ def identity(path: Path) -> object:
     return status.st_dev, status.st_ino
 
 
+def _exists(path: Path, unreadable: Callable[[OSError], None]) -> bool:
+    try:
+        path.stat()
+    except OSError as error:
+        unreadable(error)
+        return False
+    return True
+
+
 def _is_file(output: str | None, inputs: Sequence[Path]) -> bool:
     """Whether the output is a file: its name has a suffix, and there is one picture to put there."""
     if output is None or output.endswith(os.sep) or Path(output).is_dir() or not Path(output).suffix:
@@ -75,33 +101,40 @@ def _is_file(output: str | None, inputs: Sequence[Path]) -> bool:
     return True
 
 
-def _single(path: Path, output: str | None, to_file: bool) -> Source:
-    if output is None:
-        return Source(path, path.with_name(f"{path.stem}_restored"), has_suffix=False)
-    target = Path(output) if to_file else Path(output) / path.stem
-    return Source(path, target, has_suffix=to_file)
+def _in_folder(
+    folder: Path, results: Path, beside: bool, unreadable: Callable[[OSError], None], left_out: Counter[str]
+) -> Iterator[Path]:
+    """Yield the pictures of a folder and the folders in it. Links to folders are followed once.
 
-
-def _in_folder(folder: Path, output: str | None, unreadable: Callable[[OSError], None]) -> list[Source]:
-    target = Path(output) if output else folder
-    results, whole = real_path(target), real_path(folder)
-    inside = results != whole and results.is_relative_to(whole)  # the results go into a folder of the inputs' folder
-    found = sorted(
-        path
-        for parent, _, names in os.walk(folder, onerror=unreadable)
-        for path in map(Path(parent).joinpath, names)
-        if path.suffix.lower() in formats.BY_SUFFIX
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)  # ._NAME.jpg of a Mac, .trash/
-        and not path.stem.endswith(RESULTS)
-        and not (inside and real_path(path.parent).is_relative_to(results))
-    )
-    if not found:
-        raise DecodeError(
-            f"{folder} holds no pictures to restore ({', '.join(sorted(formats.BY_SUFFIX))}; "
-            f"names that end in {', '.join(RESULTS)} are taken for results)"
-        )
-    ending = "" if output else "_restored"
-    return [
-        Source(path, (target / path.relative_to(folder)).with_name(f"{path.stem}{ending}"), has_suffix=False)
-        for path in found
-    ]
+    Args:
+        folder: the folder.
+        results: where the results go.
+        beside: whether each result goes beside its picture.
+        unreadable: told of each folder that cannot be read.
+        left_out: counts what is left out, by what it is.
+    """
+    target, seen = real_path(results), {identity(folder)}
+    inside = target != real_path(folder) and target.is_relative_to(real_path(folder))
+    for parent, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        kept = []
+        for name in sorted(folders):
+            path = Path(parent, name)
+            if name.startswith("."):
+                left_out["hidden"] += 1
+            elif inside and real_path(path).is_relative_to(target):
+                left_out["folders of results"] += 1
+            elif identity(path) in seen:
+                left_out["links to folders that are there already"] += 1
+            else:
+                seen.add(identity(path))
+                kept.append(name)
+        folders[:] = kept
+        for name in files:
+            if name.startswith("."):  # such as ._NAME.jpg of a Mac
+                left_out["hidden"] += 1
+            elif Path(name).suffix.lower() not in formats.BY_SUFFIX:
+                left_out["of other kinds"] += 1
+            elif beside and Path(name).stem.endswith(RESULTS):
+                left_out[f"whose names end in {', '.join(RESULTS)}"] += 1
+            else:
+                yield Path(parent, name)

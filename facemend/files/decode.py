@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from facemend.errors import DecodeError, MemoryLimitError
-from facemend.files import colour, deep, formats, jpeg, metadata
+from facemend.files import colour, deep, exif, formats, jpeg, metadata
 from facemend.files.decoders import decoding, quiet
 from facemend.records import DEFAULT_SETTINGS, Picture, Pixels, Settings
 
@@ -96,6 +96,25 @@ def _from_stream(stream: BinaryIO, settings: Settings) -> Picture:
     with quiet(), decoding():
         image = reader(stream)
     return _picture(image, settings, row, stream)
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Height and width in px of the upright picture in a file, whose pixels are not decoded.
+
+    Raises:
+        DecodeError: it is not a picture, or its header is damaged.
+        OSError: it cannot be opened.
+    """
+    with path.open("rb") as stream:
+        row = formats.recognise(stream.read(formats.HEAD))
+        if row is None:
+            raise DecodeError(f"the format of {path} is unknown")
+        stream.seek(0)
+        with quiet(), decoding():
+            image: ImageFile.ImageFile = pkgutil.resolve_name(row.reader)(stream)
+            turned = image.getexif().get(exif.ORIENTATION) in metadata.TURNED
+    swapped = turned and not isinstance(image, TiffImagePlugin.TiffImageFile)  # which Pillow has turned already
+    return (image.width, image.height) if swapped else (image.height, image.width)
 
 
 def _announced_size(head: bytes, name: str) -> tuple[int, int] | None:

@@ -89,8 +89,13 @@ def _by_pillow(name: str, samples: Pixels, described: Metadata, **options: objec
     return stream.getvalue()
 
 
-def write(path: str | Path, data: bytes) -> None:
+def write(path: str | Path, data: bytes, modified: int | None = None) -> None:
     """Write a file whole or not at all: under a hidden name in the same folder, then renamed.
+
+    Args:
+        path: the file.
+        data: its content.
+        modified: its time of modification, in ns since 1970; by default now.
 
     Raises:
         OutputError: it cannot be written; nothing is left behind.
@@ -102,6 +107,8 @@ def write(path: str | Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
+        if modified is not None:
+            os.utime(part, ns=(modified, modified))
         part.replace(path)
     except OSError as error:
         raise OutputError(path, error.strerror or str(error)) from error

@@ -53,7 +53,7 @@ class Format:
     alpha: bool = False
     longest_side: int = 0
     holds: tuple[str, ...] = ()
-    longest: Mapping[str, int] = field(default_factory=dict)
+    longest: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def suffix(self) -> str:
@@ -95,7 +95,7 @@ FORMATS: Mapping[str, Format] = {
         Format(
             name="jpeg",
             title="JPEG",
-            suffixes=(".jpg", ".jpeg", ".jfif"),
+            suffixes=(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
             signature=rb"\xff\xd8\xff",
             reader="PIL.JpegImagePlugin:JpegImageFile",
             writer="facemend.files.encode:write_jpeg",
@@ -163,7 +163,7 @@ FORMATS: Mapping[str, Format] = {
         Format(
             name="heif",
             title="HEIC",
-            suffixes=(".heic", ".heif"),
+            suffixes=(".heic", ".heif", ".hif"),
             signature=rb"....ftyp",
             reader="pillow_heif:HeifImageFile",
             converted_to="jpeg",
@@ -205,6 +205,15 @@ def choose(picture: Picture, requested: str = "auto", size: tuple[int, int] | No
         able = listed([row.name for row in WRITABLE if not row.lacks(picture, size)])
         raise OptionError("format", named.name, f"{able} for a picture with {reason}")
     return named
+
+
+def likely(path: Path) -> tuple[Format, ...]:
+    """The formats that "auto" may choose for the result of a file, which is not decoded; none for an unknown file."""
+    with path.open("rb") as stream:
+        row = recognise(stream.read(HEAD))
+    if row is None:
+        return ()
+    return tuple(dict.fromkeys((FORMATS[row.converted_to or row.name], FORMATS["png"])))
 
 
 def by_suffix(path: Path) -> Format:

@@ -160,19 +160,21 @@ def test_another_input_is_never_overwritten(run, drawn, tmp_path):
     Image.fromarray(smooth(40, 50)).save(tmp_path / "a.bmp")
     Image.fromarray(smooth(30, 30)).save(tmp_path / "a.png")
     before = (tmp_path / "a.png").read_bytes()
-    code, _, err = run("restore", tmp_path / "a.bmp", tmp_path / "a.png", "-o", tmp_path, "--force")
+    Image.fromarray(smooth(30, 30)).save(tmp_path / "c.bmp")
+    (tmp_path / "c.png").symlink_to("a.png")
+    code, _, err = run("restore", tmp_path / "c.bmp", tmp_path / "a.png", "-o", tmp_path, "--force")
     assert code == 2
-    assert err.count("another file than the inputs") == 2
+    assert err.count("another file than the inputs") == 1
     assert (tmp_path / "a.png").read_bytes() == before
 
 
 def test_two_results_never_share_a_file(run, drawn, tmp_path):
     Image.fromarray(smooth(40, 50)).save(tmp_path / "a.bmp")
     Image.fromarray(smooth(30, 30)).save(tmp_path / "a.png")
-    code, _, err = run("restore", tmp_path / "a.bmp", tmp_path / "a.png", "-o", tmp_path / "out/", "--force")
-    assert code == 2
-    assert "other outputs" in err
-    assert size(tmp_path / "out" / "a.png") == (100, 80)
+    code, _, _ = run("restore", tmp_path / "a.bmp", tmp_path / "a.png", "-o", tmp_path / "out/", "--force")
+    assert code == 0
+    assert size(tmp_path / "out" / "a.png") == (60, 60)
+    assert size(tmp_path / "out" / "a_bmp.png") == (100, 80)
 
 
 def test_an_unexpected_error_is_one_line_and_the_others_are_restored(run, drawn, photo, tmp_path, monkeypatch):
@@ -250,18 +252,55 @@ def test_a_result_is_never_written_without_its_extra_files(run, drawn, photo):
     assert not photo.with_name("old_restored.jpg").exists()
 
 
-def test_skip_existing_does_not_skip_inputs_or_other_outputs(run, drawn, photo, tmp_path):
+def test_skip_existing_does_not_skip_inputs(run, drawn, photo):
     code, _, err = run("restore", photo, "-o", photo, "--skip-existing")
     assert code == 2
     assert "another file than the inputs" in err
-    Image.fromarray(smooth(40, 50)).save(tmp_path / "a.bmp")
-    Image.fromarray(smooth(30, 30)).save(tmp_path / "a.png")
-    for _ in range(2):
-        code, _, err = run(
-            "restore", tmp_path / "a.bmp", tmp_path / "a.png", "-o", tmp_path / "out/", "--skip-existing"
-        )
-        assert code == 2
-        assert "other outputs" in err
+
+
+def test_skip_existing_looks_before_it_decodes(run, drawn, photo, tmp_path, monkeypatch):
+    Image.fromarray(smooth(30, 40)).save(tmp_path / "b.png")
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    for kind in ("jpg", "tiff"):
+        Image.fromarray(smooth(30, 40)).save(tmp_path / f"turned {kind}.{kind}", exif=turned)
+    assert run("restore", tmp_path, "-o", tmp_path / "out")[0] == 0
+    monkeypatch.setattr("facemend.job.decode", lambda *given: pytest.fail("decoded"))
+    code, out, _ = run("restore", tmp_path, "-o", tmp_path / "out", "--skip-existing")
+    assert code == 0
+    assert out.count("exists already") == 4
+
+
+def test_skip_existing_refuses_a_result_of_another_size(run, drawn, photo, tmp_path):
+    """Two folders may have pictures of one name; that of the other folder is not taken for this one's result."""
+    other = tmp_path / "other" / "old.jpg"
+    other.parent.mkdir()
+    Image.fromarray(smooth(30, 40)).save(other)
+    assert run("restore", photo, "-o", tmp_path / "out/")[0] == 0
+    code, _, err = run("restore", other, "-o", tmp_path / "out/", "--skip-existing")
+    assert code == 2
+    assert "of 440 x 400 px', but must be a result of" in err
+    assert "which would have 80 x 60 px; choose another folder or overwrite it with --force" in err
+    assert size(tmp_path / "out" / "old.jpg") == (440, 400)
+
+
+def test_skip_existing_writes_a_missing_picture_beside_the_result_and_leaves_the_result(run, drawn, photo):
+    assert run("restore", photo, "--compare")[0] == 0
+    result, compare, boxes = (photo.with_name(f"old_restored{end}.jpg") for end in ("", "_compare", "_boxes"))
+    before = [path.stat().st_mtime_ns for path in (result, compare)]
+    assert run("restore", photo, "--compare", "--boxes", "--skip-existing")[0] == 0
+    assert size(boxes) == (220, 200)
+    assert [path.stat().st_mtime_ns for path in (result, compare)] == before
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff"])
+def test_keep_dates_gives_the_result_the_date_of_its_picture(run, drawn, photo, suffix):
+    date = 900_000_000_123_456_789
+    os.utime(photo, ns=(0, date))
+    for arguments, kept in (([], False), (["--keep-dates"], True)):
+        target = photo.with_name(f"{kept}{suffix}")
+        assert run("restore", photo, "-o", target, *arguments)[0] == 0
+        assert (abs(target.stat().st_mtime_ns - date) < 1000) == kept
 
 
 def test_skip_existing_and_force_exclude_each_other(run, photo):

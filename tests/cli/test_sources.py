@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.cli.conftest import size
+from tests.hostile import saved_heif
 from tests.pictures import smooth
 
 
@@ -126,3 +127,89 @@ def test_an_empty_name_is_not_the_current_folder(run, drawn, photo, arguments, m
     assert code == 2
     assert "an empty name" in err
     assert [path.name for path in photo.parent.iterdir()] == ["old.jpg"]
+
+
+def names(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A folder with a photo in two formats, as phones and cameras write them."""
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    (folder / "IMG_2.HEIC").write_bytes(saved_heif(Image.fromarray(smooth(60, 90))))
+    Image.fromarray(smooth(40, 50)).save(folder / "IMG_2.JPG")
+    return folder
+
+
+def test_pictures_that_differ_only_in_their_suffixes_are_all_restored(run, drawn, pair, tmp_path):
+    assert run("restore", pair, "-o", tmp_path / "out")[0] == 0
+    assert size(tmp_path / "out" / "IMG_2.jpg") == (100, 80), "the JPEG keeps its name"
+    assert size(tmp_path / "out" / "IMG_2_HEIC.jpg") == (180, 120)
+    assert run("restore", pair)[0] == 0
+    assert {"IMG_2_restored.jpg", "IMG_2_HEIC_restored.jpg"} < set(names(pair))
+
+
+@pytest.mark.parametrize("order", [("HEIC", "JPG"), ("JPG", "HEIC")])
+def test_one_by_one_they_have_the_same_names_and_neither_is_taken_for_done(run, drawn, pair, tmp_path, order):
+    for suffix in order:
+        code, out, _ = run("restore", pair / f"IMG_2.{suffix}", "-o", tmp_path / "out/", "--skip-existing")
+        assert code == 0
+        assert "exists already" not in out
+    assert names(tmp_path / "out") == ["IMG_2.jpg", "IMG_2_HEIC.jpg"]
+    out = run("restore", pair, "-o", tmp_path / "out/", "--skip-existing")[1]
+    assert out.count("exists already") == 2
+
+
+def test_pictures_of_one_name_in_several_folders_are_all_restored(run, drawn, tmp_path):
+    for number, folder in enumerate(("trip1", "trip2", "more/trip2")):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.fromarray(smooth(20, 20 + number)).save(tmp_path / folder / "a.png")
+    pictures = [tmp_path / folder / "a.png" for folder in ("trip1", "trip2", "more/trip2")]
+    for _ in range(2):
+        code, _, err = run("restore", *pictures, pictures[0], "-o", tmp_path / "out/", "--skip-existing")
+        assert code == 0
+        assert f"{pictures[0]} is named twice" in err
+    assert names(tmp_path / "out") == ["a.png", "more_trip2_a.png", "trip2_a.png"]
+    assert [size(tmp_path / "out" / f"{name}.png")[0] for name in ("a", "trip2_a", "more_trip2_a")] == [40, 42, 44]
+
+
+def test_names_that_end_like_a_result_are_left_out_only_where_results_are_written(run, drawn, photo, tmp_path):
+    photo.rename(photo.with_name("scan_restored.jpg"))
+    code, _, err = run("restore", tmp_path)
+    assert code == 2
+    assert "left out 1 whose names end in _restored" in err
+    assert run("restore", tmp_path, "-o", tmp_path / "out")[0] == 0
+    assert names(tmp_path / "out") == ["scan_restored.jpg"]
+
+
+def test_what_is_left_out_of_a_folder_is_counted_on_one_line(run, drawn, photo, tmp_path):
+    for name in ("notes.txt", "list.csv", ".hidden.jpg", "old_restored.png"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "again").symlink_to(".")
+    _, _, err = run("restore", tmp_path, "-o", tmp_path / "out")
+    (line,) = [line for line in err.splitlines() if "left out" in line]
+    for words in ("1 folders of results", "1 links to folders that are there already", "2 of other kinds", "1 hidden"):
+        assert words in line
+
+
+def test_links_to_folders_are_followed_once(run, drawn, photo, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    photo.rename(tmp_path / "elsewhere" / "a.jpg")
+    (scans / "one").symlink_to(tmp_path / "elsewhere")
+    (scans / "two").symlink_to(tmp_path / "elsewhere")
+    (scans / "ring").symlink_to(scans)
+    assert run("restore", scans, "-o", tmp_path / "out")[0] == 0
+    assert names(tmp_path / "out") == ["one/a.jpg"]
+
+
+@pytest.mark.parametrize("suffix", [".hif", ".jpe", ".mpo", ".HEIF"])
+def test_every_suffix_of_a_known_format_is_found_in_folders(run, drawn, pair, tmp_path, suffix):
+    (pair / "IMG_2.HEIC").unlink()
+    (pair / "IMG_2.JPG").rename(pair / f"a{suffix}")
+    assert run("restore", pair, "-o", tmp_path / "out")[0] == 0
+    assert names(tmp_path / "out") == ["a.jpg"], "the content says the format"

@@ -158,11 +158,11 @@ def test_a_new_row_is_all_that_a_new_format_needs(tmp_path, monkeypatch):
     path = tmp_path / "old.PNM"
     Image.fromarray(scene()).save(path, "ppm")
     failures = []
-    assert sources.collect([tmp_path], None, lambda error, path: failures.append(path)) == []
+    assert sources.collect([tmp_path], None, lambda error, path: failures.append(path), print) == []
     assert failures == [tmp_path]
     monkeypatch.setattr(formats, "FORMATS", {**FORMATS, row.name: row})
     monkeypatch.setattr(formats, "BY_SUFFIX", {**formats.BY_SUFFIX, **dict.fromkeys(row.suffixes, row)})
-    (source,) = sources.collect([tmp_path], None, lambda error, path: pytest.fail(str(error)))
+    (source,) = sources.collect([tmp_path], None, lambda error, path: pytest.fail(str(error)), pytest.fail)
     assert source.path == path
     picture = decode(path)
     assert picture.format == "ppm"
