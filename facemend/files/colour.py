@@ -6,7 +6,9 @@ import struct
 import numpy as np
 from PIL import Image, ImageCms
 
-from facemend.records import Pixels, Reals, to_dtype
+from facemend.files import icc
+from facemend.files.hdr import linear_to_srgb
+from facemend.records import Pixels, Reals, converted, to_dtype
 
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # ICC colour space -> Pillow mode
 ROWS = 64  # converted at once, so that the float values need little memory
@@ -32,39 +34,65 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.point(list(transform.apply(ramp.convert(transform.input_mode)).getchannel("G").tobytes()))
 
 
-def deep_to_srgb(pixels: Pixels, profile: bytes | None) -> Pixels:
+def deep_to_srgb(pixels: Pixels, profile: bytes | None) -> tuple[Pixels, bool]:
     """Convert 16-bit pixels to sRGB.
 
     Pillow converts 8 bits only. This function therefore computes the profiles that consist of three primaries and
-    curves, or of one grey curve. With other profiles (look-up tables), 8 of the 16 bits are lost.
+    curves, or of one grey curve.
 
     Args:
         pixels: (H, W, 3) RGB or (H, W) grey, uint16.
         profile: as for `to_srgb`.
 
     Returns:
-        The same shape and dtype.
+        The same shape and dtype, and whether all bits were used. With other profiles (look-up tables), 8 of the 16
+        bits are lost.
     """
     mode = "L" if pixels.ndim == 2 else "RGB"
     if profile is None or _transform_to_srgb(mode, profile) is None:
-        return pixels
-    tags = _tags(profile)
-    if mode == "L" and b"kTRC" in tags:
-        return to_dtype(_linear_to_srgb(_linear_values(tags[b"kTRC"])) * 65535, np.uint16)[pixels]
-    if b"A2B0" in tags or b"rTRC" not in tags:
-        image = Image.fromarray((pixels >> 8).astype(np.uint8))
-        return np.asarray(to_srgb(image, profile)).astype(np.uint16) * 257
-    if mode == "L":
-        return deep_to_srgb(np.repeat(pixels[..., None], 3, axis=2), profile)[..., 1]
-    srgb = _tags(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    matrix = np.linalg.inv(_rgb_to_xyz(srgb)) @ _rgb_to_xyz(tags)
-    curves = [_linear_values(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")]
-    converted = np.empty_like(pixels)
+        return pixels, True
+    try:
+        if mode == "L":
+            return _curve_to_srgb(profile)[pixels], True
+        return _matrix_to_srgb(pixels, profile), True
+    except (struct.error, LookupError, ValueError):  # a profile of another kind, or one that only LittleCMS can read
+        image = Image.fromarray(converted(pixels, np.uint8))
+        return converted(np.asarray(to_srgb(image, profile)), np.uint16), False
+
+
+def _curve_to_srgb(profile: bytes) -> Pixels:
+    """The sRGB value of each 16-bit grey value: (65536,) uint16."""
+    tags = icc.tags(profile)
+    if b"A2B0" in tags:
+        raise LookupError("it has look-up tables")
+    if b"kTRC" not in tags:  # a profile of colours
+        ramp = np.arange(65536, dtype=np.uint16)[:, None, None]
+        return _matrix_to_srgb(np.repeat(ramp, 3, axis=2), profile)[:, 0, 1]
+    linear = icc.linear_values(tags[b"kTRC"])
+    if icc.is_lab(profile):
+        linear = _luminance(linear)
+    return to_dtype(linear_to_srgb(linear) * 65535, np.uint16)
+
+
+def _luminance(lightness: Reals) -> Reals:
+    """The luminance of CIE lightness L*, both 0 to 1."""
+    root = (100 * lightness + 16) / 116
+    return np.where(root > 6 / 29, root**3, 3 * (6 / 29) ** 2 * (root - 4 / 29))
+
+
+def _matrix_to_srgb(pixels: Pixels, profile: bytes) -> Pixels:
+    tags = icc.tags(profile)
+    if b"A2B0" in tags:
+        raise LookupError("it has look-up tables")
+    srgb = icc.tags(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    matrix = np.linalg.inv(icc.columns(srgb)) @ icc.columns(tags)
+    curves = [icc.linear_values(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")]
+    result = np.empty_like(pixels)
     for row in range(0, len(pixels), ROWS):
         block = pixels[row : row + ROWS]
         linear = np.stack([curve[block[..., channel]] for channel, curve in enumerate(curves)], axis=-1)
-        converted[row : row + ROWS] = to_dtype(_linear_to_srgb(linear @ matrix.T) * 65535, np.uint16)
-    return converted
+        result[row : row + ROWS] = to_dtype(linear_to_srgb(linear @ matrix.T) * 65535, np.uint16)
+    return result
 
 
 def _transform_to_srgb(mode: str, profile: bytes | None) -> ImageCms.ImageCmsTransform | None:
@@ -96,48 +124,3 @@ def _transform_to_srgb(mode: str, profile: bytes | None) -> ImageCms.ImageCmsTra
         if np.abs(np.asarray(transform.apply(Image.fromarray(probe))).astype(int) - probe).max() <= 1:
             return None
     return transform
-
-
-def _tags(profile: bytes) -> dict[bytes, bytes]:
-    """Return the tags of an ICC profile by name (ICC.1:2022, 7.3)."""
-    (count,) = struct.unpack_from(">I", profile, 128)
-    rows = (struct.unpack_from(">4sII", profile, 132 + 12 * row) for row in range(count))
-    return {name: profile[offset : offset + size] for name, offset, size in rows}
-
-
-def _rgb_to_xyz(tags: dict[bytes, bytes]) -> Reals:
-    """Return the matrix (3, 3) from linear RGB to XYZ, which consists of the profile's primaries."""
-    return np.stack([np.frombuffer(tags[name], ">i4", 3, 8) / 65536 for name in (b"rXYZ", b"gXYZ", b"bXYZ")], axis=1)
-
-
-def _linear_values(tag: bytes) -> Reals:
-    """Return the linear light, 0 to 1, of each 16-bit value: (65536,) of a curve (ICC.1:2022, 10.6 and 10.18)."""
-    x = np.linspace(0, 1, 65536)
-    if tag[:4] == b"para":
-        numbers = np.frombuffer(tag[12:], ">i4") / 65536
-        kind = int.from_bytes(tag[8:10], "big")
-        g, a, b, c, d, e, f = _general_parameters(kind, [float(number) for number in numbers])
-        return np.where(x >= d, np.maximum(a * x + b, 0) ** g + e, c * x + f)
-    count = int.from_bytes(tag[8:12], "big")
-    table = np.frombuffer(tag, ">u2", count, 12)
-    if count == 0:
-        return x
-    if count == 1:
-        return x ** (int(table[0]) / 256)
-    return np.interp(x, np.linspace(0, 1, count), table / 65535)
-
-
-def _general_parameters(kind: int, p: list[float]) -> tuple[float, ...]:
-    """Return g, a, b, c, d, e, f of a parametric curve: (a x + b)^g + e where x >= d, else c x + f."""
-    if kind == 0:
-        return p[0], 1, 0, 0, 0, 0, 0
-    if kind in (1, 2):
-        offset = p[3] if kind == 2 else 0
-        return p[0], p[1], p[2], 0, -p[2] / p[1], offset, offset
-    return (*p[:5], 0, 0) if kind == 3 else tuple(p[:7])
-
-
-def _linear_to_srgb(linear: Reals) -> Reals:
-    """Return the sRGB values of linear light, both 0 to 1 (IEC 61966-2-1)."""
-    linear = linear.clip(0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

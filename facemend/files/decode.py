@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from facemend.errors import DecodeError, MemoryLimitError
-from facemend.files import colour, deep, exif, formats, jpeg, metadata
+from facemend.files import colour, deep, exif, formats, hdr, jpeg, metadata, spaces
 from facemend.files.decoders import decoding, quiet
 from facemend.records import DEFAULT_SETTINGS, Picture, Pixels, Settings
 
@@ -148,24 +148,29 @@ def _picture(
     with quiet() if isinstance(image, TiffImagePlugin.TiffImageFile) else contextlib.nullcontext(), decoding():
         image.load()
     with quiet():  # after loading, which rotates a TIFF, and finds the EXIF block at the end of a PNG
-        described, orientation = metadata.read(image, stream)
-    profile = image.info.get("icc_profile")
-    lost: tuple[str, ...] = ()
+        said = metadata.read(image, stream)
+        space = spaces.of(image, stream, said.adobe_rgb)
+    lost = []
     if stream is not None and layout:
         with quiet():
             colours, alpha = deep.read(stream, image)
     elif image.mode.startswith("I;16"):
         colours, alpha = deep.grey(image)
     else:
-        colours, alpha = _samples(image, profile)
+        colours, alpha = _samples(image, space.profile)
         if layout or (stream is None and deep.is_reduced(image)):
-            lost = ("8 of 16 bits (Pillow has reduced this image)",)
+            lost.append("8 of 16 bits (Pillow has reduced this image)")
     if colours.dtype == np.uint16:
-        colours = colour.deep_to_srgb(colours, profile)
-    alpha = alpha if alpha is None else _upright(alpha, orientation)
-    picture = _assemble(_upright(colours, orientation), alpha, grey)
+        colours, exact = colour.deep_to_srgb(colours, space.profile)
+        if not exact:
+            lost.append("8 of 16 bits (the colour profile consists of tables)")
+    alpha = alpha if alpha is None else _upright(alpha, said.orientation)
+    picture = _assemble(_upright(colours, said.orientation), alpha, grey)
+    if space.to_srgb is not None:
+        picture = replace(picture, pixels=hdr.to_sdr(picture.pixels, space.hdr, space.to_srgb))
+        lost.append(f"high dynamic range ({space.hdr}; it is tone-mapped to sRGB)")
     lossless = name == "webp" and stream is not None and _is_lossless(stream)
-    return replace(picture, metadata=described, format=name, several=several, lossless=lossless, lost=lost)
+    return replace(picture, metadata=said.metadata, format=name, several=several, lossless=lossless, lost=tuple(lost))
 
 
 def _is_lossless(stream: BinaryIO) -> bool:

@@ -1,7 +1,7 @@
 """What a file says about a picture besides its pixels: read from files, and corrected for the result."""
 
 from dataclasses import replace
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
@@ -21,25 +21,36 @@ TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3),
 TURNED = (5, 6, 7, 8)  # orientations in which rows are stored as columns
 
 
-def read(image: Image.Image, stream: BinaryIO | None) -> tuple[Metadata, int]:
+class Read(NamedTuple):
+    """What a file says about a picture.
+
+    Attributes:
+        metadata: of the upright picture in sRGB.
+        orientation: in which the loaded pixels are, 1 to 8.
+        adobe_rgb: whether EXIF says that the stored colours are those of Adobe RGB.
+    """
+
+    metadata: Metadata
+    orientation: int
+    adobe_rgb: bool
+
+
+def read(image: Image.Image, stream: BinaryIO | None) -> Read:
     """Read the metadata of a picture.
 
     Args:
         image: the picture, loaded.
         stream: its file, if it comes from one.
-
-    Returns:
-        The metadata of the upright picture, and the orientation in which the loaded pixels are, 1 to 8.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile) and stream is not None:
         found, stored = _of_tiff(stream)
-        return _upright(found, stored), 1  # Pillow has turned the pixels
+        return Read(_upright(found, stored), 1, _is_adobe_rgb(found))  # Pillow has turned the pixels
     if isinstance(image, PngImagePlugin.PngImageFile) and stream is not None:
         found = _of_png(image, stream)
     else:
         found = _of_image(image)
     stored = _orientation(found)
-    return _upright(found, stored), stored
+    return Read(_upright(found, stored), stored, _is_adobe_rgb(found))
 
 
 def sized(metadata: Metadata, height: int, width: int) -> Metadata:
@@ -69,6 +80,10 @@ def png_chunks(metadata: Metadata) -> list[tuple[bytes, bytes]]:
     if metadata.comment:
         chunks.append(_comment_chunk(metadata.comment))
     return chunks
+
+
+def _is_adobe_rgb(metadata: Metadata) -> bool:
+    return metadata.exif is not None and exif.Block(metadata.exif).is_adobe_rgb
 
 
 def _orientation(metadata: Metadata) -> int:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from facemend.errors import DecodeError, FacemendError, TooLargeError
+from facemend.files import png
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.records import Picture, Settings
@@ -170,7 +171,8 @@ def test_valid_png_suite_equals_pillow(shared):
     paths = [p for p in sorted((shared / "data" / "hostile" / "pngsuite").glob("*.png")) if not p.name.startswith("x")]
     assert len(paths) > 150
     for path in paths:
-        picture = decode(path, Settings(max_input_mp=1))
+        chunks = [one for one in png.chunks(path.read_bytes()) if one[0] != b"gAMA"]  # which Pillow ignores
+        picture = decode(png.SIGNATURE + b"".join(png.chunk(*one) for one in chunks), Settings(max_input_mp=1))
         with Image.open(path) as image:
             expected = np.asarray(image.convert("RGBA"), dtype=int)
             sixteen = path.stem.endswith("16")
@@ -187,6 +189,19 @@ def test_valid_png_suite_equals_pillow(shared):
                 alpha = np.full(visible.shape, 255) if picture.alpha is None else picture.alpha >> (8 * sixteen)
                 if not (sixteen and "transparency" in image.info):  # Pillow compares 8 of the 16 bits
                     assert (alpha == expected[..., 3]).all(), path
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("kind", ["n0g16", "n2c08"])
+def test_pngs_of_the_suite_that_differ_in_their_gamma_look_the_same(shared, kind):
+    folder = shared / "data" / "hostile" / "pngsuite"
+    gammas = ("03", "04", "05", "07", "10")  # times 10; with 2.5, 8 bits are too few
+    pictures = [decode(folder / f"g{gamma}{kind}.png").pixels.astype(float) for gamma in gammas]
+    white = 65535 if kind == "n0g16" else 255
+    for one in pictures[1:]:
+        assert abs(one - pictures[0]).mean() < 0.03 * white
+    stored = [np.asarray(Image.open(folder / f"g{gamma}{kind}.png"), float) for gamma in gammas]
+    assert abs(stored[0] - stored[-1]).mean() > 0.05 * white
 
 
 @pytest.mark.weights
