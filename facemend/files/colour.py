@@ -41,23 +41,31 @@ def deep_to_srgb(pixels: Pixels, profile: bytes | None) -> tuple[Pixels, bool]:
     curves, or of one grey curve.
 
     Args:
-        pixels: (H, W, 3) RGB or (H, W) grey, uint16.
+        pixels: (H, W, 3) RGB, (H, W, 4) CMYK or (H, W) grey, uint16.
         profile: as for `to_srgb`.
 
     Returns:
-        The same shape and dtype, and whether all bits were used. With other profiles (look-up tables), 8 of the 16
-        bits are lost.
+        (H, W, 3) RGB or (H, W) grey, uint16; and whether all bits were used. With other profiles (look-up tables), 8
+        of the 16 bits are lost.
     """
-    mode = "L" if pixels.ndim == 2 else "RGB"
+    mode = "L" if pixels.ndim == 2 else {3: "RGB", 4: "CMYK"}[pixels.shape[2]]
     if profile is None or _transform_to_srgb(mode, profile) is None:
-        return pixels, True
+        return (_ink_to_rgb(pixels) if mode == "CMYK" else pixels), True
     try:
         if mode == "L":
             return _curve_to_srgb(profile)[pixels], True
+        if mode == "CMYK":
+            raise LookupError("it has look-up tables")
         return _matrix_to_srgb(pixels, profile), True
     except (struct.error, LookupError, ValueError):  # a profile of another kind, or one that only LittleCMS can read
-        image = Image.fromarray(converted(pixels, np.uint8))
+        image = Image.fromarray(converted(pixels, np.uint8), mode)
         return converted(np.asarray(to_srgb(image, profile)), np.uint16), False
+
+
+def _ink_to_rgb(pixels: Pixels) -> Pixels:
+    """RGB of CMYK without a profile, as Pillow computes it: each ink and black take away their share of light."""
+    light = 65535 - pixels.astype(np.uint32)
+    return to_dtype(light[..., :3] * (light[..., 3:] / 65535), np.uint16)
 
 
 def _curve_to_srgb(profile: bytes) -> Pixels:

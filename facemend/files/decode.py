@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from facemend.errors import DecodeError, MemoryLimitError
-from facemend.files import colour, deep, exif, formats, hdr, jpeg, metadata, spaces
+from facemend.files import colour, deep, exif, formats, hdr, jpeg, metadata, spaces, tiff
 from facemend.files.decoders import decoding, quiet
 from facemend.records import DEFAULT_SETTINGS, Picture, Pixels, Settings
 
@@ -95,7 +95,18 @@ def _from_stream(stream: BinaryIO, settings: Settings) -> Picture:
     reader: type[ImageFile.ImageFile] = pkgutil.resolve_name(row.reader)
     with quiet(), decoding():
         image = reader(stream)
-    return _picture(image, settings, row, stream)
+    several = _seek_picture(image, stream) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    return _picture(image, settings, row, stream, several)
+
+
+def _seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool:
+    """Go to the first page of a TIFF that is not a reduced copy; return whether there are more of them."""
+    pages = tiff.Reader(stream).pages()
+    number, _ = next(pages, (0, None))
+    several = next(pages, None) is not None
+    with quiet(), decoding():
+        image.seek(number)
+    return several
 
 
 def read_size(path: Path) -> tuple[int, int]:
@@ -133,9 +144,21 @@ def _announced_size(head: bytes, name: str) -> tuple[int, int] | None:
 
 
 def _picture(
-    image: Image.Image, settings: Settings, row: formats.Format | None, stream: BinaryIO | None = None
+    image: Image.Image,
+    settings: Settings,
+    row: formats.Format | None,
+    stream: BinaryIO | None = None,
+    several: bool | None = None,
 ) -> Picture:
-    """Decode an image; `stream` is its file, if it comes from one."""
+    """Decode an image.
+
+    Args:
+        image: not loaded, except one of the caller's.
+        settings: its limits.
+        row: its format, if it is known.
+        stream: its file, if it comes from one.
+        several: whether the file has several pictures, where Pillow does not tell.
+    """
     _check_size(image.width, image.height, settings)
     layout = deep.layout(image)
     grey = image.mode in GREY_MODES or layout == "LA"
@@ -143,14 +166,19 @@ def _picture(
     if name == "jpeg" and stream is not None:
         stream.seek(0)
         jpeg.check(stream.read())
-    with quiet(), decoding():
-        several = getattr(image, "is_animated", False)
-    with quiet() if isinstance(image, TiffImagePlugin.TiffImageFile) else contextlib.nullcontext(), decoding():
-        image.load()
+    tiff_image = image if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    if several is None:
+        with quiet(), decoding():
+            several = getattr(image, "is_animated", False)
+    if not (layout and tiff_image and stream is not None):
+        with quiet() if tiff_image else contextlib.nullcontext(), decoding():
+            image.load()
     with quiet():  # after loading, which rotates a TIFF, and finds the EXIF block at the end of a PNG
         said = metadata.read(image, stream)
         space = spaces.of(image, stream, said.adobe_rgb)
     lost = []
+    if tiff_image and (channels := _other_channels(tiff_image)):
+        lost.append(channels)
     if stream is not None and layout:
         with quiet():
             colours, alpha = deep.read(stream, image)
@@ -158,6 +186,8 @@ def _picture(
         colours, alpha = deep.grey(image)
     else:
         colours, alpha = _samples(image, space.profile)
+        if tiff_image and not deep.has_alpha(tiff_image):
+            alpha = None
         if layout or (stream is None and deep.is_reduced(image)):
             lost.append("8 of 16 bits (Pillow has reduced this image)")
     if colours.dtype == np.uint16:
@@ -171,6 +201,14 @@ def _picture(
         lost.append(f"high dynamic range ({space.hdr}; it is tone-mapped to sRGB)")
     lossless = name == "webp" and stream is not None and _is_lossless(stream)
     return replace(picture, metadata=said.metadata, format=name, several=several, lossless=lossless, lost=tuple(lost))
+
+
+def _other_channels(image: TiffImagePlugin.TiffImageFile) -> str:
+    """The channels of a TIFF that are neither colours nor transparency, in words; "" if there are none."""
+    kinds = image.tag_v2.get(tiff.EXTRA_SAMPLES, ())
+    count = image.tag_v2.get(tiff.SAMPLES, 1) - deep.COLOURS.get(image.mode, image.tag_v2.get(tiff.SAMPLES, 1))
+    others = max(count, len(kinds)) - deep.has_alpha(image)
+    return f"{others} of its channels (neither colours nor transparency)" if others > 0 else ""
 
 
 def _is_lossless(stream: BinaryIO) -> bool:

@@ -1,8 +1,9 @@
-"""Read PNG and TIFF files with 16 bits per channel, and write such PNG files.
+"""Read PNG, TIFF and HEIC files with 16, 12 or 10 bits per channel, and write such PNG files.
 
-Pillow reduces 16-bit RGB, and 16-bit grey with alpha, to 8 bits and can write neither.
+Pillow reduces them to 8 bits, except grey without alpha, and can write none of them.
 """
 
+import io
 import struct
 import zlib
 from collections.abc import Sequence
@@ -11,32 +12,43 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
+import pillow_heif
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from facemend.errors import DecodeError
+from facemend.files import tiff, tiff_samples
 from facemend.files.decoders import decoding
 from facemend.files.png import SIGNATURE, chunk, chunks
-from facemend.files.tiff import BITS, EXTRA_SAMPLES, PHOTOMETRIC, PLANES
+from facemend.files.tiff import BITS, EXTRA_SAMPLES, PHOTOMETRIC
 from facemend.records import Pixels, to_dtype
 
 ROWS_AT_ONCE = 64  # of a PNG compressed together, so that the copies need little memory
 PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> grey, grey + alpha, RGB, RGBA
+COLOURS = {"RGB": 3, "RGBA": 3, "CMYK": 4, "L": 1, "LA": 1}  # Pillow mode -> channels without alpha
 
 
 def layout(image: Image.Image) -> str:
-    """Return the channels of a 16-bit picture that Pillow would reduce to 8 bits.
+    """Return the channels of a picture that Pillow would reduce to 8 bits.
 
     Args:
-        image: opened, but not loaded.
+        image: opened; a PNG must not be loaded.
 
     Returns:
-        "RGB" (with or without alpha) or "LA" if the picture must be read with `read`, else "".
+        "RGB" (with or without alpha), "LA", "L" or "CMYK" if the picture must be read with `read`, else "".
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return "RGB" if image.mode in ("RGB", "RGBA") and image.tag_v2[BITS][0] == 16 else ""
+        deep = image.mode in ("RGB", "RGBA", "CMYK") and image.tag_v2[BITS][0] == 16
+        return image.mode[:3].replace("CMY", "CMYK") if deep else ""
     if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
         return {"RGB;16B": "RGB", "RGBA;16B": "RGB", "LA;16B": "LA"}.get(str(image.tile[0].args), "")
+    if isinstance(image, pillow_heif.HeifImageFile) and image.info.get("bit_depth", 8) > 8:
+        return {"RGB": "RGB", "RGBA": "RGB"}.get(image.mode, image.mode)
     return ""
+
+
+def has_alpha(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Whether the first channel after the colours is transparency."""
+    return image.tag_v2.get(EXTRA_SAMPLES, ())[:1] in ((tiff.PREMULTIPLIED,), (tiff.NOT_PREMULTIPLIED,))
 
 
 def is_reduced(image: Image.Image) -> bool:
@@ -50,39 +62,57 @@ def is_reduced(image: Image.Image) -> bool:
 
 
 def read(stream: BinaryIO, image: Image.Image) -> tuple[Pixels, Pixels | None]:
-    """Read the first picture of a file. The orientation of a TIFF is applied, as Pillow does too.
+    """Read a picture whose `layout` is not empty. The orientation of a TIFF is applied, as Pillow does too.
 
     Args:
         stream: the file.
-        image: the same file, loaded by Pillow, which refuses damaged and truncated pictures. OpenCV would return them
-            half empty.
+        image: the same file. A PNG has been loaded by Pillow, which refuses damaged and truncated pictures. OpenCV
+            would return them half empty.
 
     Returns:
-        (H, W, 3) RGB and (H, W) alpha or None, uint16.
+        (H, W, 3) RGB, (H, W, 4) CMYK or (H, W) grey; and (H, W) alpha or None; uint16.
 
     Raises:
-        DecodeError: the file stores its colour planes separately, a chunk is longer than the file, or OpenCV cannot
-            read it.
+        DecodeError: it is damaged, or of a kind that is not supported.
     """
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    if tags.get(PLANES) == 2:
-        raise DecodeError(
-            "it is a 16-bit TIFF with separate colour planes, which is not supported",
-            "save it with interleaved channels",
-        )
-    premultiplied = tags.get(EXTRA_SAMPLES) == (1,)
     stream.seek(0)
     data = stream.read()
+    if isinstance(image, pillow_heif.HeifImageFile):
+        return _of_heif(data)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and not tiff.is_big(data):
+        return _of_tiff(data, image)
     if isinstance(image, PngImagePlugin.PngImageFile):
         data = _only_pixels(data)
     with decoding():
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise DecodeError("damaged or unsupported (OpenCV cannot read it)", "use a whole file")
-    colours, alpha = pixels[..., 2::-1], pixels[..., 3] if pixels.shape[2] == 4 else None
-    if premultiplied and alpha is not None:
+    return pixels[..., 2::-1], pixels[..., 3] if pixels.shape[2] == 4 else None
+
+
+def _of_tiff(data: bytes, image: TiffImagePlugin.TiffImageFile) -> tuple[Pixels, Pixels | None]:
+    pixels = tiff_samples.read(data, image.tag_v2.offset)
+    count = COLOURS[image.mode]
+    colours = pixels[..., :count]
+    if pixels.shape[2] == count or not has_alpha(image):
+        return colours, None
+    alpha = pixels[..., count]
+    if image.tag_v2[EXTRA_SAMPLES][0] == tiff.PREMULTIPLIED:
         colours = to_dtype(colours / (np.maximum(alpha, 1)[..., None] / 65535), np.uint16)
     return colours, alpha
+
+
+def _of_heif(data: bytes) -> tuple[Pixels, Pixels | None]:
+    with decoding():
+        file = pillow_heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False, hdr_to_16bit=False)
+        image = file[file.primary_index]
+        pixels = np.asarray(image)
+    bits = int(image.mode.partition(";")[2] or 16)
+    pixels = to_dtype(pixels * (65535 / (2**bits - 1)), np.uint16)
+    if pixels.ndim == 2:
+        return pixels, None
+    colours = pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
+    return colours, pixels[..., -1] if pixels.shape[2] in (2, 4) else None
 
 
 def _only_pixels(data: bytes) -> bytes:

@@ -154,7 +154,7 @@ def _fault(block: bytes) -> str:
 
 def _of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
     reader = tiff.Reader(stream)
-    page = reader.page()
+    _, page = next(reader.pages(), (0, None))
     if page is None:
         return Metadata(lost=("EXIF, XMP and IPTC (of a BigTIFF)",)), 1
     lost = []

@@ -29,12 +29,13 @@ from facemend.records import Metadata, Pixels
 NEW_SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, STRIP, SAMPLES, ROWS, STRIP_BYTES = 254, 258, 259, 262, 273, 277, 278, 279
 PLANES, EXTRA_SAMPLES, XMP, IPTC, PHOTOSHOP, MAKER_NOTE = 284, 338, 700, 33723, 34377, 0x927C
 
-NOT_PREMULTIPLIED = 2  # an ExtraSamples: alpha
+PREMULTIPLIED, NOT_PREMULTIPLIED = 1, 2  # values of ExtraSamples that mean alpha
 REDUCED = 1  # a bit of NewSubfileType
 # Tags that describe how the pixels are stored, or hold blocks that are carried apart (XMP, IPTC, Photoshop, ICC)
 STORAGE = {254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 280, 281, 284, 297, 301, 317, 318, 319, 320}
 STORAGE |= {321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515}
 STORAGE |= {517, 518, 519, 520, 521, 529, 530, 531, 532, 700, 33723, 34377, 34675, 37724}
+MOST_PAGES = 500  # that are looked at
 LONGEST_VALUE = 1 << 24  # bytes; longer ones are not metadata
 LONGEST_IN_PLACE = 60_000  # bytes from the start of a file whose values keep their offsets; a JPEG holds 65,527
 
@@ -69,16 +70,15 @@ class Reader:
         self._stream = stream
         self.order: str = BYTE_ORDERS.get(self._read(0, 4), "")
 
-    def page(self) -> Directory | None:
-        """The first directory of a picture that is not a reduced copy; None where there is none."""
+    def pages(self) -> Iterator[tuple[int, Directory]]:
+        """Yield the pages that are not reduced copies of others, each with its number in the file from 0 on."""
         start, seen = self._number(4) if self.order else 0, set[int]()
-        while start and start not in seen and len(seen) < MOST_FIELDS:
+        while start and start not in seen and len(seen) < MOST_PAGES:
             seen.add(start)
             directory = self.directory(start)
             if not self.first(directory, NEW_SUBFILE) & REDUCED:
-                return directory
+                yield len(seen) - 1, directory
             start = directory.following
-        return None
 
     def directory(self, start: int) -> Directory:
         """The directory at an offset, as far as the file has it."""
@@ -107,6 +107,11 @@ class Reader:
     def _read(self, at: int, size: int) -> bytes:
         self._stream.seek(at)
         return self._stream.read(size)
+
+
+def is_big(data: bytes) -> bool:
+    """Whether a file is a BigTIFF."""
+    return data[2:4] in (b"+\0", b"\0+")
 
 
 def exif(reader: Reader, page: Directory) -> tuple[bytes | None, bool]:

@@ -1,0 +1,160 @@
+"""Channels, planes, pages and compressions of TIFF files, and HEIC files with more than 8 bits."""
+
+import io
+import shutil
+import struct
+import subprocess
+
+import cv2
+import numpy as np
+import pillow_heif
+import pytest
+from PIL import Image
+
+from facemend.errors import DecodeError
+from facemend.files.decode import decode
+from facemend.files.encode import encode
+from facemend.files.exif import LONG, SHORT, Block
+from facemend.records import Picture
+from tests.files.samples import ORIENTATION, close, noise
+from tests.hostile import saved
+from tests.programs import needs
+
+BITS, PHOTOMETRIC, STRIP, SAMPLES, STRIP_BYTES, PLANES, EXTRA, FORMAT = 258, 262, 273, 277, 279, 284, 338, 339
+CMYK = 5
+OTHER = "1 of its channels (neither colours nor transparency)"
+
+
+def changed(data, without=(), **tags):
+    """A TIFF with other tags: `t284=2` sets tag 284 to one SHORT, `t273=(1, 2)` sets several LONG."""
+    block = Block(data)
+    entries = {tag: entry for tag, entry in block.main_entries().items() if tag not in without}
+    for name, value in tags.items():
+        numbers = value if isinstance(value, tuple) else (value,)
+        kind, code = (LONG, "I") if isinstance(value, tuple) else (SHORT, "H")
+        packed = struct.pack(f"{block.order}{len(numbers)}{code}", *numbers)
+        entries[int(name[1:])] = block.entry(kind, len(numbers), packed)
+    block.replace_main(entries)
+    return bytes(block.data)
+
+
+def written(samples):
+    """A TIFF of (H, W, 3 or 4)."""
+    return encode(Picture(samples[..., :3], samples[..., 3] if samples.shape[2] == 4 else None), "tiff")
+
+
+def in_planes(samples):
+    data = written(samples)
+    count, size = samples.shape[2], samples[..., 0].nbytes
+    start = len(data) - samples.nbytes
+    planes = b"".join(np.ascontiguousarray(samples[..., i]).tobytes() for i in range(count))
+    offsets = tuple(start + i * size for i in range(count))
+    return changed(data[:start] + planes, t284=2, t273=offsets, t279=(size,) * count)
+
+
+@pytest.mark.parametrize("compression", [1, 5, 8, 32773])
+def test_16_bits_of_another_writer_are_read_exactly(compression):
+    """OpenCV writes strips with differences between neighbours."""
+    samples = noise((40, 30, 3), np.uint16)
+    data = cv2.imencode(".tiff", samples[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, compression])[1].tobytes()
+    picture = decode(data)
+    assert np.array_equal(picture.pixels, samples)
+    assert picture.lost == ()
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_16_bits_in_planes_are_read_exactly(channels, orientation):
+    samples = np.maximum(noise((40, 30, channels), np.uint16), 1)
+    picture = decode(changed(in_planes(samples), **{f"t{ORIENTATION}": orientation}))
+    expected = np.rot90(samples, -1) if orientation == 6 else samples
+    assert np.array_equal(picture.pixels, expected[..., :3])
+    assert channels == 3 or np.array_equal(picture.alpha, expected[..., 3])
+
+
+@needs("vips")
+@pytest.mark.parametrize("compression", ["none", "lzw", "deflate", "zstd", "packbits"])
+@pytest.mark.parametrize("predictor", ["none", "horizontal"])
+@pytest.mark.parametrize("tile", [True, False])
+def test_16_bits_in_tiles_are_read_exactly(tmp_path, compression, predictor, tile):
+    samples = noise((150, 200, 3), np.uint16)
+    (tmp_path / "in.png").write_bytes(encode(Picture(samples), "png"))
+    options = f"compression={compression},predictor={predictor}" + (
+        ",tile,tile-width=64,tile-height=48" if tile else ""
+    )
+    subprocess.run(["vips", "copy", "in.png", f"out.tif[{options}]"], cwd=tmp_path, check=True, capture_output=True)
+    assert np.array_equal(decode(tmp_path / "out.tif").pixels, samples)
+
+
+@pytest.mark.skipif(not shutil.which("convert"), reason="ImageMagick is not installed, see docs/CONTRIBUTING.md")
+@pytest.mark.parametrize("compression", ["none", "lzw", "zip"])
+def test_planes_of_another_program_are_read_exactly(tmp_path, compression):
+    samples = noise((50, 70, 3), np.uint16)
+    (tmp_path / "in.png").write_bytes(encode(Picture(samples), "png"))
+    command = ["convert", "in.png", "-interlace", "plane", "-compress", compression, "out.tif"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    with Image.open(tmp_path / "out.tif") as image:
+        assert image.tag_v2[PLANES] == 2
+    assert np.array_equal(decode(tmp_path / "out.tif").pixels, samples)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("kind", "alpha"), [(0, False), (1, True), (2, True), (None, False)])
+def test_a_fourth_channel_is_transparency_only_where_the_file_says_so(dtype, kind, alpha):
+    samples = np.maximum(noise((8, 9, 4), dtype), np.iinfo(dtype).max // 2)
+    data = written(samples)
+    picture = decode(changed(data, without=[EXTRA]) if kind is None else changed(data, t338=kind))
+    assert (picture.alpha is not None) == alpha
+    assert picture.lost == (() if alpha else (OTHER,))
+    if kind != 1:
+        assert np.array_equal(picture.pixels, samples[..., :3])
+
+
+def test_cmyk_of_16_bits_keeps_16_bits():
+    samples = noise((20, 30, 4), np.uint16)
+    picture = decode(changed(written(samples), without=[EXTRA], t262=CMYK))
+    light = 65535 - samples.astype(float)
+    assert picture.pixels.dtype == np.uint16
+    assert picture.alpha is None
+    assert close(picture.pixels, light[..., :3] * light[..., 3:] / 65535, 1)
+    flat = Image.fromarray((samples // 257).astype(np.uint8), "CMYK")
+    assert close(picture.pixels / 257, decode(saved(flat, "tiff")).pixels, 2)
+
+
+def test_signed_samples_are_refused():
+    data = changed(written(noise((8, 9, 3), np.uint16)), t339=2)
+    with pytest.raises(DecodeError, match=r"cannot read the picture: .*"):
+        decode(data)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_reduced_copy_is_not_the_picture(dtype):
+    pixels = noise((64, 96, 3), dtype)
+    pages = [np.ascontiguousarray(page[..., ::-1]) for page in (pixels[::4, ::4], pixels, pixels[::2, ::2])]
+    for count, several in ((2, False), (3, True)):
+        block = Block(cv2.imencodemulti(".tiff", pages[:count])[1].tobytes())
+        block.set_number(block.main, 254, 1)
+        picture = decode(bytes(block.data))
+        assert np.array_equal(picture.pixels, pixels)
+        assert picture.several == several
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_heic_with_more_than_8_bits_is_read_with_16(bits, mode):
+    ramp = np.linspace(0, 65535, 256 * 64).astype(np.uint16).reshape(64, 256)
+    samples = ramp if mode == "L" else np.dstack([ramp, ramp, ramp, np.maximum(ramp, 999)][: len(mode)])
+    stream = io.BytesIO()
+    pillow_heif.options.SAVE_HDR_TO_12_BIT = bits == 12
+    try:
+        file = pillow_heif.from_bytes(f"{mode};16", (256, 64), samples.tobytes())
+        file.save(stream, quality=-1, chroma=444)
+    finally:
+        pillow_heif.options.SAVE_HDR_TO_12_BIT = False
+    picture = decode(stream.getvalue())
+    assert picture.pixels.dtype == np.uint16
+    assert picture.grey == (mode == "L")
+    assert close(picture.pixels[..., 0], ramp, 65535 / 2**bits * 3)
+    assert picture.pixels.max() == 65535
+    assert len(np.unique(picture.pixels[..., 0])) > 0.8 * 2**bits
+    assert (picture.alpha is not None) == (mode == "RGBA")
