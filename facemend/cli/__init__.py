@@ -4,6 +4,7 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.stdout.flush()
     except KeyboardInterrupt:
         reporter.failed("stopped")
+        _die_of_interrupt()
     except BrokenPipeError:  # the reader of our output has closed it, so there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
@@ -55,6 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             raise
         reporter.failed(error)
     sys.exit(reporter.code)
+
+
+def _die_of_interrupt() -> None:
+    """End this process by SIGINT, as other programs do: a loop of a shell goes on after any exit code."""
+    sys.stdout.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.raise_signal(signal.SIGINT)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -3,7 +3,7 @@
 import argparse
 
 from facemend.cli.say import Reporter
-from facemend.errors import OptionError
+from facemend.errors import OptionError, WeightsError
 from facemend.weights import installed
 from facemend.weights.download import fetch, progress_bar
 from facemend.weights.models import LITE, MODELS, Model
@@ -30,7 +30,10 @@ def show_models(options: argparse.Namespace, reporter: Reporter) -> None:
     print()
     for reason in dict.fromkeys(model.why for model in MODELS.values() if model.why):
         print(f"Note: {reason}.")
-    print(f"Downloads go to {installed.download_folder()}.")
+    try:
+        print(f"Downloads go to {installed.download_folder()}.")
+    except WeightsError as error:
+        print(f"Note: {error}.")
 
 
 def download(options: argparse.Namespace, reporter: Reporter) -> None:

@@ -1,11 +1,14 @@
 """What all calls of decoders have in common: they raise anything on a damaged file, and warn about odd headers."""
 
 import contextlib
+import ctypes
+import functools
+import importlib.util
 import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 from PIL import Image
@@ -56,11 +59,31 @@ def decoding() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Do not show the decoders' warnings about odd headers and large pictures."""
+    """Do not show the decoders' warnings about odd headers and large pictures, and no lines of libtiff on stderr."""
     with _WARNINGS, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        handlers = [(function, function(None)) for function in _libtiff_handlers()]
         try:
             yield
         finally:
             cv2.utils.logging.setLogLevel(level)
+            for function, before in handlers:
+                function(before)
+
+
+@functools.cache
+def _libtiff_handlers() -> tuple[Callable[[int | None], int | None], ...]:
+    """The functions of Pillow's libtiff that set what it calls with errors and warnings, and return what was set.
+
+    There are none where libtiff is a part of Pillow's own library, as on Windows.
+    """
+    functions: list[Callable[[int | None], int | None]] = []
+    spec = importlib.util.find_spec("PIL._imaging")
+    library = ctypes.CDLL(spec.origin) if spec else None
+    for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+        function = getattr(library, name, None)
+        if function is not None:
+            function.argtypes, function.restype = [ctypes.c_void_p], ctypes.c_void_p
+            functions.append(function)
+    return tuple(functions)

@@ -20,25 +20,37 @@ def folders() -> list[Path]:
 
     1. the folders in FACEMEND_WEIGHTS, separated as in PATH
     2. `weights/` next to the package, in a checkout only
-    3. the user's cache
+    3. the user's cache, unless the user has no home
     4. the folder in the package with the lite models
     """
     checkout = [PROJECT / "weights"] if (PROJECT / "pyproject.toml").is_file() else []
-    return [*_chosen(), *checkout, cache() / "weights", PACKAGE / "bundled"]
+    cached = [folder / "weights"] if (folder := cache()) else []
+    return [*_chosen(), *checkout, *cached, PACKAGE / "bundled"]
 
 
 def download_folder() -> Path:
-    """Return where downloads go: the first folder in FACEMEND_WEIGHTS if that is set, else the user's cache."""
-    return next(iter(_chosen()), cache() / "weights")
+    """Return where downloads go: the first folder in FACEMEND_WEIGHTS if that is set, else the user's cache.
+
+    Raises:
+        WeightsError: there is neither.
+    """
+    if chosen := _chosen():
+        return chosen[0]
+    if folder := cache():
+        return folder / "weights"
+    raise WeightsError("there is no folder for downloads, as this user has no home", "set FACEMEND_WEIGHTS to a folder")
 
 
 def _chosen() -> list[Path]:
     return [Path(entry).expanduser() for entry in os.environ.get("FACEMEND_WEIGHTS", "").split(os.pathsep) if entry]
 
 
-def cache() -> Path:
-    """Return the user's cache folder of this package."""
-    return platformdirs.user_cache_path("facemend")
+def cache() -> Path | None:
+    """Return the user's cache folder of this package; None for a user without a home, as in some containers."""
+    try:
+        return platformdirs.user_cache_path("facemend")
+    except RuntimeError:
+        return None
 
 
 def find(name: str) -> Path | None:

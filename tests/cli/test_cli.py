@@ -1,6 +1,7 @@
 """The program as a whole: help, streams, `--debug`."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,25 @@ def test_closed_or_full_output_streams_end_the_program_without_a_traceback(argum
 def test_debug_raises_the_error(photo):
     with pytest.raises(Exception, match="gfpgan-v1.4"):
         main(["restore", str(photo), "--model", "gfpgan-v1.4", "--debug"])
+
+
+INTERRUPTED = """
+import os, signal, sys
+from facemend.cli import main
+from facemend.pipeline import Pipeline
+def interrupt(cls, **options):
+    os.kill(os.getpid(), signal.SIGINT)
+    signal.pause()
+Pipeline.load = classmethod(interrupt)
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an interrupt is no signal there")
+def test_an_interrupt_ends_the_program_by_its_signal():
+    """A loop of a shell ends too; after an exit code it would go on with the next picture."""
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, "restore", str(EXAMPLE)], capture_output=True, text=True, timeout=120
+    )
+    assert process.returncode == -signal.SIGINT
+    assert process.stderr == "facemend: stopped\n"

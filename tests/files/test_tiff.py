@@ -1,5 +1,6 @@
 """Channels, planes, pages and compressions of TIFF files, and HEIC files with more than 8 bits."""
 
+import contextlib
 import io
 import shutil
 import struct
@@ -16,7 +17,7 @@ from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.files.exif import LONG, SHORT, Block
 from facemend.records import Picture
-from tests.files.samples import ORIENTATION, close, noise
+from tests.files.samples import ORIENTATION, close, noise, scene
 from tests.hostile import saved
 from tests.programs import needs
 
@@ -158,3 +159,15 @@ def test_heic_with_more_than_8_bits_is_read_with_16(bits, mode):
     assert picture.pixels.max() == 65535
     assert len(np.unique(picture.pixels[..., 0])) > 0.8 * 2**bits
     assert (picture.alpha is not None) == (mode == "RGBA")
+
+
+def test_libtiff_writes_nothing_to_stderr(capfd):
+    """Of a TIFF with an unknown tag it would write a warning, and of one cut short an error."""
+    data = saved(Image.fromarray(scene()), "tiff", compression="tiff_lzw")
+    odd = Block(data)
+    odd.replace_main(odd.main_entries() | {65000: odd.entry(SHORT, 1, b"\0\0")})
+    assert decode(bytes(odd.data)).pixels.shape == (32, 48, 3)
+    for broken in (data.replace(data[8:200], bytes(192)), changed(data, t259=50001), changed(data, t278=5)):
+        with contextlib.suppress(DecodeError):
+            decode(broken)
+    assert capfd.readouterr() == ("", "")

@@ -46,6 +46,20 @@ def test_downloads_go_to_the_first_chosen_folder_or_the_cache(chosen, monkeypatc
         assert download_folder() == installed.cache() / "weights"
 
 
+def test_a_user_without_a_home_has_the_bundled_models(monkeypatch):
+    def homeless(name):
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(platformdirs, "user_cache_path", homeless)
+    monkeypatch.setattr(installed, "cache", real_cache)
+    monkeypatch.delenv("FACEMEND_WEIGHTS", raising=False)
+    assert real_cache() is None
+    assert folders() == [installed.PACKAGE / "bundled"]
+    assert find("lite-restorer") == installed.PACKAGE / "bundled" / "lite-restorer.safetensors"
+    with pytest.raises(WeightsError, match="set FACEMEND_WEIGHTS to a folder"):
+        download_folder()
+
+
 def test_the_first_folder_takes_precedence(chosen):
     (chosen[1] / ANIME.file).write_bytes(b"second")
     assert find(ANIME.name) == chosen[1] / ANIME.file
