@@ -235,3 +235,10 @@ def with_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes:
 def empty() -> Block:
     """A new block. Its only field is the unit of a resolution."""
     return Block(HEADER + struct.pack("<HHHIH2xI", 1, UNIT, SHORT, 1, PER_INCH, 0))
+
+
+def is_empty(data: bytes) -> bool:
+    """Whether a block consists of a header and a first directory without fields, as some programs write it."""
+    order = BYTE_ORDERS.get(data[:4])
+    start = int.from_bytes(data[4:8], "little" if order == "<" else "big")
+    return order is not None and len(HEADER) <= start < len(data) and data[start : start + 2] == bytes(2)

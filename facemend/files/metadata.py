@@ -109,14 +109,9 @@ def _upright(metadata: Metadata, stored: int) -> Metadata:
 
 def _of_image(image: Image.Image) -> Metadata:
     """The metadata that Pillow hands on as bytes."""
-    lost = []
+    lost: list[str] = []
     info = image.info
-    block = _exif(image).removeprefix(EXIF_PREFIX) or None
-    if block and (problem := _fault(block)):
-        lost.append(f"EXIF ({problem})")
-        block = None
-    elif block and not exif.Block(block).whole:
-        lost.append("a part of the EXIF block (it is damaged; the block is kept as it is)")
+    block = _usable(_exif(image).removeprefix(EXIF_PREFIX), lost)
     # Scanners write the resolution outside EXIF. In other formats `dpi` repeats EXIF, or is a default of Pillow.
     across, down = info.get("dpi", (0, 0)) if image.format in ("PNG", "BMP") or info.get("jfif_unit") else (0, 0)
     if across > 0 and down > 0 and not (block and exif.fields(exif.Block(block).main, exif.X_RESOLUTION)):
@@ -143,13 +138,18 @@ def _exif(image: Image.Image) -> bytes:
     return image.getexif().tobytes() if written and len(image.getexif()) else b""
 
 
-def _fault(block: bytes) -> str:
-    """Why an EXIF block cannot be used; "" if it can."""
+def _usable(block: bytes, lost: list[str]) -> bytes | None:
+    """An EXIF block, or None where it is empty or cannot be used; what is wrong with it is added to `lost`."""
+    if not block or exif.is_empty(block):
+        return None
     try:
-        exif.Block(block)
+        whole = exif.Block(block).whole
     except ValueError as error:
-        return f"damaged: {error}"
-    return ""
+        lost.append(f"EXIF (damaged: {error})")
+        return None
+    if not whole:
+        lost.append("a part of the EXIF block (it is damaged; the block is kept as it is)")
+    return block
 
 
 def _of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
@@ -157,8 +157,9 @@ def _of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
     _, page = next(reader.pages(), (0, None))
     if page is None:
         return Metadata(lost=("EXIF, XMP and IPTC (of a BigTIFF)",)), 1
-    lost = []
+    lost: list[str] = []
     block, moved = tiff.exif(reader, page)
+    block = _usable(block or b"", lost)
     if moved:
         lost.append("offsets inside the MakerNote (it had to move)")
     values = {tag: value.data for tag, value in page.values.items()}

@@ -89,7 +89,7 @@ class Reader:
             length = SIZES.get(kind, 0) * count
             at = struct.unpack(f"{self.order}I", place)[0] if length > 4 else 0
             data = self._read(at, length) if at and length <= LONGEST_VALUE else place[:length]
-            if len(data) == length and tag not in values:
+            if 0 < len(data) == length and tag not in values:
                 values[tag] = Value(tag, kind, count, data, at)
         return Directory(start, values, self._number(start + 2 + size))
 
