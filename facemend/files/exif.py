@@ -155,6 +155,11 @@ class Block:
         """The first directory as `replace_main` takes it."""
         return {one.tag: bytes(self.data[one.at + 2 : one.at + 12]) for one in reversed(self.main)}
 
+    def valid_entries(self) -> dict[int, bytes]:
+        """The same without fields of unknown types, and those whose values are not inside the block."""
+        valid = {one.tag for one in self.main if one.kind in SIZES and self.place(one).stop <= len(self.data)}
+        return {tag: entry for tag, entry in self.main_entries().items() if tag in valid}
+
     def entry(self, kind: int, count: int, value: bytes) -> bytes:
         """The 10 bytes of a field after its tag; a value of more than 4 bytes is appended to the block."""
         if len(value) > 4:

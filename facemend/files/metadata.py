@@ -148,7 +148,7 @@ def _usable(block: bytes, lost: list[str]) -> bytes | None:
         lost.append(f"EXIF (damaged: {error})")
         return None
     if not whole:
-        lost.append("a part of the EXIF block (it is damaged; the block is kept as it is)")
+        lost.append("a part of EXIF (the block is damaged)")
     return block
 
 

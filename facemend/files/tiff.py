@@ -181,7 +181,8 @@ def encode(samples: Pixels, metadata: Metadata) -> bytes:
         samples = samples[..., [0, 0, 0, 1]]
     height, width, channels = samples.shape
     block = Block(metadata.exif) if metadata.exif else empty()
-    entries = {tag: entry for tag, entry in block.main_entries().items() if tag not in STORAGE and metadata.exif}
+    entries = block.valid_entries() if metadata.exif else {}
+    entries = {tag: entry for tag, entry in entries.items() if tag not in STORAGE}
 
     def add(tag: int, kind: int, *numbers: int) -> None:
         code = "H" if kind == SHORT else "I"
