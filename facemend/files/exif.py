@@ -156,9 +156,15 @@ class Block:
         return {one.tag: bytes(self.data[one.at + 2 : one.at + 12]) for one in reversed(self.main)}
 
     def valid_entries(self) -> dict[int, bytes]:
-        """The same without fields of unknown types, and those whose values are not inside the block."""
-        valid = {one.tag for one in self.main if one.kind in SIZES and self.place(one).stop <= len(self.data)}
-        return {tag: entry for tag, entry in self.main_entries().items() if tag in valid}
+        """The same for a file that other programs read strictly: only values inside the block, which do not overlap."""
+        entries: dict[int, bytes] = {}
+        left = len(self.data)
+        for one in self.main:
+            place = self.place(one)
+            if one.kind in SIZES and one.tag not in entries and place.stop <= len(self.data) and len(place) <= left:
+                entries[one.tag] = bytes(self.data[one.at + 2 : one.at + 12])
+                left -= len(place)
+        return entries
 
     def entry(self, kind: int, count: int, value: bytes) -> bytes:
         """The 10 bytes of a field after its tag; a value of more than 4 bytes is appended to the block."""
