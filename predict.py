@@ -57,7 +57,7 @@ class Predictor(BaseRunner):
     def run(
         self,
         image: Path = Input(
-            description="The photo: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC, up to 100 megapixels.",
+            description="The photo: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC, Radiance HDR or TGA, up to 100 megapixels.",
         ),
         model: str = Input(
             default="gfpgan-v1.4",

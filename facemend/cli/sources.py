@@ -134,6 +134,8 @@ def _in_folder(
                 left_out["hidden"] += 1
             elif Path(name).suffix.lower() not in formats.BY_SUFFIX:
                 left_out["of other kinds"] += 1
+            elif not (row := formats.BY_SUFFIX[Path(name).suffix.lower()]).installed:
+                left_out[f"that need pip install 'facemend[{row.extra}]'"] += 1
             elif beside and Path(name).stem.endswith(RESULTS):
                 left_out[f"whose names end in {', '.join(RESULTS)}"] += 1
             else:

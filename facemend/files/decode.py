@@ -6,6 +6,7 @@ import pkgutil
 import re
 import struct
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,10 +17,12 @@ from PIL import Image, ImageFile, TiffImagePlugin
 from facemend.errors import DecodeError, MemoryLimitError
 from facemend.files import colour, deep, exif, formats, hdr, jpeg, metadata, spaces, tiff
 from facemend.files.decoders import decoding, quiet
-from facemend.records import DEFAULT_SETTINGS, Picture, Pixels, Settings
+from facemend.files.samples import Samples
+from facemend.records import DEFAULT_SETTINGS, Picture, Pixels, Settings, converted
 
 Source = str | Path | bytes | Image.Image | Pixels
 
+TABLES = "8 of 16 bits (the colour profile consists of tables)"
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -68,7 +71,7 @@ def _from_path(path: Path, settings: Settings) -> Picture:
     if path.is_fifo():  # it may never end, and cannot be read twice
         raise DecodeError("it is a pipe", "save its content as a file first")
     with path.open("rb") as stream:
-        return _from_stream(stream, settings)
+        return _from_stream(stream, settings, path.suffix.lower())
 
 
 def _from_image(image: Image.Image, settings: Settings) -> Picture:
@@ -81,22 +84,53 @@ def _from_image(image: Image.Image, settings: Settings) -> Picture:
     return _picture(image, settings, formats.FORMATS.get((image.format or "").lower()))
 
 
-def _from_stream(stream: BinaryIO, settings: Settings) -> Picture:
+def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Picture:
     head = stream.read(formats.HEAD)
     if not head:
         raise DecodeError("it is empty", f"give a {formats.READABLE} file")
-    row = formats.recognise(head)
+    row = formats.recognise(head, suffix)
     if row is None:
         raise DecodeError(f"its format is unknown (it starts with {head[:8]!r})", f"give a {formats.READABLE} file")
+    if row.name == "tiff" and _is_dng(stream):
+        row = formats.FORMATS["raw"]
+    if not row.installed:
+        raise DecodeError(f"{row.title} needs the package {row.package}", f"run pip install 'facemend[{row.extra}]'")
     if size := _announced_size(head, row.name):
         settings.check_size(size[1], size[0])
     stream.seek(0)
     # The one reader of this format. Image.open would also try every other plugin, and warn about large pictures.
-    reader: type[ImageFile.ImageFile] = pkgutil.resolve_name(row.reader)
+    reader = pkgutil.resolve_name(row.reader)
+    if not isinstance(reader, type):
+        return _of_samples(reader(stream, partial(_check_size, settings=settings)), row)
     with quiet(), decoding():
         image = reader(stream)
     several = _seek_picture(image, stream) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
     return _picture(image, settings, row, stream, several)
+
+
+def _is_dng(stream: BinaryIO) -> bool:
+    first = tiff.Reader(stream).first_directory()
+    return first is not None and tiff.DNG_VERSION in first.values
+
+
+def _of_samples(samples: Samples, row: formats.Format) -> Picture:
+    colours, lost = samples.colours, list(samples.lost)
+    if colours.dtype == np.float32:
+        if colours.max(initial=0) > 1:
+            lost.append("high dynamic range (it is tone-mapped to sRGB)")
+        colours = hdr.of_scene(colours)
+    elif colours.dtype == np.uint16:
+        colours, exact = colour.deep_to_srgb(colours, samples.profile)
+        if not exact:
+            lost.append(TABLES)
+    else:
+        mode = "L" if colours.ndim == 2 else {3: "RGB", 4: "CMYK"}[colours.shape[2]]
+        colours = np.asarray(colour.to_srgb(Image.fromarray(np.ascontiguousarray(colours), mode), samples.profile))
+    alpha = samples.alpha
+    if alpha is not None and alpha.dtype != colours.dtype:
+        alpha = converted(alpha, colours.dtype)
+    picture = _assemble(colours, alpha, grey=colours.ndim == 2)
+    return replace(picture, metadata=metadata.upright(samples.metadata), format=row.name, lost=tuple(lost))
 
 
 def _seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool:
@@ -117,12 +151,13 @@ def read_size(path: Path) -> tuple[int, int]:
         OSError: it cannot be opened.
     """
     with path.open("rb") as stream:
-        row = formats.recognise(stream.read(formats.HEAD))
-        if row is None:
-            raise DecodeError(f"the format of {path} is unknown")
+        row = formats.recognise(stream.read(formats.HEAD), path.suffix.lower())
+        reader = pkgutil.resolve_name(row.reader) if row and row.installed else None
+        if not isinstance(reader, type):
+            raise DecodeError(f"the size of {path} is not known without decoding")
         stream.seek(0)
         with quiet(), decoding():
-            image: ImageFile.ImageFile = pkgutil.resolve_name(row.reader)(stream)
+            image: ImageFile.ImageFile = reader(stream)
             turned = image.getexif().get(exif.ORIENTATION) in metadata.TURNED
     swapped = turned and not isinstance(image, TiffImagePlugin.TiffImageFile)  # which Pillow has turned already
     return (image.width, image.height) if swapped else (image.height, image.width)
@@ -193,7 +228,7 @@ def _picture(
     if colours.dtype == np.uint16:
         colours, exact = colour.deep_to_srgb(colours, space.profile)
         if not exact:
-            lost.append("8 of 16 bits (the colour profile consists of tables)")
+            lost.append(TABLES)
     alpha = alpha if alpha is None else _upright(alpha, said.orientation)
     picture = _assemble(_upright(colours, said.orientation), alpha, grey)
     if space.to_srgb is not None:

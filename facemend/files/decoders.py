@@ -27,6 +27,7 @@ ERRORS = (
     SyntaxError,
     TypeError,
     ValueError,
+    Warning,  # where a reader turns them into errors
     cv2.error,
     struct.error,
     zlib.error,

@@ -61,7 +61,7 @@ class Block:
         self.data = bytearray(data)
         self.order = BYTE_ORDERS[bytes(data[:4])]
         self.whole = True
-        self._used: list[range] = [range(len(HEADER))]  # bytes of the header, of directories, and of values
+        self._directories = [range(len(HEADER))]  # bytes of the header and of the directories
         start = self.number(4)
         self.main = self._directory(start)
         if not any(one.kind in SIZES for one in self.main):
@@ -69,7 +69,7 @@ class Block:
         self._link = start + 2 + 12 * self.number(start, SHORT)  # of the offset of the next directory
         self.exif = self._child(self.main, EXIF)
         self.interoperability = self._child(self.exif, INTEROPERABILITY)
-        self._child(self.main, GPS)
+        self._gps = self._child(self.main, GPS)
 
     @property
     def orientation(self) -> int:
@@ -178,13 +178,14 @@ class Block:
         return [one for pointer in fields(directory, tag)[:1] for one in self._directory(self.number(pointer.at + 8))]
 
     def _directory(self, start: int) -> list[Field]:
-        """The fields of a directory, as far as the block has them."""
+        """The fields of a directory, as far as the block has them; none where it overlaps another directory."""
         found = list(self._fields(start))
-        self._used.append(range(start, start + 6 + 12 * len(found)))
-        self._used += map(self.place, found)
-        if not found or len(found) < self.number(start, SHORT):
+        place = range(start, start + 6 + 12 * len(found))
+        if not found or any(_overlap(place, other) for other in self._directories):
             self.whole = False
-        if any(self.place(one).stop > len(self.data) for one in found):
+            return []
+        self._directories.append(place)
+        if len(found) < self.number(start, SHORT) or any(self.place(one).stop > len(self.data) for one in found):
             self.whole = False
         return found
 
@@ -202,23 +203,28 @@ class Block:
 
     def _remove_thumbnail(self) -> None:
         """Unlink the second directory, which describes the thumbnail, and clear its bytes, unless others use them."""
-        start, used = self.number(self._link), list(self._used)
+        start = self.number(self._link)
         if not start or self._link + 4 > len(self.data):
             return
         self.data[self._link : self._link + 4] = bytes(4)
+        kept = [*self.main, *self.exif, *self.interoperability, *self._gps]
+        used = [*self._directories, *map(self.place, kept)]
         there = list(self._fields(start))
         values = {one.tag: self.number(one.at + 8) for one in there}
         thumbnail = values.get(THUMBNAIL, 0)
         unused = [range(start, start + 6 + 12 * len(there)), *map(self.place, there)]
         unused += [range(thumbnail, thumbnail + values.get(THUMBNAIL_BYTES, 0))]
         for place in sorted(unused, key=lambda place: -place.stop):
-            shared = any(place.start < other.stop and other.start < place.stop for other in used)
-            if shared or place.stop > len(self.data):
+            if place.stop > len(self.data) or any(_overlap(place, other) for other in used):
                 continue
             if place.stop == len(self.data):
                 del self.data[place.start :]
             else:
                 self.data[place.start : place.stop] = bytes(len(place))
+
+
+def _overlap(one: range, other: range) -> bool:
+    return one.start < other.stop and other.start < one.stop
 
 
 def fields(directory: list[Field], tag: int) -> list[Field]:

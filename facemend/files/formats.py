@@ -3,6 +3,7 @@
 Readers and writers are named as "module:name" and imported when they are first used.
 """
 
+import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,12 @@ HEAD = 64  # bytes of a file that are enough to recognise it
 METADATA = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "comment": "the comment", "text": "PNG texts"}
 
 
+RAW_SUFFIXES = (
+    ".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw", ".3fr",
+    ".iiq", ".erf", ".mrw", ".mef", ".mos", ".dcr", ".kdc",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """One row: how files of a format are recognised, read and written.
@@ -32,7 +39,11 @@ class Format:
         title: what messages call it.
         suffixes: those of its files, in lower case; files we write get the first.
         signature: matches the first `HEAD` bytes of its files, from the start.
-        reader: the class that reads it, a `PIL.ImageFile.ImageFile`.
+        other_signature: matches those of its files whose start is that of another format; they have this one only if
+            their names have its suffixes.
+        reader: the class that reads it, a `PIL.ImageFile.ImageFile`, or a function as in `facemend.files.psd`.
+        package: the package that the reader needs, beside those that are always installed; "" for none.
+        extra: the extra of this package that installs it.
         writer: the function that writes it, as those of `facemend.files.encode`; "" if it is not written.
         converted_to: the format that "auto" writes for an input of this one; "" for the same.
         deep: whether it holds 16 bits per channel.
@@ -47,6 +58,9 @@ class Format:
     suffixes: tuple[str, ...]
     signature: bytes
     reader: str
+    other_signature: bytes = b""
+    package: str = ""
+    extra: str = ""
     writer: str = ""
     converted_to: str = ""
     deep: bool = False
@@ -60,8 +74,15 @@ class Format:
         """The suffix that files we write get."""
         return self.suffixes[0]
 
-    def recognises(self, head: bytes) -> bool:
-        """Whether a file that starts with these `HEAD` bytes has this format."""
+    @property
+    def installed(self) -> bool:
+        """Whether the package that it needs is there."""
+        return not self.package or importlib.util.find_spec(self.package) is not None
+
+    def recognises(self, head: bytes, suffix: str = "") -> bool:
+        """Whether a file that starts with these `HEAD` bytes, with a suffix in lower case, has this format."""
+        if self.other_signature and suffix in self.suffixes and re.match(self.other_signature, head, re.DOTALL):
+            return True
         return re.match(self.signature, head, re.DOTALL) is not None
 
     def lacks(self, picture: Picture, size: tuple[int, int]) -> str:
@@ -92,6 +113,17 @@ class Format:
 FORMATS: Mapping[str, Format] = {
     row.name: row
     for row in (
+        Format(  # before TIFF and HEIC, as many have their structure
+            name="raw",
+            title="camera raw",
+            suffixes=RAW_SUFFIXES,
+            signature=rb"II\*\0\x10\0\0\0CR|FUJIFILMCCD-RAW|IIR[OS]|MMOR|IIU\0|....ftypcrx |\0MRM",
+            other_signature=rb"II\*\0|MM\0\*",
+            reader="facemend.files.raw:read",
+            package="rawpy",
+            extra="raw",
+            converted_to="png",
+        ),
         Format(
             name="jpeg",
             title="JPEG",
@@ -168,17 +200,68 @@ FORMATS: Mapping[str, Format] = {
             reader="pillow_heif:HeifImageFile",
             converted_to="jpeg",
         ),
+        Format(
+            name="jxl",
+            title="JPEG XL",
+            suffixes=(".jxl",),
+            signature=rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
+            reader="facemend.files.jxl:read",
+            package="pillow_jxl",
+            extra="jxl",
+            converted_to="jpeg",
+        ),
+        Format(
+            name="psd",
+            title="PSD",
+            suffixes=(".psd", ".psb"),
+            signature=rb"8BPS",
+            reader="facemend.files.psd:read",
+            package="psd_tools",
+            extra="psd",
+            converted_to="png",
+        ),
+        Format(
+            name="exr",
+            title="OpenEXR",
+            suffixes=(".exr",),
+            signature=rb"v/1\x01",
+            reader="facemend.files.exr:read",
+            package="OpenEXR",
+            extra="exr",
+            converted_to="png",
+        ),
+        Format(
+            name="radiance",
+            title="Radiance HDR",
+            suffixes=(".hdr",),
+            signature=rb"#\?(RADIANCE|RGBE)",
+            reader="facemend.files.radiance:read",
+            converted_to="png",
+        ),
+        Format(  # last, as its files have no signature: the ranges of seven numbers tell
+            name="tga",
+            title="TGA",
+            suffixes=(".tga",),
+            signature=rb".[\0\1][\1-\3\x09-\x0b].{5}.{4}.{4}[\x08\x0f\x10\x18\x20][\0-\x3f]",
+            reader="PIL.TgaImagePlugin:TgaImageFile",
+            converted_to="png",
+        ),
     )
 }
 WRITABLE = tuple(row for row in FORMATS.values() if row.writer)
 BY_SUFFIX: Mapping[str, Format] = {suffix: row for row in FORMATS.values() for suffix in row.suffixes}
 CHOICES = ("auto", *(row.suffix[1:] for row in WRITABLE))  # of the option `format`
-READABLE = listed([row.title for row in FORMATS.values()])
+READABLE = listed([row.title for row in FORMATS.values() if not row.extra])  # without more packages
 
 
-def recognise(head: bytes) -> Format | None:
-    """The format of a file that starts with these `HEAD` bytes; None if it is not in the table."""
-    return next((row for row in FORMATS.values() if row.recognises(head)), None)
+def recognise(head: bytes, suffix: str = "") -> Format | None:
+    """The format of a file that starts with these `HEAD` bytes; None if it is not in the table.
+
+    Args:
+        head: the first `HEAD` bytes.
+        suffix: of the file's name, in lower case, where it has one.
+    """
+    return next((row for row in FORMATS.values() if row.recognises(head, suffix)), None)
 
 
 def choose(picture: Picture, requested: str = "auto", size: tuple[int, int] | None = None) -> Format:
@@ -210,7 +293,7 @@ def choose(picture: Picture, requested: str = "auto", size: tuple[int, int] | No
 def likely(path: Path) -> tuple[Format, ...]:
     """The formats that "auto" may choose for the result of a file, which is not decoded; none for an unknown file."""
     with path.open("rb") as stream:
-        row = recognise(stream.read(HEAD))
+        row = recognise(stream.read(HEAD), path.suffix.lower())
     if row is None:
         return ()
     return tuple(dict.fromkeys((FORMATS[row.converted_to or row.name], FORMATS["png"])))

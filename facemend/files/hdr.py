@@ -52,6 +52,18 @@ def tone_mapped(luminance: Reals) -> Reals:
     return np.asarray(np.minimum(luminance * (mapped / np.maximum(brightest, 1e-9)) / TARGET_PEAK, 1))
 
 
+def of_scene(linear: Reals) -> Pixels:
+    """sRGB, uint16, of linear light, (H, W, 3) with the primaries of sRGB; tone-mapped where it is brighter than 1."""
+    result = np.empty(linear.shape, np.uint16)
+    bright = linear.max(initial=0) > 1
+    for row in range(0, len(linear), ROWS):
+        block = np.maximum(linear[row : row + ROWS].astype(np.float64), 0)
+        result[row : row + ROWS] = to_dtype(
+            linear_to_srgb(tone_mapped(block * TARGET_PEAK) if bright else block) * 65535, np.uint16
+        )
+    return result
+
+
 def to_sdr(pixels: Pixels, transfer: str, to_srgb: Reals) -> Pixels:
     """Tone-map a picture.
 

@@ -44,13 +44,34 @@ def read(image: Image.Image, stream: BinaryIO | None) -> Read:
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile) and stream is not None:
         found, stored = _of_tiff(stream)
-        return Read(_upright(found, stored), 1, _is_adobe_rgb(found))  # Pillow has turned the pixels
+        return Read(upright(found, stored), 1, _is_adobe_rgb(found))  # Pillow has turned the pixels
     if isinstance(image, PngImagePlugin.PngImageFile) and stream is not None:
         found = _of_png(image, stream)
     else:
         found = _of_image(image)
     stored = _orientation(found)
-    return Read(_upright(found, stored), stored, _is_adobe_rgb(found))
+    return Read(upright(found, stored), stored, _is_adobe_rgb(found))
+
+
+def upright(metadata: Metadata, stored: int = 1) -> Metadata:
+    """Return the metadata of a picture once its pixels are upright and in sRGB.
+
+    Args:
+        metadata: of the picture as it was stored.
+        stored: its orientation then.
+    """
+    changed = metadata
+    if metadata.exif:
+        block = exif.Block(metadata.exif)
+        block.set_upright(turned=stored in TURNED)
+        changed = replace(changed, exif=bytes(block.data))
+    if metadata.xmp:
+        changed = replace(changed, xmp=xmp.upright(metadata.xmp))
+        if stored != 1 and xmp.has_regions(metadata.xmp):
+            changed = replace(
+                changed, lost=(*changed.lost, "the places of face regions in XMP (the picture is turned)")
+            )
+    return changed
 
 
 def sized(metadata: Metadata, height: int, width: int) -> Metadata:
@@ -89,22 +110,6 @@ def _is_adobe_rgb(metadata: Metadata) -> bool:
 def _orientation(metadata: Metadata) -> int:
     told = exif.Block(metadata.exif).orientation if metadata.exif else 0
     return told or (xmp.orientation(metadata.xmp) if metadata.xmp else 0) or 1
-
-
-def _upright(metadata: Metadata, stored: int) -> Metadata:
-    """The metadata once the pixels are upright and in sRGB."""
-    changed = metadata
-    if metadata.exif:
-        block = exif.Block(metadata.exif)
-        block.set_upright(turned=stored in TURNED)
-        changed = replace(changed, exif=bytes(block.data))
-    if metadata.xmp:
-        changed = replace(changed, xmp=xmp.upright(metadata.xmp))
-        if stored != 1 and xmp.has_regions(metadata.xmp):
-            changed = replace(
-                changed, lost=(*changed.lost, "the places of face regions in XMP (the picture is turned)")
-            )
-    return changed
 
 
 def _of_image(image: Image.Image) -> Metadata:

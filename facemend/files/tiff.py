@@ -27,6 +27,7 @@ from facemend.records import Metadata, Pixels
 
 # Tags
 NEW_SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, STRIP, SAMPLES, ROWS, STRIP_BYTES = 254, 258, 259, 262, 273, 277, 278, 279
+DNG_VERSION = 50706
 PLANES, EXTRA_SAMPLES, XMP, IPTC, PHOTOSHOP, MAKER_NOTE = 284, 338, 700, 33723, 34377, 0x927C
 
 PREMULTIPLIED, NOT_PREMULTIPLIED = 1, 2  # values of ExtraSamples that mean alpha
@@ -34,6 +35,7 @@ REDUCED = 1  # a bit of NewSubfileType
 # Tags that describe how the pixels are stored, or hold blocks that are carried apart (XMP, IPTC, Photoshop, ICC)
 STORAGE = {254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 280, 281, 284, 297, 301, 317, 318, 319, 320}
 STORAGE |= {321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515}
+STORAGE |= {33421, 33422, *range(50706, 53000)}  # CFA and DNG: of raw data
 STORAGE |= {517, 518, 519, 520, 521, 529, 530, 531, 532, 700, 33723, 34377, 34675, 37724}
 MOST_PAGES = 500  # that are looked at
 LONGEST_VALUE = 1 << 24  # bytes; longer ones are not metadata
@@ -69,6 +71,11 @@ class Reader:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self.order: str = BYTE_ORDERS.get(self._read(0, 4), "")
+
+    def first_directory(self) -> Directory | None:
+        """The first directory; None where the file has none."""
+        start = self._number(4) if self.order else 0
+        return self.directory(start) if start else None
 
     def pages(self) -> Iterator[tuple[int, Directory]]:
         """Yield the pages that are not reduced copies of others, each with its number in the file from 0 on."""

@@ -1,6 +1,8 @@
 """The table of file formats: each row is complete, and files are recognised, read and written by their rows."""
 
 import pkgutil
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +15,11 @@ from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.files.formats import FORMATS, WRITABLE, Format
 from facemend.records import Picture
+from tests.files import rare
 from tests.files.samples import noise, scene
 from tests.hostile import saved, saved_heif
 
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 ROWS = [pytest.param(row, id=row.name) for row in FORMATS.values()]
 WRITTEN = [pytest.param(row, id=row.name) for row in WRITABLE]
 AUTO = {  # format of the input: format of the output
@@ -27,6 +31,12 @@ AUTO = {  # format of the input: format of the output
     "gif": "png",
     "avif": "jpeg",
     "heif": "jpeg",
+    "jxl": "jpeg",
+    "raw": "png",
+    "psd": "png",
+    "exr": "png",
+    "radiance": "png",
+    "tga": "png",
 }
 NEEDS = {  # of a picture: the formats that hold it, dtype, alpha, size
     "plain": ({"jpeg", "png", "webp", "tiff"}, np.uint8, False, (2, 2)),
@@ -38,8 +48,17 @@ NEEDS = {  # of a picture: the formats that hold it, dtype, alpha, size
 }
 
 
-def written_by_pillow(name, image, **options):
-    return saved_heif(image) if name == "heif" else saved(image, name, **options)
+def written_by_another(name, image):
+    light = np.asarray(image, np.float32) / 255
+    writers = {
+        "heif": lambda: saved_heif(image),
+        "raw": rare.dng,
+        "psd": lambda: rare.psd(image),
+        "exr": lambda: rare.exr(light),
+        "radiance": lambda: rare.radiance(light),
+        "jxl": lambda: rare.jxl(image),
+    }
+    return writers.get(name, lambda: saved(image, name))()
 
 
 def test_every_format_has_an_expected_output_format():
@@ -51,7 +70,11 @@ def test_a_row_is_complete(row):
     assert row.title
     assert row.suffix == row.suffixes[0]
     assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in row.suffixes)
-    assert issubclass(pkgutil.resolve_name(row.reader), ImageFile.ImageFile)
+    reader = pkgutil.resolve_name(row.reader)
+    assert issubclass(reader, ImageFile.ImageFile) if isinstance(reader, type) else callable(reader)
+    assert bool(row.package) == bool(row.extra)
+    assert not row.extra or re.search(rf"^{row.extra} = ", PROJECT.read_text(), re.MULTILINE)
+    assert set(row.longest) <= set(row.holds) <= set(formats.METADATA)
     assert bool(row.writer) != bool(row.converted_to)
     if row.writer:
         assert callable(pkgutil.resolve_name(row.writer))
@@ -72,12 +95,15 @@ def test_choices_of_the_option_are_the_suffixes_of_the_written_formats():
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_file_written_by_pillow_is_recognised_as_its_format_only(row):
-    data = written_by_pillow(row.name, Image.fromarray(scene()))
+def test_a_file_written_by_another_program_is_recognised_as_its_format_only(row):
+    if not row.installed:
+        pytest.skip(f"{row.package} is not installed: pip install 'facemend[{row.extra}]'")
+    data = written_by_another(row.name, Image.fromarray(scene()))
     head = data[: formats.HEAD]
-    assert formats.recognise(head) is row
-    others = {other.name for other in FORMATS.values() if other.recognises(head)} - {row.name}
-    assert others == ({"heif"} if row.name == "avif" else set())  # an AVIF file starts like HEIC; its row comes first
+    assert formats.recognise(head, row.suffix) is row
+    others = {other.name for other in FORMATS.values() if other.recognises(head, row.suffix)} - {row.name}
+    # AVIF starts like HEIC, and many raw files like TIFF; their rows come first
+    assert others == {"avif": {"heif"}, "raw": {"tiff"}}.get(row.name, set())
     assert decode(data).format == row.name
 
 

@@ -1,0 +1,59 @@
+"""Read OpenEXR files, by the package of the OpenEXR project."""
+
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from facemend.errors import DecodeError
+from facemend.files import icc
+from facemend.files.decoders import decoding
+from facemend.files.samples import CheckSize, Samples
+from facemend.files.spaces import SRGB_PRIMARIES
+from facemend.records import Reals, to_dtype
+
+HIGHEST = 65504.0  # a half-precision number
+
+
+def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
+    """Read the first part of a file.
+
+    Raises:
+        DecodeError: it is damaged, or has other channels than RGB, RGBA, grey and grey with alpha.
+    """
+    import OpenEXR
+
+    with decoding():
+        header = OpenEXR.File(stream, header_only=True).header()
+    (left, top), (right, bottom) = header["dataWindow"]
+    check_size(int(right) - int(left) + 1, int(bottom) - int(top) + 1)
+    stream.seek(0)
+    with decoding():
+        file = OpenEXR.File(stream)
+        channels = {name: np.asarray(channel.pixels, np.float32) for name, channel in file.channels().items()}
+        parts = len(file.parts)
+    values = next((channels[name] for name in ("RGBA", "RGB", "Y") if name in channels), None)
+    if values is None:
+        raise DecodeError(f"its channels are {', '.join(channels)}", "save it with R, G, B")
+    share, alpha = None, values[..., 3] if values.ndim == 3 and values.shape[2] == 4 else channels.get("A")
+    values = np.repeat(values[..., None], 3, axis=2) if values.ndim == 2 else values[..., :3]
+    values = np.nan_to_num(values, nan=0, posinf=HIGHEST, neginf=0)
+    if alpha is not None:
+        opaque = np.clip(alpha, 0, 1)
+        values = (values / np.maximum(opaque, 1e-6)[..., None]).astype(np.float32)  # colours are premultiplied
+        share = to_dtype(opaque * 65535, np.uint16)
+    lost = [f"{parts - 1} of its parts"] if parts > 1 else []
+    others = len(channels.keys() - {"RGBA", "RGB", "Y", "A"})
+    lost += [f"{others} of its channels (neither colours nor transparency)"] if others else []
+    return Samples(values @ _to_srgb(header).astype(np.float32).T, share, lost=tuple(lost))
+
+
+def _to_srgb(header: dict[str, Any]) -> Reals:
+    """The matrix (3, 3) from the file's linear RGB to that of sRGB, which is meant where the file does not say."""
+    numbers = [float(number) for point in header.get("chromaticities", ()) for number in np.ravel(point)]
+    if len(numbers) != 8:
+        return np.eye(3)
+    points = [(numbers[i], numbers[i + 1]) for i in (0, 2, 4, 6)]
+    try:
+        return np.asarray(np.linalg.inv(icc.rgb_to_xyz(*SRGB_PRIMARIES)) @ icc.rgb_to_xyz(*points))
+    except ValueError as error:
+        raise DecodeError(f"damaged ({error})", "use a whole file") from error

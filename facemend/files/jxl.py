@@ -1,0 +1,75 @@
+"""Read JPEG XL files, by pillow-jxl-plugin."""
+
+import io
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from facemend.errors import DecodeError
+from facemend.files.decoders import decoding
+from facemend.files.samples import CheckSize, Samples
+from facemend.records import Metadata
+
+CODESTREAM = b"\xff\x0a"
+RATIOS = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width over height
+
+
+def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
+    """Read the picture; of an animation the first one.
+
+    Raises:
+        DecodeError: it is damaged.
+    """
+    from pillow_jxl.JpegXLImagePlugin import JXLImageFile
+
+    data = stream.read()
+    header = _header(data)
+    check_size(header.width, header.height)  # before the decoder allocates memory
+    with decoding():
+        image: Image.Image = JXLImageFile(io.BytesIO(data))
+        image.load()
+        alpha = np.asarray(image.getchannel("A")) if image.mode in ("RGBA", "LA") else None
+        if image.mode not in ("L", "I;16"):
+            image = image.convert("L" if image.mode == "LA" else "RGB")
+    info, colours = image.info, np.asarray(image)
+    reduced = header.bits > 8 and colours.dtype == np.uint8
+    lost = (f"8 of {header.bits} bits (pillow-jxl-plugin reads no more)",) if reduced else ()
+    described = Metadata(info.get("exif"), info.get("xmp"))
+    return Samples(colours, alpha, info.get("icc_profile"), described, lost)
+
+
+class Header(NamedTuple):
+    """What the start of a codestream says: the size in px, and the bits of a channel, 0 where they are not known."""
+
+    width: int
+    height: int
+    bits: int
+
+
+def _header(data: bytes) -> Header:
+    """Read the start of the codestream (ISO/IEC 18181-1, D.2 and D.3), wherever it is in a container."""
+    start = data.find(CODESTREAM)
+    if start < 0:
+        raise DecodeError("damaged (it has no codestream)", "use a whole file")
+    bits = int.from_bytes(data[start + len(CODESTREAM) :][:16], "little")
+
+    def take(count: int) -> int:
+        nonlocal bits
+        value = bits & ((1 << count) - 1)
+        bits >>= count
+        return value
+
+    def side(small: int) -> int:
+        return 8 * (take(5) + 1) if small else take((9, 13, 18, 30)[take(2)]) + 1
+
+    small = take(1)
+    height = side(small)
+    over, under = RATIOS[take(3)]
+    width = height * over // under if over else side(small)
+    if take(1):  # all fields have their defaults
+        return Header(width, height, 8)
+    if take(1) or take(1):  # more fields, or floating-point samples
+        return Header(width, height, 0)
+    choice = take(2)
+    return Header(width, height, (8, 10, 12)[choice] if choice < 3 else take(6) + 1)

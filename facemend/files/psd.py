@@ -1,0 +1,71 @@
+"""Read Photoshop files, by psd-tools: the picture of all layers that Photoshop has put into the file."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from facemend.errors import DecodeError
+from facemend.files.decoders import decoding, quiet
+from facemend.files.samples import CheckSize, Samples
+from facemend.records import Metadata, to_dtype
+
+COLOURS = {"GRAYSCALE": 1, "DUOTONE": 1, "RGB": 3, "CMYK": 4}  # mode -> channels without alpha
+
+
+def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
+    """Read the picture.
+
+    Raises:
+        DecodeError: it is damaged, or has no such picture.
+    """
+    from psd_tools import PSDImage
+    from psd_tools.constants import Resource
+
+    with decoding():
+        file = PSDImage.open(stream)
+    check_size(file.width, file.height)
+    count = COLOURS.get(file.color_mode.name)
+    if count is None or file.depth not in (8, 16):
+        raise DecodeError(
+            f"it is a PSD of mode {file.color_mode.name} with {file.depth} bits", "save it as RGB of 8 or 16 bits"
+        )
+    if not file.has_preview():
+        raise DecodeError("it has only layers", "save it with maximized compatibility")
+    with quiet(), decoding(), _damage_is_an_error():
+        values = np.asarray(file.numpy())  # (H, W, C), 0 to 1
+        profile = _resource(file, Resource.ICC_PROFILE)
+        described = Metadata(
+            exif=_resource(file, Resource.EXIF_DATA_1),
+            xmp=_resource(file, Resource.XMP_METADATA),
+            iptc=_resource(file, Resource.IPTC_NAA),
+        )
+    if file.color_mode.name == "CMYK":
+        values[..., :4] = 1 - values[..., :4]  # the file has the share of paper, not of ink
+    dtype = np.uint16 if file.depth == 16 else np.uint8
+    pixels = to_dtype(values * np.iinfo(dtype).max, dtype)
+    colours = pixels[..., :count] if count > 1 else pixels[..., 0]
+    lost = ("layers",) if len(list(file.descendants())) > 1 else ()
+    return Samples(colours, pixels[..., count] if pixels.shape[2] > count else None, profile, described, lost)
+
+
+@contextlib.contextmanager
+def _damage_is_an_error() -> Iterator[None]:
+    """Raise what psd-tools warns about and logs: it replaces damaged pixels by black ones."""
+    from psd_tools.compression import PSDDecompressionWarning
+
+    log = logging.getLogger("psd_tools")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    warnings.simplefilter("error", PSDDecompressionWarning)  # `quiet` restores the filters
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _resource(file: Any, number: Any) -> bytes | None:
+    return bytes(file.image_resources.get_data(number) or b"") or None

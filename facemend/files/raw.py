@@ -1,0 +1,28 @@
+"""Read the raw files of cameras, by rawpy (LibRaw)."""
+
+from typing import BinaryIO
+
+import numpy as np
+
+from facemend.files import tiff
+from facemend.files.decoders import decoding
+from facemend.files.samples import CheckSize, Samples
+from facemend.records import Metadata
+
+
+def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
+    """Develop the picture with the camera's white balance, to sRGB with 16 bits.
+
+    Raises:
+        DecodeError: it is damaged, or of a camera that LibRaw does not know.
+    """
+    import rawpy
+
+    with decoding(), rawpy.imread(stream) as file:
+        check_size(file.sizes.width, file.sizes.height)
+        colours = np.array(file.postprocess(use_camera_wb=True, output_bps=16))
+    reader = tiff.Reader(stream)
+    first = reader.first_directory()
+    block, moved = tiff.exif(reader, first) if first else (None, False)
+    lost = ["EXIF"] if block is None else ["offsets inside the MakerNote (it had to move)"] if moved else []
+    return Samples(colours, metadata=Metadata(exif=block, lost=tuple(lost)), lost=("the raw data (it is developed)",))

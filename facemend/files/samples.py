@@ -1,0 +1,27 @@
+"""What readers of formats that Pillow does not read return."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from facemend.records import Metadata, Pixels
+
+CheckSize = Callable[[int, int], None]  # width and height in px; raises TooLargeError
+
+
+class Samples(NamedTuple):
+    """An upright picture as its file has it.
+
+    Attributes:
+        colours: (H, W, 3) RGB, (H, W, 4) CMYK or (H, W) grey, uint8 or uint16; or (H, W, 3) float32 of linear light
+            with the primaries of sRGB, where 1 is the white of paper and lights may be brighter.
+        alpha: (H, W) of the same dtype, or None.
+        profile: its ICC profile, or None.
+        metadata: what the file says besides; EXIF may say another orientation.
+        lost: what could not be read, in words.
+    """
+
+    colours: Pixels
+    alpha: Pixels | None = None
+    profile: bytes | None = None
+    metadata: Metadata = Metadata()
+    lost: tuple[str, ...] = ()

@@ -1,0 +1,75 @@
+"""Pictures in formats that need an extra package, written by that package, and a raw file as a camera writes it."""
+
+import io
+import struct
+
+import cv2
+import numpy as np
+
+from facemend.files.encode import encode
+from facemend.files.exif import LONG, RATIONAL, SHORT, Block
+from facemend.records import Picture
+
+
+def dng(width=64, height=48, colour=(30000, 20000, 10000)):
+    """A raw file of one colour, as linear light behind the filters red, green, green, blue."""
+    mosaic = np.empty((height, width), np.uint16)
+    red, green, blue = colour
+    mosaic[::2, ::2], mosaic[::2, 1::2], mosaic[1::2, ::2], mosaic[1::2, 1::2] = red, green, green, blue
+    block = Block(encode(Picture(np.repeat(mosaic[..., None], 3, axis=2), grey=True), "tiff"))
+    entries = block.main_entries()
+
+    def add(tag, kind, *numbers):
+        code = {1: "B", 2: "B", SHORT: "H", LONG: "I", RATIONAL: "I", 10: "i"}[kind]
+        count = len(numbers) // 2 if kind in (RATIONAL, 10) else len(numbers)
+        entries[tag] = block.entry(kind, count, struct.pack(f"<{len(numbers)}{code}", *numbers))
+
+    add(254, LONG, 0)
+    add(262, SHORT, 32803)  # a mosaic of colours
+    add(271, 2, *b"Camera\0")
+    add(272, 2, *b"Model 1\0")
+    add(274, SHORT, 1)
+    add(33421, SHORT, 2, 2)
+    add(33422, 1, 0, 1, 1, 2)
+    add(50706, 1, 1, 4, 0, 0)
+    add(50708, 2, *b"Camera Model 1\0")
+    add(50717, LONG, 65535)
+    add(50721, 10, *[number for row in XYZ_TO_SRGB for value in row for number in (round(value * 10000), 10000)])
+    add(50728, RATIONAL, 1, 1, 1, 1, 1, 1)
+    add(50778, SHORT, 21)  # D65
+    block.replace_main(entries)
+    return bytes(block.data)
+
+
+XYZ_TO_SRGB = ((3.2406, -1.5372, -0.4986), (-0.9689, 1.8758, 0.0415), (0.0557, -0.2040, 1.0570))
+
+
+def psd(image):
+    from psd_tools import PSDImage
+
+    stream = io.BytesIO()
+    PSDImage.frompil(image).save(stream)
+    return stream.getvalue()
+
+
+def exr(values, **header):
+    """An OpenEXR file of (H, W, 3 or 4) float32."""
+    import OpenEXR
+
+    stream = io.BytesIO()
+    name = "RGBA" if values.shape[2] == 4 else "RGB"
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, **header}
+    OpenEXR.File(header, {name: np.ascontiguousarray(values)}).write(stream)
+    return stream.getvalue()
+
+
+def radiance(values):
+    return cv2.imencode(".hdr", np.ascontiguousarray(values[..., ::-1]))[1].tobytes()
+
+
+def jxl(image, **options):
+    import pillow_jxl  # noqa: F401 - registers the format
+
+    stream = io.BytesIO()
+    image.save(stream, "JXL", **options)
+    return stream.getvalue()

@@ -1,0 +1,176 @@
+"""Formats that need an extra package, and other rare ones."""
+
+import importlib.util
+import io
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facemend.errors import DecodeError, TooLargeError
+from facemend.files import formats, jxl
+from facemend.files.decode import decode
+from facemend.files.encode import encode
+from facemend.records import Picture, Settings
+from tests.files import rare
+from tests.files.samples import close, noise, scene
+from tests.hostile import saved
+
+LIGHT = np.where(scene() / 255 <= 0.04045, scene() / 255 / 12.92, ((scene() / 255 + 0.055) / 1.055) ** 2.4)
+
+
+def needs(package):
+    there = importlib.util.find_spec(package) is not None
+    return pytest.mark.skipif(not there, reason=f"{package} is not installed, see docs/CONTRIBUTING.md")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("raw", marks=needs("rawpy")),
+        pytest.param("psd", marks=needs("psd_tools")),
+        pytest.param("exr", marks=needs("OpenEXR")),
+        pytest.param("jxl", marks=needs("pillow_jxl")),
+        "radiance",
+        "tga",
+    ]
+)
+def made(request):
+    """A file of one of the formats: its row in the table, and its bytes."""
+    image = Image.fromarray(scene())
+    data = {
+        "raw": rare.dng,
+        "psd": lambda: rare.psd(image),
+        "exr": lambda: rare.exr(LIGHT.astype(np.float32)),
+        "jxl": lambda: rare.jxl(image, lossless=True),
+        "radiance": lambda: rare.radiance(LIGHT.astype(np.float32)),
+        "tga": lambda: saved(image, "tga"),
+    }[request.param]()
+    return formats.FORMATS[request.param], data
+
+
+def test_it_is_read_with_its_colours(made):
+    row, data = made
+    picture = decode(data)
+    assert picture.format == row.name
+    if row.name != "raw":
+        off = abs(picture.pixels / np.iinfo(picture.pixels.dtype).max - scene() / 255)
+        assert off.max() < (0.1 if row.name == "radiance" else 0.005)  # one exponent for three colours
+        assert off.mean() < 0.005
+
+
+def test_a_damaged_file_is_refused(made):
+    _, data = made
+    for length in range(20, len(data) - 20, max(len(data) // 12, 1)):
+        try:
+            decode(data[:length])
+        except DecodeError as error:
+            assert "\n" not in str(error)
+
+
+def test_the_limit_is_checked(made):
+    with pytest.raises(TooLargeError):
+        decode(made[1], Settings(max_input_mp=0.001))
+
+
+@pytest.mark.parametrize("row", [row for row in formats.FORMATS.values() if row.extra], ids=lambda row: row.name)
+def test_without_its_package_the_error_says_what_to_install(row, monkeypatch, tmp_path):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == row.package else find(name))
+    path = tmp_path / f"a{row.suffix}"
+    heads = {"raw": b"FUJIFILMCCD-RAW", "psd": b"8BPS", "exr": b"v/1\1", "jxl": b"\xff\x0a"}
+    path.write_bytes(heads[row.name].ljust(200, b"\0"))
+    with pytest.raises(
+        DecodeError, match=rf"needs the package {row.package}; run pip install 'facemend\[{row.extra}\]'"
+    ):
+        decode(path)
+
+
+@needs("rawpy")
+@pytest.mark.parametrize("colour", [(30000, 20000, 10000), (8000, 20000, 30000)])
+def test_a_raw_file_is_developed_to_16_bits(tmp_path, colour):
+    path = tmp_path / "a.dng"
+    path.write_bytes(rare.dng(colour=colour))
+    picture = decode(path)
+    assert picture.pixels.shape == (48, 64, 3)
+    assert picture.pixels.dtype == np.uint16
+    middle = picture.pixels[24, 32].astype(int)
+    assert (np.argsort(middle) == np.argsort(colour)).all()
+    assert b"Camera" in picture.metadata.exif
+    assert picture.lost == ("the raw data (it is developed)",)
+
+
+@needs("rawpy")
+def test_a_raw_file_with_the_start_of_a_tiff_is_told_by_its_suffix(tmp_path):
+    head = saved(Image.fromarray(scene()), "tiff")[: formats.HEAD]
+    assert formats.recognise(head, ".nef").name == "raw"
+    assert formats.recognise(head, ".tif").name == formats.recognise(head).name == "tiff"
+
+
+@needs("OpenEXR")
+def test_exr_brighter_than_white_is_tone_mapped_and_named():
+    picture = decode(rare.exr((LIGHT * 3).astype(np.float32)))
+    assert picture.lost == ("high dynamic range (it is tone-mapped to sRGB)",)
+    assert picture.pixels.dtype == np.uint16
+    assert decode(rare.exr(LIGHT.astype(np.float32))).lost == ()
+
+
+@needs("OpenEXR")
+def test_the_alpha_and_primaries_of_an_exr_are_used():
+    alpha = np.full((32, 48, 1), 0.5)
+    picture = decode(rare.exr(np.dstack((LIGHT * alpha, alpha)).astype(np.float32)))
+    assert close(picture.alpha, np.full((32, 48), 32768), 2)
+    assert close(picture.pixels / 65535, scene() / 255, 0.005)
+    p3 = (0.680, 0.320, 0.265, 0.690, 0.150, 0.060, 0.3127, 0.3290)
+    wide = decode(rare.exr(np.full((4, 4, 3), (0.5, 0.2, 0.2), np.float32), chromaticities=p3))
+    assert wide.pixels[0, 0, 0] > decode(rare.exr(np.full((4, 4, 3), (0.5, 0.2, 0.2), np.float32))).pixels[0, 0, 0]
+
+
+@needs("OpenEXR")
+def test_numbers_of_an_exr_that_are_none_become_black_or_white():
+    values = np.full((4, 4, 3), 0.2, np.float32)
+    values[0, 0], values[0, 1], values[0, 2] = np.nan, np.inf, -1
+    picture = decode(rare.exr(values))
+    assert picture.pixels[0, :3, 0].tolist() == [0, 65535, 0]
+
+
+@needs("psd_tools")
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
+def test_psd_modes(mode):
+    image = Image.fromarray(scene()).convert(mode)
+    if mode == "RGBA":
+        image.putalpha(255)  # psd-tools does not write what Photoshop writes for other values
+    stored = Image.fromarray(255 - np.asarray(image), mode) if mode == "CMYK" else image  # the share of paper
+    picture = decode(rare.psd(stored))
+    assert (picture.alpha is not None) == (mode == "RGBA")
+    assert picture.grey == (mode == "L")
+    assert close(picture.pixels, image.convert("RGB"), 3)
+
+
+@needs("pillow_jxl")
+@pytest.mark.parametrize("size", [(8, 8), (48, 32), (500, 333), (256, 256), (1200, 1000)])
+@pytest.mark.parametrize("container", [False, True])
+def test_the_size_of_a_jxl_is_known_before_it_is_decoded(size, container):
+    data = rare.jxl(Image.new("RGB", size, (200, 30, 9)), use_container=container)
+    seen = []
+    jxl.read(io.BytesIO(data), lambda width, height: seen.append((width, height)))
+    assert seen == [size]
+
+
+@needs("pillow_jxl")
+def test_jxl_keeps_exif_and_alpha():
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    image = Image.fromarray(np.dstack((scene(), np.maximum(noise((32, 48)), 1))))
+    picture = decode(rare.jxl(image, lossless=True, exif=exif.tobytes(), use_container=True))
+    assert np.array_equal(picture.alpha, np.asarray(image)[..., 3])
+    assert b"Camera" in picture.metadata.exif
+
+
+@needs("pillow_jxl")
+@pytest.mark.skipif(not shutil.which("vips"), reason="vips is not installed, see docs/CONTRIBUTING.md")
+def test_a_jxl_of_16_bits_is_named_as_reduced(tmp_path):
+    (tmp_path / "in.png").write_bytes(encode(Picture(noise((32, 48, 3), np.uint16)), "png"))
+    subprocess.run(["vips", "copy", "in.png", "out.jxl[lossless]"], cwd=tmp_path, check=True)
+    assert decode(tmp_path / "out.jxl").lost == ("8 of 16 bits (pillow-jxl-plugin reads no more)",)
