@@ -35,7 +35,7 @@ REDUCED = 1  # a bit of NewSubfileType
 # Tags that describe how the pixels are stored, or hold blocks that are carried apart (XMP, IPTC, Photoshop, ICC)
 STORAGE = {254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 280, 281, 284, 297, 301, 317, 318, 319, 320}
 STORAGE |= {321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515}
-STORAGE |= {33421, 33422, *range(50706, 53000)}  # CFA and DNG: of raw data
+RAW = {33421, 33422, *range(50706, 53000)}  # of the mosaic, and of DNG
 STORAGE |= {517, 518, 519, 520, 521, 529, 530, 531, 532, 700, 33723, 34377, 34675, 37724}
 MOST_PAGES = 500  # that are looked at
 LONGEST_VALUE = 1 << 24  # bytes; longer ones are not metadata
@@ -133,7 +133,8 @@ def exif(reader: Reader, page: Directory) -> tuple[bytes | None, bool]:
     children = [(EXIF, child) for child in _children(reader, page, EXIF)]
     children += [(INTEROPERABILITY, one) for _, child in children for one in _children(reader, child, INTEROPERABILITY)]
     children += [(GPS, child) for child in _children(reader, page, GPS)]
-    main = {tag: value for tag, value in page.values.items() if tag not in STORAGE}
+    without = STORAGE | (RAW if DNG_VERSION in page.values else set())
+    main = {tag: value for tag, value in page.values.items() if tag not in without}
     if not main:
         return None, False
     ends = [child.start + 6 + 12 * len(child.values) for _, child in children]
