@@ -3,11 +3,12 @@
 - predict.py: the values of LITERALS, which Cog reads from the text and which therefore cannot be expressions
 - openapi.json: the public interface of predict.py
 - docs/models.md: the table of models
+- docs/formats.md: the table of file formats
 """
 
 import json
 
-from facemend.files.formats import READABLE
+from facemend.files.formats import ABILITIES, FORMATS, METADATA, READABLE, Format
 from facemend.records import DEFAULT_SETTINGS
 from facemend.weights.models import MODELS, Model, Task, public_names
 from script.openapi import ROOT, document, inputs
@@ -45,6 +46,59 @@ for each task, all with the name `lite`, and [weights/README.md](../weights/READ
 """
 
 
+FORMATS_PAGE = """\
+# File formats
+
+This page is generated from `facemend/files/formats.py` by `script/generate.py`. Change these files and run
+`make generated`.
+
+MATRIX
+
+- **read**: the reader keeps it. **written**: a file that facemend writes in this format has it too.
+- An empty cell: the format does not have it, or its reader does not read it.
+- Formats with an **extra** need one more package: `pip install 'facemend[raw]'`, or `'facemend[all]'` for all of them.
+  Without it, folders are searched for the other formats, and a file named directly ends in an error that says what to
+  install.
+- Of a file with several pictures (animations, pages, bursts) the first is read; the program says so.
+
+What a file has and its result cannot have is named on one line on stderr, and with `--json` under `lost`.
+
+## Metadata
+
+**EXIF** is not written anew. The block keeps its bytes and their order, so notes of camera makers and texts in any
+encoding stay readable. Only what became false is changed in place: Orientation becomes 1, the thumbnail is removed, the
+sizes become those of the result, the two resolutions are exchanged where the picture was turned, ColorSpace becomes
+sRGB and InteroperabilityIndex R98. In a TIFF the block is the start of the file, so offsets inside it stay valid. A
+block that cannot be read is left out, and one that can be read in part is kept; both are said.
+
+**XMP** keeps its bytes; `tiff:Orientation`, the sizes and the colour space in it become those of the result. **IPTC**,
+comments and the texts of a PNG are copied. A JPEG's comment becomes the text `Comment` of a PNG, and back.
+
+Not kept: the parts of an XMP packet over 64 KB, IPTC's neighbours among the resources of Photoshop (such as paths),
+gain maps, depth maps, and sound. `--strip-metadata` leaves out all metadata.
+
+## Colours
+
+Results are in sRGB. Colours are converted from the embedded ICC profile; where there is none, from the colour space
+that the file says in another way: code points (cICP in PNG, nclx in HEIC and AVIF), the chunks gAMA and cHRM of a PNG,
+or Adobe RGB in EXIF. Code points for the primaries of Display P3, DCI-P3 and BT.2020 are converted; others are taken as
+sRGB.
+
+High dynamic range becomes standard range: PQ and HLG are tone-mapped by the curve of ITU-R BT.2390 from a peak of 1,000
+cd/m2 to 203, which becomes white. OpenEXR and Radiance HDR are tone-mapped in the same way where they have values above
+1.
+
+With 16 bits per channel, profiles of primaries and curves are computed in 16 bits. Profiles of tables (such as those of
+CMYK) are computed in 8 bits.
+
+## Channels, depth and compression
+
+A fourth channel of a TIFF is transparency only if ExtraSamples says so; otherwise it is left out. A page marked as a
+reduced copy is not the picture. HEIC with 10 or 12 bits is read as 16 bits, and so becomes PNG unless TIFF is asked
+for. A WebP without loss stays without loss; `--quality lossless` writes any WebP so.
+"""
+
+
 def products() -> dict[str, str]:
     """Return the text of each generated file by its path in the repository."""
     source = (ROOT / "predict.py").read_text(encoding="utf-8")
@@ -53,8 +107,26 @@ def products() -> dict[str, str]:
     return {
         "predict.py": source,
         "openapi.json": json.dumps(document(source), indent=2, ensure_ascii=False) + "\n",
+        "docs/formats.md": FORMATS_PAGE.replace("MATRIX", _matrix()),
         "docs/models.md": MODELS_PAGE + "".join(map(_row, MODELS.values())),
     }
+
+
+def _matrix() -> str:
+    """The table of formats: a row for each, and a column for each thing it may have."""
+    abilities = ABILITIES | METADATA
+    lines = ["| format | suffixes | extra | written | " + " | ".join(abilities.values()) + " |"]
+    lines.append("| --- " * (4 + len(abilities)) + "|")
+    for row in sorted(FORMATS.values(), key=lambda row: (not row.writer, bool(row.extra))):
+        written = f"`{row.suffix}`" if row.writer else f"as {FORMATS[row.converted_to].title}"
+        cells = [row.title, " ".join(row.suffixes), row.extra, written, *(_cell(row, name) for name in abilities)]
+        lines.append(f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |"))
+    return "\n".join(lines)
+
+
+def _cell(row: Format, ability: str) -> str:
+    words = ("read" if ability in row.reads else "", "written" if row.writes(ability) else "")
+    return ", ".join(filter(None, words))
 
 
 def with_literal(source: str, name: str, key: str, value: str | list[str]) -> str:

@@ -18,7 +18,7 @@ from facemend.errors import DecodeError, MemoryLimitError
 from facemend.files import colour, deep, exif, formats, hdr, jpeg, metadata, spaces, tiff
 from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import Samples
-from facemend.records import DEFAULT_SETTINGS, Picture, Pixels, Settings, converted
+from facemend.records import DEFAULT_SETTINGS, Metadata, Picture, Pixels, Settings, converted
 
 Source = str | Path | bytes | Image.Image | Pixels
 
@@ -211,7 +211,7 @@ def _picture(
     with quiet():  # after loading, which rotates a TIFF, and finds the EXIF block at the end of a PNG
         said = metadata.read(image, stream)
         space = spaces.of(image, stream, said.adobe_rgb)
-    lost = []
+    lost = _other_pictures(image, said.metadata)
     if tiff_image and (channels := _other_channels(tiff_image)):
         lost.append(channels)
     if stream is not None and layout:
@@ -236,6 +236,13 @@ def _picture(
         lost.append(f"high dynamic range ({space.hdr}; it is tone-mapped to sRGB)")
     lossless = name == "webp" and stream is not None and _is_lossless(stream)
     return replace(picture, metadata=said.metadata, format=name, several=several, lossless=lossless, lost=tuple(lost))
+
+
+def _other_pictures(image: Image.Image, described: Metadata) -> list[str]:
+    """What a phone adds to a picture to show it otherwise, in words."""
+    other = ["depth map"] if image.info.get("depth_images") else []
+    gain_map = any("gainmap" in str(kind) for kind in image.info.get("aux", ())) or b"hdrgm:" in (described.xmp or b"")
+    return other + (["HDR gain map"] if gain_map else [])
 
 
 def _other_channels(image: TiffImagePlugin.TiffImageFile) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import functools
 import importlib.util
+import logging
 import struct
 import threading
 import warnings
@@ -60,15 +61,19 @@ def decoding() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Do not show the decoders' warnings about odd headers and large pictures, and no lines of libtiff on stderr."""
+    """Do not show the decoders' warnings about odd headers and large pictures, their logs, and libtiff's own lines."""
     with _WARNINGS, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        log = logging.getLogger("PIL")
+        log_level = log.level
+        log.setLevel(logging.CRITICAL)
         handlers = [(function, function(None)) for function in _libtiff_handlers()]
         try:
             yield
         finally:
             cv2.utils.logging.setLogLevel(level)
+            log.setLevel(log_level)
             for function, before in handlers:
                 function(before)
 

@@ -16,12 +16,14 @@ import numpy as np
 from facemend.errors import OptionError, listed
 from facemend.records import Metadata, Picture
 
+# What files may have besides 8-bit colours, and what pages and messages call it; `METADATA` are those of `Metadata`
+ABILITIES = {"deep": "16 bits", "alpha": "transparency", "profile": "ICC profile", "hdr": "HDR"}
 Quality = int | Literal["lossless"]
 LOSSLESS: Final = "lossless"  # a quality; for a JPEG the same as 100
 LOSSLESS_FROM = 95  # quality from which a WebP without loss becomes one without loss
 HEAD = 64  # bytes of a file that are enough to recognise it
 # Fields of `Metadata`, and what messages call them
-METADATA = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "comment": "the comment", "text": "PNG texts"}
+METADATA = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "comment": "comment", "text": "PNG texts"}
 
 
 RAW_SUFFIXES = (
@@ -45,6 +47,7 @@ class Format:
         package: the package that the reader needs, beside those that are always installed; "" for none.
         extra: the extra of this package that installs it.
         writer: the function that writes it, as those of `facemend.files.encode`; "" if it is not written.
+        reads: the names in `ABILITIES` of what its reader reads besides 8-bit colours.
         converted_to: the format that "auto" writes for an input of this one; "" for the same.
         deep: whether it holds 16 bits per channel.
         alpha: whether it holds transparency.
@@ -62,6 +65,7 @@ class Format:
     package: str = ""
     extra: str = ""
     writer: str = ""
+    reads: tuple[str, ...] = ()
     converted_to: str = ""
     deep: bool = False
     alpha: bool = False
@@ -95,6 +99,10 @@ class Format:
             return f"a side over {self.longest_side} pixels"
         return ""
 
+    def writes(self, ability: str) -> bool:
+        """Whether its writer writes what a name in `ABILITIES` or `METADATA` stands for."""
+        return {"deep": self.deep, "alpha": self.alpha}.get(ability, ability in self.holds)
+
     def fitted(self, metadata: Metadata) -> Metadata:
         """The metadata that a file of this format holds; the rest is named in its `lost`."""
         without, lost = {}, list(metadata.lost)
@@ -120,6 +128,7 @@ FORMATS: Mapping[str, Format] = {
             signature=rb"II\*\0\x10\0\0\0CR|FUJIFILMCCD-RAW|IIR[OS]|MMOR|IIU\0|....ftypcrx |\0MRM",
             other_signature=rb"II\*\0|MM\0\*",
             reader="facemend.files.raw:read",
+            reads=("deep", "exif"),
             package="rawpy",
             extra="raw",
             converted_to="png",
@@ -130,6 +139,7 @@ FORMATS: Mapping[str, Format] = {
             suffixes=(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
             signature=rb"\xff\xd8\xff",
             reader="PIL.JpegImagePlugin:JpegImageFile",
+            reads=("profile", "exif", "xmp", "iptc", "comment"),
             writer="facemend.files.encode:write_jpeg",
             longest_side=65500,  # of libjpeg
             holds=("exif", "xmp", "iptc", "comment"),
@@ -141,6 +151,7 @@ FORMATS: Mapping[str, Format] = {
             suffixes=(".png",),
             signature=rb"\x89PNG\r\n\x1a\n",
             reader="PIL.PngImagePlugin:PngImageFile",
+            reads=("deep", "alpha", "profile", "hdr", "exif", "xmp", "iptc", "comment", "text"),
             writer="facemend.files.encode:write_png",
             deep=True,
             alpha=True,
@@ -152,6 +163,7 @@ FORMATS: Mapping[str, Format] = {
             suffixes=(".webp",),
             signature=rb"RIFF....WEBP",
             reader="PIL.WebPImagePlugin:WebPImageFile",
+            reads=("alpha", "profile", "exif", "xmp"),
             writer="facemend.files.encode:write_webp",
             alpha=True,
             longest_side=16383,  # of libwebp
@@ -163,6 +175,7 @@ FORMATS: Mapping[str, Format] = {
             suffixes=(".tiff", ".tif"),
             signature=rb"II[*+]\0|MM\0[*+]",
             reader="PIL.TiffImagePlugin:TiffImageFile",
+            reads=("deep", "alpha", "profile", "exif", "xmp", "iptc"),
             writer="facemend.files.encode:write_tiff",
             deep=True,
             alpha=True,
@@ -182,6 +195,7 @@ FORMATS: Mapping[str, Format] = {
             suffixes=(".gif",),
             signature=rb"GIF8",
             reader="PIL.GifImagePlugin:GifImageFile",
+            reads=("alpha", "comment"),
             converted_to="png",
         ),
         Format(  # before HEIC, which is told by the same first bytes
@@ -190,6 +204,7 @@ FORMATS: Mapping[str, Format] = {
             suffixes=(".avif",),
             signature=rb"....ftyp.*avi[fs]",
             reader="PIL.AvifImagePlugin:AvifImageFile",
+            reads=("alpha", "profile", "hdr", "exif", "xmp"),
             converted_to="jpeg",
         ),
         Format(
@@ -198,6 +213,7 @@ FORMATS: Mapping[str, Format] = {
             suffixes=(".heic", ".heif", ".hif"),
             signature=rb"....ftyp",
             reader="pillow_heif:HeifImageFile",
+            reads=("deep", "alpha", "profile", "hdr", "exif", "xmp"),
             converted_to="jpeg",
         ),
         Format(
@@ -206,6 +222,7 @@ FORMATS: Mapping[str, Format] = {
             suffixes=(".jxl",),
             signature=rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
             reader="facemend.files.jxl:read",
+            reads=("alpha", "profile", "exif"),
             package="pillow_jxl",
             extra="jxl",
             converted_to="jpeg",
@@ -216,6 +233,7 @@ FORMATS: Mapping[str, Format] = {
             suffixes=(".psd", ".psb"),
             signature=rb"8BPS",
             reader="facemend.files.psd:read",
+            reads=("deep", "alpha", "profile", "exif", "xmp", "iptc"),
             package="psd_tools",
             extra="psd",
             converted_to="png",
@@ -226,6 +244,7 @@ FORMATS: Mapping[str, Format] = {
             suffixes=(".exr",),
             signature=rb"v/1\x01",
             reader="facemend.files.exr:read",
+            reads=("deep", "alpha", "hdr"),
             package="OpenEXR",
             extra="exr",
             converted_to="png",
@@ -236,6 +255,7 @@ FORMATS: Mapping[str, Format] = {
             suffixes=(".hdr",),
             signature=rb"#\?(RADIANCE|RGBE)",
             reader="facemend.files.radiance:read",
+            reads=("deep", "hdr"),
             converted_to="png",
         ),
         Format(  # last, as its files have no signature: the ranges of seven numbers tell
@@ -244,6 +264,7 @@ FORMATS: Mapping[str, Format] = {
             suffixes=(".tga",),
             signature=rb".[\0\1][\1-\3\x09-\x0b].{5}.{4}.{4}[\x08\x0f\x10\x18\x20][\0-\x3f]",
             reader="PIL.TgaImagePlugin:TgaImageFile",
+            reads=("alpha",),
             converted_to="png",
         ),
     )

@@ -73,3 +73,15 @@ def jxl(image, **options):
     stream = io.BytesIO()
     image.save(stream, "JXL", **options)
     return stream.getvalue()
+
+
+def psd_of(samples, resources):
+    """A PSD of (H, W, 3 or 4) uint8 or uint16 as Photoshop writes it, with image resources: number -> bytes."""
+    height, width, channels = samples.shape
+    header = b"8BPS" + struct.pack(">H6xHIIHH", 1, channels, height, width, 8 * samples.itemsize, 3)
+    blocks = b"".join(
+        b"8BIM" + struct.pack(">HHI", number, 0, len(data)) + data + bytes(len(data) % 2)
+        for number, data in resources.items()
+    )
+    planes = np.moveaxis(samples, 2, 0).astype(samples.dtype.newbyteorder(">")).tobytes()
+    return header + bytes(4) + struct.pack(">I", len(blocks)) + blocks + bytes(4) + bytes(2) + planes

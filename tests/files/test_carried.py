@@ -27,7 +27,7 @@ RECORDS = b"\x1c\x01\x5a\0\3\x1b%G" + b"\x1c\2\x78\0\x0f" + "Großvater, 1".enco
 COMMENT = "Familie Müller".encode()
 PARAMETERS = b"parameters\0a photo, 4k\nSteps: 20"
 EVERYTHING = Metadata(xmp=UPRIGHT, iptc=RECORDS, comment=COMMENT, text=((b"tEXt", PARAMETERS),))
-TITLES = {"xmp": "XMP", "iptc": "IPTC", "comment": "the comment", "text": "PNG texts"}
+TITLES = {"xmp": "XMP", "iptc": "IPTC", "comment": "comment (", "text": "PNG texts"}
 WRITTEN = [row.name for row in formats.WRITABLE]
 
 

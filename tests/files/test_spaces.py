@@ -209,3 +209,8 @@ def test_heic_with_pq_looks_like_the_picture_it_was_made_of():
     picture = decode(data[:place] + struct.pack(">HH", 9, 16) + data[place + 4 :])
     assert picture.pixels.dtype == np.uint16
     assert close(picture.pixels / 257, dark, 6)
+
+
+def test_a_gain_map_is_named_as_lost():
+    packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description hdrgm:Version="1.0"/></x:xmpmeta>'
+    assert decode(saved(Image.fromarray(scene()), "jpeg", xmp=packet)).lost == ("HDR gain map",)

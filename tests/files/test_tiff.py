@@ -161,13 +161,16 @@ def test_heic_with_more_than_8_bits_is_read_with_16(bits, mode):
     assert (picture.alpha is not None) == (mode == "RGBA")
 
 
-def test_libtiff_writes_nothing_to_stderr(capfd):
+def test_libtiff_and_pillow_write_nothing_to_stderr(capfd, caplog):
     """Of a TIFF with an unknown tag it would write a warning, and of one cut short an error."""
     data = saved(Image.fromarray(scene()), "tiff", compression="tiff_lzw")
     odd = Block(data)
     odd.replace_main(odd.main_entries() | {65000: odd.entry(SHORT, 1, b"\0\0")})
     assert decode(bytes(odd.data)).pixels.shape == (32, 48, 3)
-    for broken in (data.replace(data[8:200], bytes(192)), changed(data, t259=50001), changed(data, t278=5)):
+    broken = [data.replace(data[8:200], bytes(192))]
+    broken += [changed(data, **tag) for tag in ({"t259": 50001}, {"t278": 5}, {"t277": 60000})]
+    for one in broken:
         with contextlib.suppress(DecodeError):
-            decode(broken)
+            decode(one)
     assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
