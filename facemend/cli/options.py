@@ -93,8 +93,8 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("output")
     output.add_argument(
         "--format", choices=formats.CHOICES, default="auto",
-        help="auto keeps the format of JPEG, PNG, WebP and TIFF where it can hold the result; HEIC and AVIF become "
-        "JPEG, everything else PNG; with -o FILE the suffix decides (%(default)s)",
+        help="auto keeps the format of JPEG, PNG, WebP and TIFF where it can hold the result; HEIC, AVIF and JPEG XL "
+        "become JPEG, everything else PNG; with -o FILE the suffix decides (%(default)s)",
     )  # fmt: skip
     output.add_argument(
         "--quality", type=_quality, default=95, metavar="1..100|lossless",
