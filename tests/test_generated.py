@@ -29,13 +29,13 @@ def made():
     return products()
 
 
-@pytest.mark.parametrize("path", ["predict.py", "openapi.json", "docs/models.md"])
+@pytest.mark.parametrize("path", ["predict.py", "openapi.json", "docs/models.md", "docs/formats.md"])
 def test_a_generated_file_is_current(made, path):
     assert (ROOT / path).read_text(encoding="utf-8") == made[path], f"{path} is out of date: run `make generated`"
 
 
 def test_every_generated_file_is_tested(made):
-    assert made.keys() == {"predict.py", "openapi.json", "docs/models.md"}
+    assert made.keys() == {"predict.py", "openapi.json", "docs/models.md", "docs/formats.md"}
 
 
 def test_the_page_has_one_row_for_each_model(made):
