@@ -19,7 +19,7 @@ def finished(job: "Job") -> Path | None:
 
 def check_result(target: Path, source: Path, settings: Settings) -> None:
     """Raise OptionError if a file cannot be the result of a picture, because it has another size."""
-    from facemend.files.decode import read_size  # imports OpenCV, which --help need not wait for
+    from facemend.files.headers import read_size  # imports OpenCV, which --help need not wait for
 
     try:
         size, expected = read_size(target), settings.output_size(*read_size(source))

@@ -3,8 +3,6 @@
 import contextlib
 import io
 import pkgutil
-import re
-import struct
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from facemend.errors import DecodeError, MemoryLimitError
-from facemend.files import colour, deep, exif, formats, hdr, jpeg, metadata, spaces, tiff
+from facemend.files import colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff
 from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import Samples
 from facemend.records import DEFAULT_SETTINGS, Metadata, Picture, Pixels, Settings, converted
@@ -91,11 +89,11 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
     row = formats.recognise(head, suffix)
     if row is None:
         raise DecodeError(f"its format is unknown (it starts with {head[:8]!r})", f"give a {formats.READABLE} file")
-    if row.name == "tiff" and _is_dng(stream):
+    if row.name == "tiff" and tiff.is_dng(stream):
         row = formats.FORMATS["raw"]
     if not row.installed:
         raise DecodeError(f"{row.title} needs the package {row.package}", f"run pip install 'facemend[{row.extra}]'")
-    if size := _announced_size(head, row.name):
+    if size := headers.announced_size(head, row.name):
         settings.check_size(size[1], size[0])
     stream.seek(0)
     # The one reader of this format. Image.open would also try every other plugin, and warn about large pictures.
@@ -106,11 +104,6 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
         image = reader(stream)
     several = _seek_picture(image, stream) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
     return _picture(image, settings, row, stream, several)
-
-
-def _is_dng(stream: BinaryIO) -> bool:
-    first = tiff.Reader(stream).first_directory()
-    return first is not None and tiff.DNG_VERSION in first.values
 
 
 def _of_samples(samples: Samples, row: formats.Format) -> Picture:
@@ -141,41 +134,6 @@ def _seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> boo
     with quiet(), decoding():
         image.seek(number)
     return several
-
-
-def read_size(path: Path) -> tuple[int, int]:
-    """Height and width in px of the upright picture in a file, whose pixels are not decoded.
-
-    Raises:
-        DecodeError: it is not a picture, or its header is damaged.
-        OSError: it cannot be opened.
-    """
-    with path.open("rb") as stream:
-        row = formats.recognise(stream.read(formats.HEAD), path.suffix.lower())
-        reader = pkgutil.resolve_name(row.reader) if row and row.installed else None
-        if not isinstance(reader, type):
-            raise DecodeError(f"the size of {path} is not known without decoding")
-        stream.seek(0)
-        with quiet(), decoding():
-            image: ImageFile.ImageFile = reader(stream)
-            turned = image.getexif().get(exif.ORIENTATION) in metadata.TURNED
-    swapped = turned and not isinstance(image, TiffImagePlugin.TiffImageFile)  # which Pillow has turned already
-    return (image.width, image.height) if swapped else (image.height, image.width)
-
-
-def _announced_size(head: bytes, name: str) -> tuple[int, int] | None:
-    """Width and height in px of a WebP or GIF: Pillow refuses large ones by a limit of its own when it opens them."""
-    if name == "gif" and len(head) >= 10:
-        width, height = struct.unpack_from("<HH", head, 6)
-        return width, height
-    if name != "webp" or len(head) < 30:
-        return None
-    if head[12:16] == b"VP8X":  # WebP container specification
-        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
-    if head[12:16] == b"VP8L":
-        bits = int.from_bytes(head[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
 
 
 def _picture(
@@ -234,7 +192,7 @@ def _picture(
     if space.to_srgb is not None:
         picture = replace(picture, pixels=hdr.to_sdr(picture.pixels, space.hdr, space.to_srgb))
         lost.append(f"high dynamic range ({space.hdr}; it is tone-mapped to sRGB)")
-    lossless = name == "webp" and stream is not None and _is_lossless(stream)
+    lossless = name == "webp" and stream is not None and headers.is_lossless(stream)
     return replace(picture, metadata=said.metadata, format=name, several=several, lossless=lossless, lost=tuple(lost))
 
 
@@ -251,14 +209,6 @@ def _other_channels(image: TiffImagePlugin.TiffImageFile) -> str:
     count = image.tag_v2.get(tiff.SAMPLES, 1) - deep.COLOURS.get(image.mode, image.tag_v2.get(tiff.SAMPLES, 1))
     others = max(count, len(kinds)) - deep.has_alpha(image)
     return f"{others} of its channels (neither colours nor transparency)" if others > 0 else ""
-
-
-def _is_lossless(stream: BinaryIO) -> bool:
-    """Whether the pixels of a WebP, or of its first frame, are compressed without loss."""
-    stream.seek(0)
-    data = stream.read()
-    found = re.search(rb"VP8[ L]", data[12:])
-    return found is not None and found[0] == b"VP8L"
 
 
 def _from_array(array: Pixels, settings: Settings) -> Picture:

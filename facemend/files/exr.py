@@ -24,7 +24,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
 
     with decoding():
         header = OpenEXR.File(stream, header_only=True).header()
-    (left, top), (right, bottom) = header["dataWindow"]
+        (left, top), (right, bottom) = header["dataWindow"]
     check_size(int(right) - int(left) + 1, int(bottom) - int(top) + 1)
     stream.seek(0)
     with decoding():

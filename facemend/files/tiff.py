@@ -116,6 +116,12 @@ class Reader:
         return self._stream.read(size)
 
 
+def is_dng(stream: BinaryIO) -> bool:
+    """Whether a file is a raw file in Adobe's format, whose first page may be a reduced copy."""
+    first = Reader(stream).first_directory()
+    return first is not None and DNG_VERSION in first.values
+
+
 def is_big(data: bytes) -> bool:
     """Whether a file is a BigTIFF."""
     return data[2:4] in (b"+\0", b"\0+")

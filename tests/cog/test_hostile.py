@@ -1,5 +1,7 @@
 """Broken, rare and malicious pictures sent to Cog's own server."""
 
+import warnings
+
 import pytest
 
 from tests.cog.serving import data_url, failure, opened
@@ -15,7 +17,8 @@ def pictures(server, files):
         url = data_url(data, "application/octet-stream")
         answer = server.predict(image=url, face_enhance=False, upscaler="lanczos", upscale=1)
         if answer["status"] == "succeeded":
-            assert min(opened(answer["output"]).size) > 0, name
+            with warnings.catch_warnings(action="ignore"):  # damaged EXIF is kept as it is
+                assert min(opened(answer["output"]).size) > 0, name
             count += 1
         else:
             assert failure(answer), name

@@ -1,0 +1,56 @@
+"""What the start of a file says, without decoding its pixels."""
+
+import pkgutil
+import re
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import ImageFile, TiffImagePlugin
+
+from facemend.errors import DecodeError
+from facemend.files import exif, formats, metadata
+from facemend.files.decoders import decoding, quiet
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Height and width in px of the upright picture in a file, whose pixels are not decoded.
+
+    Raises:
+        DecodeError: it is not a picture, or its header is damaged.
+        OSError: it cannot be opened.
+    """
+    with path.open("rb") as stream:
+        row = formats.recognise(stream.read(formats.HEAD), path.suffix.lower())
+        reader = pkgutil.resolve_name(row.reader) if row and row.installed else None
+        if not isinstance(reader, type):
+            raise DecodeError(f"the size of {path} is not known without decoding")
+        stream.seek(0)
+        with quiet(), decoding():
+            image: ImageFile.ImageFile = reader(stream)
+            turned = image.getexif().get(exif.ORIENTATION) in metadata.TURNED
+    swapped = turned and not isinstance(image, TiffImagePlugin.TiffImageFile)  # which Pillow has turned already
+    return (image.width, image.height) if swapped else (image.height, image.width)
+
+
+def announced_size(head: bytes, name: str) -> tuple[int, int] | None:
+    """Width and height in px of a WebP or GIF: Pillow refuses large ones by a limit of its own when it opens them."""
+    if name == "gif" and len(head) >= 10:
+        width, height = struct.unpack_from("<HH", head, 6)
+        return width, height
+    if name != "webp" or len(head) < 30:
+        return None
+    if head[12:16] == b"VP8X":  # WebP container specification
+        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+
+
+def is_lossless(stream: BinaryIO) -> bool:
+    """Whether the pixels of a WebP, or of its first frame, are compressed without loss."""
+    stream.seek(0)
+    data = stream.read()
+    found = re.search(rb"VP8[ L]", data[12:])
+    return found is not None and found[0] == b"VP8L"
