@@ -4,6 +4,7 @@ import struct
 
 PHOTOSHOP = b"Photoshop 3.0\0"  # begins a JPEG segment of resources
 RESOURCE = b"8BIM"
+PATHS = range(2000, 2999)  # numbers of resources with a clipping path
 RECORDS = 0x0404  # number of the resource with the IPTC records
 
 

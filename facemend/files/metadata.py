@@ -50,7 +50,8 @@ def read(image: Image.Image, stream: BinaryIO | None) -> Read:
     else:
         found = _of_image(image)
     stored = _orientation(found)
-    return Read(upright(found, stored), stored, _is_adobe_rgb(found))
+    turned_by = image.info.get("original_orientation") or stored  # what pillow-heif has already applied
+    return Read(upright(found, turned_by), stored, _is_adobe_rgb(found))
 
 
 def upright(metadata: Metadata, stored: int = 1) -> Metadata:
@@ -124,6 +125,8 @@ def _of_image(image: Image.Image) -> Metadata:
     if any(body.startswith(EXTENDED_XMP) for _, body in getattr(image, "applist", ())):
         lost.append("the second part of the XMP packet (over 64 KB)")
     resources = info.get("photoshop")
+    if isinstance(resources, dict) and any(number in iptc.PATHS for number in resources):
+        lost.append("clipping paths")
     return Metadata(
         exif=block,
         xmp=info.get("xmp") or None,

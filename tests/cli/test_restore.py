@@ -1,12 +1,13 @@
 """`facemend restore`: its options, exit codes and the files it writes."""
 
+import importlib.util
 import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from facemend.pipeline import Pipeline
 from tests.cli.conftest import size
@@ -336,3 +337,56 @@ def test_a_read_only_folder_is_refused_before_the_networks_run(run, drawn, photo
     code, _, err = run("restore", photo)
     assert code == 2
     assert "in a folder that may be written to" in err
+
+
+@pytest.fixture
+def described(tmp_path):
+    """A PNG with a text and XMP."""
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", "a private prompt")
+    info.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta>a private caption</x:xmpmeta>")
+    path = tmp_path / "described.png"
+    Image.fromarray(smooth(20, 30)).save(path, pnginfo=info)
+    return path
+
+
+def test_what_cannot_be_kept_is_said_on_one_line_and_in_json(run, drawn, described, tmp_path):
+    code, out, err = run("restore", described, "-o", tmp_path / "new.webp", "--json")
+    assert code == 0
+    assert f"facemend: {described}: not kept: PNG texts (WebP has no place for it)\n" in err
+    assert json.loads(out)["lost"] == ["PNG texts (WebP has no place for it)"]
+    _, out, err = run("restore", described, "-o", tmp_path / "new.png", "--json")
+    assert json.loads(out)["lost"] == []
+    assert "not kept" not in err
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".tiff"])
+def test_strip_metadata_drops_all_of_it_and_says_nothing(run, drawn, described, suffix):
+    for arguments, kept in (([], True), (["--strip-metadata"], False)):
+        target = described.with_name(f"{kept}{suffix}")
+        _, _, err = run("restore", described, "-o", target, *arguments)
+        assert (b"a private caption" in target.read_bytes()) == kept
+        assert kept or b"a private" not in target.read_bytes()
+        assert kept or "not kept" not in err
+
+
+def test_quality_lossless_writes_a_webp_without_loss(run, drawn, tmp_path):
+    Image.fromarray(smooth(40, 50)).save(tmp_path / "a.png")
+    options = ["--scale", 1, "--faces", "none", "--quality", "lossless"]
+    assert run("restore", tmp_path / "a.png", "-o", tmp_path / "b.webp", *options)[0] == 0
+    with Image.open(tmp_path / "b.webp") as image:
+        np.testing.assert_array_equal(np.asarray(image), smooth(40, 50))
+    code, _, err = run("restore", tmp_path / "a.png", "--quality", "best")
+    assert code == 2
+    assert "'best' is not a whole number from 1 to 100, or lossless" in err
+
+
+def test_formats_whose_package_is_missing_are_left_out_of_folders(run, drawn, photo, tmp_path, monkeypatch):
+    (tmp_path / "old.nef").write_bytes(b"raw")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rawpy" else find(name))
+    code, _, err = run("restore", tmp_path, "-o", tmp_path / "out")
+    assert code == 0
+    assert "left out 1 that need pip install 'facemend[raw]'" in err
+    code, _, err = run("restore", tmp_path / "old.nef", "-o", tmp_path / "out/")
+    assert code == 2

@@ -1,6 +1,7 @@
 """XMP, IPTC, comments and texts: kept where the format of the result holds them, and named where it does not."""
 
 import io
+import struct
 import zlib
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image, PngImagePlugin
 from facemend.files import formats, iptc, png, xmp
 from facemend.files.decode import decode
 from facemend.files.encode import encode
+from facemend.files.exif import Block
 from facemend.records import Metadata, Picture
 from tests.files.samples import close, noise, scene
 from tests.hostile import chunk, saved, saved_heif
@@ -160,3 +162,20 @@ def test_a_webp_without_loss_stays_so():
     assert not decode(encode(picture, "webp")).lossless
     assert close(decode(encode(picture, "webp", "lossless")).pixels, picture.pixels, 0)
     assert decode(encode(picture, "jpeg", "lossless")).pixels.shape == (32, 48, 3)
+
+
+def test_clipping_paths_of_photoshop_are_named():
+    path = b"8BIM" + struct.pack(">HHI", 2000, 0, 26) + bytes(26)
+    body = iptc.PHOTOSHOP + iptc.resource(RECORDS) + path
+    data = saved(Image.fromarray(scene()), "jpeg", extra=struct.pack(">BBH", 0xFF, 0xED, 2 + len(body)) + body)
+    described = decode(data).metadata
+    assert (described.iptc, described.lost) == (RECORDS, ("clipping paths",))
+
+
+def test_the_resolution_of_a_heic_that_its_reader_turns_is_exchanged():
+    exif = Image.Exif()
+    exif.update({0x0112: 6, 0x011A: 300.0, 0x011B: 150.0, 0x0128: 2})
+    picture = decode(saved_heif(Image.fromarray(scene()), exif.tobytes()))
+    assert picture.pixels.shape == (48, 32, 3)
+    assert Block(picture.metadata.exif).dpi == (150, 300)
+    assert Block(picture.metadata.exif).orientation == 1
