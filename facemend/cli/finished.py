@@ -18,21 +18,22 @@ def finished(job: "Job") -> Path | None:
 
 
 def check_result(target: Path, source: Path, settings: Settings) -> None:
-    """Raise OptionError if a file cannot be the result of a picture, because it has another size."""
-    from facemend.files.headers import read_size  # imports OpenCV, which --help need not wait for
+    """Raise OptionError if a file cannot be the result of a picture: of another size, or taken at another time."""
+    from facemend.files import headers  # imports OpenCV, which --help need not wait for
 
     try:
-        size, expected = read_size(target), settings.output_size(*read_size(source))
-    except (DecodeError, OSError):  # a damaged file has no size to compare
+        there, picture = headers.read(target), headers.read(source)
+    except (DecodeError, OSError):  # a damaged file has nothing to compare
         return
-    if size != expected:
-        raise OptionError(
-            "the output",
-            f"{target} of {size[1]} x {size[0]} px",
-            f"a result of {source}, which would have {expected[1]} x {expected[0]} px",
-            "choose another folder",
-            Remedy("overwrite it with {}", "force"),
-        )
+    (height, width), (high, wide) = there.size, settings.output_size(*picture.size)
+    if (height, width) != (high, wide):
+        found, expected = f"of {width} x {height} px", f"of {wide} x {high} px"
+    elif there.taken and picture.taken and there.taken != picture.taken:
+        found, expected = f"of a photo taken at {there.taken}", f"of one taken at {picture.taken}"
+    else:
+        return
+    remedies = "choose another folder", Remedy("overwrite it with {}", "force")
+    raise OptionError("the output", f"{target} {found}", f"the result of {source}, {expected}", *remedies)
 
 
 def _targets(job: "Job") -> list[Path]:

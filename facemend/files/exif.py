@@ -18,6 +18,7 @@ HEADER = b"II*\0\x08\0\0\0"  # of a new block; its first directory follows
 
 WIDTH, HEIGHT, ORIENTATION, X_RESOLUTION, Y_RESOLUTION, UNIT = 256, 257, 274, 282, 283, 296  # of the first directory
 EXIF, GPS = 0x8769, 0x8825
+TAKEN = 0x9003  # DateTimeOriginal of the EXIF directory
 COLOUR_SPACE, EXIF_WIDTH, EXIF_HEIGHT, INTEROPERABILITY = 0xA001, 0xA002, 0xA003, 0xA005  # of the EXIF directory
 INTEROPERABILITY_INDEX = 1
 SRGB = 1  # a ColorSpace

@@ -4,20 +4,33 @@ import pkgutil
 import re
 import struct
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from PIL import ImageFile, TiffImagePlugin
 
 from facemend.errors import DecodeError
 from facemend.files import exif, formats, metadata
 from facemend.files.decoders import decoding, quiet
+from facemend.records import Size
 
 
-def read_size(path: Path) -> tuple[int, int]:
-    """Height and width in px of the upright picture in a file, whose pixels are not decoded.
+class Header(NamedTuple):
+    """What the header of a file says.
+
+    Attributes:
+        size: height and width in px of the upright picture.
+        taken: when the photo was taken, as EXIF has it; "" where it does not say.
+    """
+
+    size: Size
+    taken: str
+
+
+def read(path: Path) -> Header:
+    """Read the header of a picture.
 
     Raises:
-        DecodeError: it is not a picture, or its header is damaged.
+        DecodeError: it is not a picture, its header is damaged, or its reader has to decode the pixels.
         OSError: it cannot be opened.
     """
     with path.open("rb") as stream:
@@ -28,9 +41,11 @@ def read_size(path: Path) -> tuple[int, int]:
         stream.seek(0)
         with quiet(), decoding():
             image: ImageFile.ImageFile = reader(stream)
-            turned = image.getexif().get(exif.ORIENTATION) in metadata.TURNED
+            tags = image.getexif()
+            turned = tags.get(exif.ORIENTATION) in metadata.TURNED
+            taken = str(tags.get_ifd(exif.EXIF).get(exif.TAKEN, ""))
     swapped = turned and not isinstance(image, TiffImagePlugin.TiffImageFile)  # which Pillow has turned already
-    return (image.width, image.height) if swapped else (image.height, image.width)
+    return Header((image.width, image.height) if swapped else (image.height, image.width), taken)
 
 
 def announced_size(head: bytes, name: str) -> tuple[int, int] | None:

@@ -280,9 +280,22 @@ def test_skip_existing_refuses_a_result_of_another_size(run, drawn, photo, tmp_p
     assert run("restore", photo, "-o", tmp_path / "out/")[0] == 0
     code, _, err = run("restore", other, "-o", tmp_path / "out/", "--skip-existing")
     assert code == 2
-    assert "of 440 x 400 px', but must be a result of" in err
-    assert "which would have 80 x 60 px; choose another folder or overwrite it with --force" in err
+    assert "of 440 x 400 px', but must be the result of" in err
+    assert "of 80 x 60 px; choose another folder or overwrite it with --force" in err
     assert size(tmp_path / "out" / "old.jpg") == (440, 400)
+
+
+def test_skip_existing_refuses_a_result_of_a_photo_taken_at_another_time(run, drawn, photo, tmp_path):
+    for folder in ("trip1", "trip2"):
+        exif = Image.Exif()
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = f"199{folder[-1]}:07:12 10:00:00"
+        (tmp_path / folder).mkdir()
+        Image.fromarray(smooth(30, 40)).save(tmp_path / folder / "a.jpg", exif=exif)
+    first, second = (["restore", tmp_path / name / "a.jpg", "-o", tmp_path / "out/"] for name in ("trip1", "trip2"))
+    assert run(*first)[0] == run(*first, "--skip-existing")[0] == 0
+    code, _, err = run(*second, "--skip-existing")
+    assert code == 2
+    assert "of a photo taken at 1991:07:12 10:00:00" in err
 
 
 def test_skip_existing_writes_a_missing_picture_beside_the_result_and_leaves_the_result(run, drawn, photo):
