@@ -25,6 +25,7 @@ SRGB = 1  # a ColorSpace
 THUMBNAIL, THUMBNAIL_BYTES = 0x201, 0x202
 NO_UNIT, PER_INCH, PER_CENTIMETRE = 1, 2, 3
 HIGHEST_DPI = 65535  # of a JPEG
+USUAL_DPI = 72  # where a block does not say a valid one
 MOST_FIELDS = 500  # of a directory; cameras write fewer than 100, and more would take long
 
 
@@ -128,6 +129,7 @@ class Block:
         if self.is_adobe_rgb:
             for one in fields(self.interoperability, INTEROPERABILITY_INDEX):
                 self.data[one.at + 8 : one.at + 12] = b"R98\0"
+        self._mend_resolution()
         across, down = fields(self.main, X_RESOLUTION), fields(self.main, Y_RESOLUTION)
         if turned and across and down:
             first, second = (slice(one[0].at + 2, one[0].at + 12) for one in (across, down))
@@ -201,6 +203,14 @@ class Block:
         if field.kind != RATIONAL or place.stop > len(self.data):
             return 0
         return self.number(place.start) / (self.number(place.start + 4) or 1)
+
+    def _mend_resolution(self) -> None:
+        """Give the resolutions the type that they must have; Pillow cannot open a JPEG where they have another one."""
+        for one in fields(self.main, X_RESOLUTION) + fields(self.main, Y_RESOLUTION):
+            if (one.kind, one.count) != (RATIONAL, 1):
+                value = self.number(one.at + 8, one.kind) if one.kind in SIZES and one.count == 1 else 0
+                rational = struct.pack(f"{self.order}II", max(value, 0) or USUAL_DPI, 1)
+                self.data[one.at + 2 : one.at + 12] = self.entry(RATIONAL, 1, rational)
 
     def _remove_thumbnail(self) -> None:
         """Unlink the second directory, which describes the thumbnail, and clear its bytes, unless others use them."""

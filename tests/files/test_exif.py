@@ -66,27 +66,31 @@ def test_made_blocks_have_thumbnails_and_every_orientation_in_both_byte_orders()
     }
 
 
+def read_by_exiftool(folder, pictures):
+    """What exiftool reads of the EXIF of each of several files."""
+    paths = [folder / f"{seed}" for seed in range(len(pictures))]
+    for path, data in zip(paths, pictures, strict=True):
+        path.write_bytes(data)
+    options = ("-IFD0:all", "-ExifIFD:all", "-GPS:all", "-InteropIFD:all", "-u", "-IFD1:all", "-b")
+    return exiftool(*paths, options=options)
+
+
+@pytest.fixture(scope="module")
+def befores(tmp_path_factory):
+    return read_by_exiftool(tmp_path_factory.mktemp("before"), [jpeg(made(seed).data) for seed in range(COUNT)])
+
+
 @needs("exiftool")
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff"])
-def test_another_program_reads_the_same_before_and_after(tmp_path, kind):
-    befores, afters = [], []
-    for seed in range(COUNT):
-        picture = decode(jpeg(made(seed).data))
-        befores.append(tmp_path / f"{seed}_before.jpg")
-        befores[-1].write_bytes(jpeg(made(seed).data))
-        afters.append(tmp_path / f"{seed}_after.{kind}")
-        afters[-1].write_bytes(encode(picture, kind))
-    options = ("-IFD0:all", "-ExifIFD:all", "-GPS:all", "-InteropIFD:all", "-u", "-IFD1:all", "-b")
+def test_another_program_reads_the_same_before_and_after(tmp_path, kind, befores):
+    afters = read_by_exiftool(tmp_path, [encode(decode(jpeg(made(seed).data)), kind) for seed in range(COUNT)])
     storage = {f"IFD0:{name}" for name in (
         "BitsPerSample", "Compression", "PhotometricInterpretation", "StripOffsets", "SamplesPerPixel", "RowsPerStrip",
         "StripByteCounts", "ImageWidth", "ImageHeight", "Orientation",
     )} if kind == "tiff" else set()  # fmt: skip
-    for seed, before, after in zip(
-        range(COUNT), exiftool(*befores, options=options), exiftool(*afters, options=options), strict=True
-    ):
-        expected = {
-            tag: value for tag, value in before.items() if tag not in FALSE_TAGS and not tag.startswith("IFD1:")
-        }
+    for seed, before, after in zip(range(COUNT), befores, afters, strict=True):
+        true = (tag for tag in before if tag not in FALSE_TAGS and not tag.startswith("IFD1:"))
+        expected = {tag: before[tag] for tag in true}
         found = {tag: value for tag, value in after.items() if tag not in FALSE_TAGS | storage}
         assert found == expected, seed
         block = made(seed)
@@ -114,6 +118,20 @@ def test_a_truncated_block_is_kept_or_named_as_lost(seed):
         changed = {place for place, byte in enumerate(picture.metadata.exif) if byte != cut[place]}
         assert changed <= may_change(block)
         assert set(range(len(picture.metadata.exif), len(cut))) <= may_change(block)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "value", "dpi"), [(1, 1, 90, 90), (3, 1, 300, 300), (5, 0, 0, 72), (2, 9, 0, 72)]
+)
+def test_a_resolution_of_another_type_does_not_make_a_jpeg_unreadable(kind, count, value, dpi):
+    block = next(block for block in map(made, range(COUNT)) if block.places.keys() >= RESOLUTION)
+    data = bytearray(block.data)
+    for name in sorted(RESOLUTION):
+        code = {1: "B3x", 3: "H2x"}.get(kind, "I")
+        struct.pack_into(f"{block.order}HI{code}", data, block.places[name].start + 2, kind, count, value)
+    picture = decode(saved(Image.fromarray(scene()), "webp", exif=b"Exif\0\0" + bytes(data)))
+    again = decode(encode(picture, "jpeg"))
+    assert Block(again.metadata.exif).dpi == (dpi, dpi)
 
 
 @pytest.mark.parametrize("kind", [row.name for row in formats.WRITABLE])
