@@ -56,12 +56,11 @@ def test_debug_raises_the_error(photo):
 
 
 INTERRUPTED = """
-import os, signal, sys
+import signal, sys
 from facemend.cli import main
 from facemend.pipeline import Pipeline
 def interrupt(cls, **options):
-    os.kill(os.getpid(), signal.SIGINT)
-    signal.pause()
+    signal.raise_signal(signal.SIGINT)
 Pipeline.load = classmethod(interrupt)
 main(sys.argv[1:])
 """
