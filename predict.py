@@ -178,9 +178,10 @@ class Predictor(BaseRunner):
         """Return whether the disk has room. After an unexpected failure, first run the networks of that call again."""
         if self.suspect:
             face = np.zeros((512, 512, 3), np.uint8)
-            for network in (self.suspect.detector, self.suspect.parser):
-                if network:
-                    network(face)
+            if self.suspect.detector:
+                self.suspect.detector(face)
+            if self.suspect.parser:
+                list(self.suspect.parser([face]))
             # With half the strength, the upscaler runs too, not only the restorer.
             self.suspect.run(face[:8, :8], Settings(aligned=True, strength=0.5))
             self.suspect = None

@@ -7,7 +7,7 @@ import numpy as np
 from facemend.errors import OptionError, Remedy, WeightsError
 from facemend.loader import NONE, Loader
 from facemend.pipeline import Pipeline
-from facemend.stages.restore import LARGEST_BATCH
+from facemend.stages.batches import LARGEST
 from facemend.stages.upscale import LanczosUpscaler
 from facemend.weights.installed import download_folder, find
 from facemend.weights.models import Task, automatic, lookup_for, public_names
@@ -63,14 +63,15 @@ class Collection:
     def warm_up(self) -> None:
         """Run every network twice: on a GPU the first run is slow, and the second records restorers and the parser."""
         blank = np.zeros((512, 512, 3), np.uint8)
+        faces = [blank] * (2 * LARGEST - 1)  # batches of every size
         for _ in range(2):
             for restorer in self.restorers.values():
                 if restorer:
-                    restorer([blank] * (2 * LARGEST_BATCH - 1))  # batches of every size
+                    restorer(faces)
             for upscaler in self.upscalers.values():
                 upscaler(blank, (1024, 1024))
             if self.parser:
-                self.parser(blank)
+                list(self.parser(faces))
             if self.detector:
                 self.detector(blank)
 

@@ -160,12 +160,12 @@ def test_warm_up_runs_every_network_twice(loaded):
     used = Counter()
     collection = Collection(["lanczos"])
     stages = {
-        name: lambda *given, name=name: used.update([(name, np.shape(given[0]))])
+        name: lambda *given, name=name: used.update([(name, np.shape(given[0]))]) or []
         for name in ("restorer", "upscaler", "detector", "parser")
     }
     collection.restorers, collection.upscalers = {"lite": stages["restorer"]}, {"lite": stages["upscaler"]}
     collection.detector, collection.parser = stages["detector"], stages["parser"]
     collection.warm_up()
     face = (512, 512, 3)
-    expected = [("restorer", (15, *face)), ("upscaler", face), ("detector", face), ("parser", face)]
+    expected = [("restorer", (15, *face)), ("upscaler", face), ("detector", face), ("parser", (15, *face))]
     assert used == dict.fromkeys(expected, 2)

@@ -63,12 +63,12 @@ def predictor(monkeypatch):
 
 def test_warm_up_runs_every_network_twice(predictor):
     used = []
-    stages = {name: lambda *given, name=name: used.append((name, *map(np.shape, given))) for name in "rudp"}
+    stages = {name: lambda *given, name=name: used.append((name, *map(np.shape, given))) or [] for name in "rudp"}
     predictor.models.restorers, predictor.models.upscalers = {"r": stages["r"]}, {"u": stages["u"]}
     predictor.models.detector, predictor.models.parser = stages["d"], stages["p"]
     predictor.models.warm_up()
     face = (512, 512, 3)
-    assert sorted(set(used)) == [("d", face), ("p", face), ("r", (15, *face)), ("u", face, (2,))]
+    assert sorted(set(used)) == [("d", face), ("p", (15, *face)), ("r", (15, *face)), ("u", face, (2,))]
     assert len(used) == 8  # the second run of each is recorded
 
 
@@ -89,9 +89,10 @@ def test_healthcheck_runs_the_networks_only_after_an_unexpected_failure(predicto
         reach("restore")
         return crops
 
-    def parse(face):
-        reach("parse")
-        return np.ones(face.shape[:2], np.float32)
+    def parse(faces):
+        for face in faces:
+            reach("parse")
+            yield np.ones(face.shape[:2], np.float32)
 
     def enlarge(pixels):
         reach("enlarge")
