@@ -41,6 +41,7 @@ DRAWN = {  # recorded network -> model whose file is written, key that wraps the
     "restoreformer": ("restoreformer", "params"),
     "realesrgan_x4plus": ("realesrgan-x4plus", "params_ema"),
     "realesrgan_x2plus": ("realesrgan-x2plus", "params_ema"),
+    "swinir_m_x4": ("swinir-m-x4", "params_ema"),
     "parsenet": ("parsenet", None),
     "retinaface_resnet50": ("retinaface-r50", None),
 }
@@ -70,6 +71,7 @@ WORKS = (
     Work("x4plus", "realesrgan-x4plus, 256x256 px", 4.0, 3),
     Work("x2plus", "realesrgan-x2plus, 256x256 px"),
     Work("general", "realesr-general-x4v3, 256x256 px", 2.4),
+    Work("swinir", "swinir-m-x4, 128x128 px", 2.0, 3),
     Work("group", "783x1146 photo, 4 faces, GFPGAN, scale 2, no upscaler", 5.0, 3),
     Work("group-square", "the same, ours without ParseNet", 5.0, 3),
     Work("two", "700x464 photo, 2 faces, GFPGAN, x2plus, scale 2", 4.0, 3),

@@ -21,6 +21,7 @@ GOALS = {
     "restoreformer": DRAWN,
     "realesrgan-x4plus": DRAWN,
     "realesrgan-x2plus": DRAWN,
+    "swinir-m-x4": DRAWN,
 }
 
 

@@ -122,7 +122,7 @@ class Loader:
     def _net(self, model: Model, path: Path | None = None) -> tuple[nn.Module, Device]:
         self._used.add(model.name)
         device = choose(self._device, self._precision, model.safe_precision)  # before the file is read
-        return load(model.name, path or self._files.get(model.name)), device
+        return load(model, path or self._files.get(model.name)), device
 
 
 def is_path(wanted: str | Path) -> bool:

@@ -41,13 +41,15 @@ def spans(length: int, out_length: int, tile: int, step: int) -> list[Span]:
         length: px of the input.
         out_length: px of the result.
         tile: length of a tile at most, in px of the input; a multiple of `step`.
-        step: the length of a tile is a multiple of this number, which networks with pixel unshuffling need.
+        step: the length of a tile and the distances between tiles are multiples of this number, which networks with
+            pixel unshuffling or windows need.
     """
     shared = 2 * OVERLAP  # px that two neighbours have in common
     padded = step * math.ceil((length + 2 * EDGE) / step)
     count = max(1, math.ceil((padded - shared) / (tile - shared)))
     full = step * math.ceil((padded + shared * (count - 1)) / count / step)
-    firsts = [round(first) for first in np.linspace(-EDGE, padded - EDGE - full, count)]
+    # Whole steps apart, so that every tile has the windows or the unshuffled px of the whole picture.
+    firsts = [step * round(first) - EDGE for first in np.linspace(0, (padded - full) / step, count)]
     ratio = out_length / length
     ramp = RAMP * ratio
     # Seams in px of the result: the middle of the part that two neighbours have in common.
