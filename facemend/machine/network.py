@@ -35,7 +35,7 @@ class Network:
         self._fixed_size = fixed_size
         self._is_half = device.dtype != torch.float32
         self._original = net
-        moved = _move(copy.deepcopy(net) if self._is_half else net, device.place, device.dtype)
+        moved = _move(_copy(net) if self._is_half else net, device.place, device.dtype)
         self._input_dtype = next(
             (parameter.dtype for parameter in moved.parameters()), device.dtype
         )  # of its first layer
@@ -90,6 +90,12 @@ class Network:
 def is_finite(x: Tensor) -> Tensor:
     """Return whether all values are finite, on the device of `x`; one that is not makes the sum not finite."""
     return x.sum().isfinite()
+
+
+def _copy(net: nn.Module) -> nn.Module:
+    """A copy that may be moved. Until then it has the same memory, so nothing of a mapped file is read."""
+    parameters = {id(one): nn.Parameter(one.detach(), one.requires_grad) for one in net.parameters()}
+    return copy.deepcopy(net, parameters | {id(one): one.detach() for one in net.buffers()})
 
 
 def _move(net: nn.Module, place: torch.device, dtype: torch.dtype) -> nn.Module:
