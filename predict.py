@@ -60,9 +60,9 @@ class Predictor(BaseRunner):
             description="The photo: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIC, up to 100 megapixels.",
         ),
         model: str = Input(
-            default="gfpgan-v1.4",
+            default="auto",
             choices=["auto", "gfpgan-v1.4", "gfpgan-v1.3", "gfpgan-v1.2", "restoreformer", "codeformer", "lite"],
-            description="The network that restores the faces. GFPGAN preserves the likeness best. CodeFormer repairs worse damage but may change a face, and its licence forbids commercial use. lite is small and fast. auto uses the best model that this server has loaded, but never CodeFormer.",
+            description="The network that restores the faces. GFPGAN preserves the likeness best. CodeFormer repairs worse damage but may change a face, and its licence forbids commercial use. lite is small and fast. auto uses the best model that this server has, and CodeFormer only where it is the only one.",
         ),
         fidelity: float = Input(
             default=0.5,
@@ -95,8 +95,9 @@ class Predictor(BaseRunner):
             description="Mix in less of a restored face where the face in the photo is large and sharp already, so that it is never made softer.",
         ),
         upscaler: str = Input(
-            default="realesrgan-x4plus",
+            default="auto",
             choices=[
+                "auto",
                 "realesrgan-x4plus",
                 "realesrgan-x2plus",
                 "realesrnet-x4plus",
@@ -106,7 +107,7 @@ class Predictor(BaseRunner):
                 "lite",
                 "lanczos",
             ],
-            description="The model that enlarges the rest of the picture. For photos: realesrgan-x4plus is the sharpest, realesrnet-x4plus is softer, realesr-general-x4v3 and lite are fast. The two anime models are for drawings. lanczos is a filter that adds no detail.",
+            description="The model that enlarges the rest of the picture. For photos: realesrgan-x4plus is the sharpest, realesrnet-x4plus is softer, realesr-general-x4v3 and lite are fast. The two anime models are for drawings. lanczos is a filter that adds no detail. auto uses the best model that this server has.",
         ),
         denoise: float = Input(
             default=0.5,

@@ -16,7 +16,7 @@ WIDTH = 120  # of a line of code
 LITERALS: dict[tuple[str, str], str | list[str]] = {  # (input, keyword of its Input()): the value
     ("image", "description"): f"The photo: {READABLE}, up to {DEFAULT_SETTINGS.max_input_mp:g} megapixels.",
     ("model", "choices"): ["auto", *public_names("restorer")],
-    ("upscaler", "choices"): [*public_names("upscaler"), "lanczos"],
+    ("upscaler", "choices"): ["auto", *public_names("upscaler"), "lanczos"],
 }
 TASKS: dict[Task, str] = {
     "restorer": "restores faces",

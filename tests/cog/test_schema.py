@@ -21,14 +21,14 @@ INPUTS = SCHEMAS["Input"]["properties"]
 CONFIG = yaml.safe_load((ROOT / "cog.yaml").read_text(encoding="utf-8"))
 EXPECTED = {  # name: type, default, bounds or choices
     "image": ("string", "required", None),
-    "model": ("string", "gfpgan-v1.4", {"auto", *public_names("restorer")}),
+    "model": ("string", "auto", {"auto", *public_names("restorer")}),
     "fidelity": ("number", 0.5, (0, 1)),
     "upscale": ("number", 2, (1, 8)),
     "face_enhance": ("boolean", True, None),
     "only_center_face": ("boolean", False, None),
     "strength": ("number", 1, (0, 1)),
     "adaptive": ("boolean", True, None),
-    "upscaler": ("string", "realesrgan-x4plus", {"lanczos", *public_names("upscaler")}),
+    "upscaler": ("string", "auto", {"auto", "lanczos", *public_names("upscaler")}),
     "denoise": ("number", 0.5, (0, 1)),
     "aligned": ("boolean", False, None),
     "sensitivity": ("number", 0.5, (0, 1)),

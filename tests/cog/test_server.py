@@ -121,8 +121,10 @@ def test_alternating_models_are_not_confused(server, face):
         assert (answer["metrics"]["restorer"], answer["metrics"]["upscaler"]) == (model, upscaler)
 
 
-def test_auto_is_the_preferred_loaded_restorer(server, face):
-    assert server.predict(image=face, aligned=True, model="auto")["metrics"]["restorer"] == "gfpgan-v1.4"
+@pytest.mark.parametrize("options", [{}, {"model": "auto", "upscaler": "auto"}], ids=["default", "auto"])
+def test_the_best_loaded_models_are_the_default(server, face, options):
+    metrics = server.predict(image=face, aligned=True, **options)["metrics"]
+    assert (metrics["restorer"], metrics["upscaler"]) == ("gfpgan-v1.4", "realesrgan-x4plus")
 
 
 @pytest.mark.parametrize("options", [{"model": "codeformer"}, {"upscaler": "realesrgan-x2plus"}])
@@ -402,13 +404,13 @@ def test_setup_refuses_invalid_lists_of_models(tmp_path, models, message):
 
 @pytest.mark.weights
 def test_a_server_without_a_restorer_refuses_to_restore_and_enlarges(tmp_path, shared):
-    """Asking for restoration is an error, and is not silently ignored."""
+    """Asking for a restorer by name is an error. A call of nothing but a picture does what the server can."""
     options = {"FACEMEND_MODELS": "realesr-animevideov3,retinaface-mobile0.25"}
     with serving(tmp_path, FACEMEND_WEIGHTS=str(shared / "weights"), **options) as server:
         image = data_url((shared / "data" / "old_photos" / "000007.jpg").read_bytes(), "image/jpeg")
-        assert "it has none" in failure(server.predict(image=image))
-        answer = server.predict(image=image, face_enhance=False, upscaler="realesr-animevideov3")
-        assert answer["metrics"]["upscaler"] == "realesr-animevideov3"
+        assert "it has none" in failure(server.predict(image=image, model="gfpgan-v1.4"))
+        answer = server.predict(image=image)
+        assert (answer["metrics"]["restorer"], answer["metrics"]["upscaler"]) == ("none", "realesr-animevideov3")
         assert opened(answer["output"]).size[0] == 2 * Image.open(BytesIO(base64.b64decode(image[23:]))).size[0]
 
 
@@ -423,12 +425,12 @@ def lite(tmp_path_factory):
 
 def test_lite_restores_without_a_download(lite):
     image = data_url(OLD.read_bytes(), "image/jpeg")
-    for model in ("lite", "auto"):
-        answer = lite.predict(image=image, model=model, upscaler="lite")
+    for options in ({}, {"model": "lite", "upscaler": "lite"}, {"model": "auto", "upscaler": "auto"}):
+        answer = lite.predict(image=image, **options)
         assert answer["status"] == "succeeded", answer
-        assert answer["metrics"]["restorer"] == "lite"
+        assert (answer["metrics"]["restorer"], answer["metrics"]["upscaler"]) == ("lite", "lite")
         assert answer["metrics"]["faces_restored"] >= 1
-    assert "one this server has: lite" in failure(lite.predict(image=image))
+    assert "one this server has: lite" in failure(lite.predict(image=image, model="gfpgan-v1.4"))
 
 
 def test_another_process_makes_the_same_bytes_with_the_same_number_of_threads(lite, tmp_path):
