@@ -10,6 +10,7 @@ import openapi_spec_validator
 import pytest
 import yaml
 
+from facemend.container.names import OLD, VERSIONS
 from facemend.weights.models import public_names
 from script.openapi import ROOT, TARGET, document
 from tests.cog.serving import ARENAS
@@ -28,13 +29,19 @@ EXPECTED = {  # name: type, default, bounds or choices
     "only_center_face": ("boolean", False, None),
     "strength": ("number", 1, (0, 1)),
     "adaptive": ("boolean", True, None),
+    "strip_metadata": ("boolean", False, None),
     "upscaler": ("string", "auto", {"auto", "lanczos", *public_names("upscaler")}),
     "denoise": ("number", 0.5, (0, 1)),
     "aligned": ("boolean", False, None),
     "sensitivity": ("number", 0.5, (0, 1)),
-    "seed": ("integer", None, (0, None)),
+    "seed": ("integer", None, (0, 2**53 - 1)),
     "output_format": ("string", "auto", {"auto", "png", "jpg", "webp"}),
     "output_quality": ("integer", 95, (1, 100)),
+    "scale": ("number", None, (1, 8)),
+    "upscaling": ("number", None, (1, 8)),
+    "version": ("string", None, set(VERSIONS)),
+    "codeformer_fidelity": ("number", None, (0, 1)),
+    "background_enhance": ("boolean", None, None),
 }
 
 
@@ -59,6 +66,11 @@ def test_the_document_has_every_input_with_its_limits():
         else:
             assert seen["type"] == kind
             assert (seen.get("minimum"), seen.get("maximum")) == (limits or (None, None)), name
+
+
+def test_old_names_are_deprecated_and_no_others():
+    assert {name for name, seen in INPUTS.items() if seen.get("deprecated")} == OLD.keys()
+    assert all(INPUTS[name]["nullable"] for name in OLD)
 
 
 def test_cog_reads_the_same_inputs_from_the_running_predictor():
