@@ -40,10 +40,13 @@ fuzz: $(READY)
 	$(RUN)python -m fuzz.decode $(SECONDS) $(SEEDS)
 
 # Runs the container's server without Docker. It reads PORT and FACEMEND_MODELS from the environment.
-serve: $(READY)
-	mkdir -p .cog && cp openapi.json .cog/openapi_schema.json
+serve: $(READY) .cog/openapi_schema.json
 	PATH="$(CURDIR)/.venv/bin:$$PATH" MALLOC_ARENA_MAX=1 COG_PREDICT_TYPE_STUB=predict.py:Predictor \
 		exec $(RUN)python -m cog.server.http --host 127.0.0.1
+
+# Where Cog's server looks for it. Without it, the server does not check inputs.
+.cog/openapi_schema.json: openapi.json
+	mkdir -p .cog && cp $< $@
 
 # Sends a thousand calls to that server and checks for wrong answers and for leaks of memory, files and handles.
 soak: $(READY)

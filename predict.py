@@ -30,8 +30,10 @@ from facemend.loader import NONE
 from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Settings
+from healthy import PULSE
 
-ROOM = 2**30  # bytes that must be free in the temporary folder for the server to be healthy
+ROOM = 2**30  # bytes that must be free in the temporary folder for the server to be healthy, or, if that is less,
+ROOM_SHARE = 1 / 4  # this share of it
 COG_FOLDERS = Path("/tmp/coglet/predictions")  # Cog creates empty folders here for each call and never removes them
 COG_FOLDER_AGE = 60  # seconds after which no call needs its folders any more
 RENAMED = {  # options of the package whose inputs have other names here
@@ -203,6 +205,7 @@ class Predictor(BaseRunner):
     ) -> Path:
         """Restore the faces of one picture and enlarge it."""
         inputs = locals()
+        PULSE.touch()
         self._tidy(image)
         pipeline = self.models.pipeline(model if face_enhance else NONE, upscaler)
         given = {name: inputs[name] for name in Settings.__dataclass_fields__ if name in inputs}
@@ -248,7 +251,8 @@ class Predictor(BaseRunner):
             # With half the strength, the upscaler runs too, not only the restorer.
             self.suspect.run(face[:8, :8], Settings(aligned=True, strength=0.5))
             self.suspect = None
-        return shutil.disk_usage(self.uploads).free >= ROOM
+        disk = shutil.disk_usage(self.uploads)
+        return disk.free >= min(ROOM, ROOM_SHARE * disk.total)
 
     def _tidy(self, image: Path) -> None:
         """Remove what earlier calls have left: an output, an incomplete download, and the folders that Cog made."""
@@ -265,6 +269,7 @@ class Predictor(BaseRunner):
 
 
 def _print_progress(stage: str, done: int, total: int) -> None:
-    """Write a line in the format of tqdm, from which Replicate's clients read the progress."""
+    """Write a line in the format of tqdm, from which Replicate's clients read the progress, and note it in `PULSE`."""
+    PULSE.touch()
     bar = "█" * (10 * done // total)
     sys.stdout.write(f"{100 * done // total:3d}%|{bar:10}| {done}/{total} {stage}\n")

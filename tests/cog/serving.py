@@ -42,13 +42,14 @@ class Server:
         shutil.copy(
             ROOT / "openapi.json", folder / ".cog" / "openapi_schema.json"
         )  # without it inputs are not validated
-        (folder / "predict.py").symlink_to(ROOT / "predict.py")
+        for name in ("predict.py", "healthy.py"):
+            (folder / name).symlink_to(ROOT / name)
         if predictor.name != "predict.py":
             (folder / predictor.name).symlink_to(predictor)
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self.log = folder / "log"
+        self.log, self.pulse = folder / "log", folder / "pulse"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1", *options],
@@ -63,6 +64,7 @@ class Server:
                     "PORT": str(self.port),
                     "COG_PREDICT_TYPE_STUB": f"{predictor.name}:Predictor",
                     "TMPDIR": str(self.temp),
+                    "FACEMEND_PULSE": str(folder / "pulse"),
                     "MALLOC_ARENA_MAX": ARENAS,
                     "COG_LOG_LEVEL": "warn",
                     **environment,

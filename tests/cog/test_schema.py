@@ -208,7 +208,7 @@ def test_the_image_contains_the_weights():
 
 def test_the_image_runs_what_the_tests_run():
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    assert not {"healthy.py", "predict.py", "*.py"} & set(ignored)
+    assert not {"healthy.py", "watch.py", "predict.py", "*.py"} & set(ignored)
     assert f"MALLOC_ARENA_MAX={ARENAS}" in CONFIG["environment"]
 
 
