@@ -1,3 +1,7 @@
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from tests.cog.serving import STAND_IN, data_url, png, serving
@@ -29,3 +33,17 @@ def face():
 def wide():
     """A picture of several tiles as a data URL."""
     return data_url(png(smooth(600, 900, seed=2)))
+
+
+@pytest.fixture(scope="session")
+def javascript(tmp_path_factory):
+    """A folder with the JavaScript client installed."""
+    if not shutil.which("npm"):
+        pytest.skip("npm is not there: install Node.js 18 or newer")
+    folder = shutil.copytree(Path(__file__).parent / "js", tmp_path_factory.mktemp("js"), dirs_exist_ok=True)
+    install = subprocess.run(
+        ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    if install.returncode:
+        pytest.skip(f"npm cannot fetch the JavaScript client: {install.stderr.strip()[-300:]}")
+    return folder

@@ -25,6 +25,11 @@ PATIENCE = 90  # seconds; this machine may be busy
 TERMINAL = {"succeeded", "failed", "canceled"}
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 class Server:
     """A running server.
 
@@ -46,8 +51,7 @@ class Server:
             (folder / name).symlink_to(ROOT / name)
         if predictor.name != "predict.py":
             (folder / predictor.name).symlink_to(predictor)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log, self.pulse = folder / "log", folder / "pulse"
         with self.log.open("wb") as log:

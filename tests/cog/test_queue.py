@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections import Counter
@@ -12,7 +11,7 @@ from itertools import count
 import httpx
 import pytest
 
-from tests.cog.serving import PATIENCE, ROOT, STAND_IN, data_url, opened, png, serving
+from tests.cog.serving import PATIENCE, ROOT, STAND_IN, data_url, free_port, opened, png, serving
 from tests.pictures import smooth
 
 pytestmark = pytest.mark.slow
@@ -35,8 +34,7 @@ def queue(servers, tmp_path_factory):
     """A client of the queue."""
     if not shutil.which("haproxy"):
         pytest.skip("haproxy is not there: install it to test the queue")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     first, second = (f"127.0.0.1:{server.port}" for server in servers)
     environment = {"LISTEN": f"127.0.0.1:{port}", "FIRST": first, "SECOND": second, "PAUSE": FOLDER / "pause.lua"}
     log = tmp_path_factory.mktemp("haproxy") / "log"
