@@ -18,6 +18,8 @@ lint: $(READY)
 	$(RUN)python -m ruff check .
 	$(RUN)python -m ruff format --check .
 	$(RUN)python -m mypy
+	$(RUN)zizmor --offline --quiet .github
+	script/actionlint
 
 # Compares speed with the original packages, which get an environment of their own. SHARED is the folder of test
 # pictures. LARGE=--large adds a 24 MP picture, which takes twenty minutes.
@@ -60,7 +62,7 @@ generated: $(READY)
 # PyPI's torch for Linux brings gigabytes of CUDA libraries. If $(PYTHON) has torch 2.5 or newer, that one is used:
 # torch.pth adds the folder that holds it to the environment's path. --system-site-packages would not work where
 # $(PYTHON) is in a virtual environment: .venv would get the packages of its base interpreter. Packages in the added
-# folder are not installed again and have no programs in .venv/bin, so tools are run as modules.
+# folder are not installed again and have no programs in .venv/bin, so tools are run as modules where they are modules.
 TORCH_FOLDER := from pathlib import Path; import torch; \
 	assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5); print(Path(torch.__file__).parents[1])
 SITE_PACKAGES := import site; print(site.getsitepackages()[0])
