@@ -30,8 +30,60 @@ def free_port():
         return free.getsockname()[1]
 
 
-class Server:
-    """A running server.
+class Service:
+    """A server that runs already; `temp` is its folder for temporary files."""
+
+    def __init__(self, url, temp=Path("/tmp")):
+        self.url, self.temp = url, temp
+        self.port = int(url.rsplit(":", 1)[1])
+        self.client = httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False)
+
+    def running(self):
+        return True
+
+    def health(self):
+        return self.client.get("/health-check").json()
+
+    def wait(self, *states, patience=PATIENCE):
+        """The health report, once its status is one of `states`."""
+        end = time.monotonic() + patience
+        report = {}
+        while time.monotonic() < end and self.running():
+            try:
+                report = self.health()
+            except httpx.TransportError:
+                report = {"status": "not listening"}
+            if report["status"] in states:
+                return report
+            time.sleep(0.02)
+        raise AssertionError(f"status {report} instead of {states}: {self.said()}")
+
+    def call(self, prediction=None, *, method="POST", path="/predictions", headers=None, **inputs):
+        """Send one request, again while the previous call is still being processed."""
+        body = {"input": inputs, **(prediction or {})}
+        end = time.monotonic() + PATIENCE
+        while True:
+            answer = self.client.request(method, path, json=body, headers=headers)
+            if answer.status_code != 409 or time.monotonic() > end:
+                return answer
+            time.sleep(0.01)
+
+    def predict(self, **inputs):
+        """The answer to a prediction, which must be accepted."""
+        answer = self.call(**inputs)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def said(self):
+        """The end of its log."""
+        return ""
+
+    def close(self):
+        self.client.close()
+
+
+class Server(Service):
+    """A server that is started here.
 
     Args:
         folder: an empty folder for its working directory and temporary files.
@@ -41,7 +93,7 @@ class Server:
     """
 
     def __init__(self, folder, predictor=ROOT / "predict.py", options=(), **environment):
-        self.temp = folder / "temp"
+        super().__init__(f"http://127.0.0.1:{free_port()}", folder / "temp")
         self.temp.mkdir()
         (folder / ".cog").mkdir()
         shutil.copy(
@@ -51,8 +103,6 @@ class Server:
             (folder / name).symlink_to(ROOT / name)
         if predictor.name != "predict.py":
             (folder / predictor.name).symlink_to(predictor)
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         self.log, self.pulse = folder / "log", folder / "pulse"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -74,43 +124,15 @@ class Server:
                     **environment,
                 },
             )
-        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
 
-    def health(self):
-        return self.client.get("/health-check").json()
+    def running(self):
+        return self.process.poll() is None
 
-    def wait(self, *states, patience=PATIENCE):
-        """The health report, once its status is one of `states`."""
-        end = time.monotonic() + patience
-        report = {}
-        while time.monotonic() < end and self.process.poll() is None:
-            try:
-                report = self.health()
-            except httpx.TransportError:
-                report = {"status": "not listening"}
-            if report["status"] in states:
-                return report
-            time.sleep(0.02)
-        raise AssertionError(f"status {report} instead of {states}: {self.log.read_text()[-2000:]}")
-
-    def call(self, prediction=None, *, method="POST", path="/predictions", headers=None, **inputs):
-        """Send one request, again while the previous call is still being processed."""
-        body = {"input": inputs, **(prediction or {})}
-        end = time.monotonic() + PATIENCE
-        while True:
-            answer = self.client.request(method, path, json=body, headers=headers)
-            if answer.status_code != 409 or time.monotonic() > end:
-                return answer
-            time.sleep(0.01)
-
-    def predict(self, **inputs):
-        """The answer to a prediction, which must be accepted."""
-        answer = self.call(**inputs)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+    def said(self):
+        return self.log.read_text()[-2000:]
 
     def stop(self):
-        self.client.close()
+        self.close()
         self.process.terminate()
         try:
             self.process.wait(20)

@@ -9,7 +9,7 @@ import schemathesis
 from hypothesis.strategies import one_of
 from schemathesis import GenerationMode
 
-from tests.cog.serving import PATIENCE, STAND_IN, data_url, png, serving
+from tests.cog.serving import PATIENCE, data_url, png
 from tests.cog.test_schema import DOCUMENT
 from tests.pictures import smooth
 
@@ -31,13 +31,6 @@ SECONDS = 40  # after which no more examples are tried
 STATUSES = {200, 400, 404, 405, 415, 422}  # that the server may answer with; 422 to values that the document forbids
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The server with the bundled detector and with test doubles of the other networks."""
-    with serving(tmp_path_factory.mktemp("server"), STAND_IN, FACEMEND_MODELS="lite") as running:
-        yield running
-
-
 def without_the_network(body):
     """The body without an id, for which Cog may stay busy for ever, and without addresses that the server would ask."""
     if not isinstance(body, dict):
@@ -49,7 +42,7 @@ def without_the_network(body):
     return kept
 
 
-def test_every_request_gets_an_answer_of_one_line(server):
+def test_every_request_gets_an_answer_of_one_line(lite):
     seen = Counter()
     end = time.monotonic() + SECONDS
 
@@ -61,7 +54,7 @@ def test_every_request_gets_an_answer_of_one_line(server):
         if time.monotonic() > end:
             return
         case.body = without_the_network(case.body)
-        while (answer := case.call(base_url=server.url, timeout=PATIENCE)).status_code == 409:
+        while (answer := case.call(base_url=lite.url, timeout=PATIENCE)).status_code == 409:
             time.sleep(0.01)
         assert answer.status_code in STATUSES
         if answer.status_code == 200:
@@ -72,7 +65,7 @@ def test_every_request_gets_an_answer_of_one_line(server):
         seen[answer.status_code] += 1
 
     check()
-    server.wait("READY")
+    lite.wait("READY")
     assert seen["succeeded"], seen
     assert seen["failed"], seen
     assert seen[422], seen

@@ -492,15 +492,6 @@ def test_a_server_without_a_restorer_refuses_to_restore_and_enlarges(tmp_path, s
         assert opened(answer["output"]).size[0] == 2 * Image.open(BytesIO(base64.b64decode(image[23:]))).size[0]
 
 
-@pytest.fixture(scope="module")
-def lite(tmp_path_factory):
-    """A server with the bundled networks only, on one thread."""
-    folder = tmp_path_factory.mktemp("lite")
-    options = {"FACEMEND_MODELS": "lite", "FACEMEND_WEIGHTS": str(folder / "empty"), "OMP_NUM_THREADS": "1"}
-    with serving(folder, **options) as server:
-        yield server
-
-
 def test_lite_restores_without_a_download(lite):
     image = data_url(OLD.read_bytes(), "image/jpeg")
     for options in ({}, {"model": "lite", "upscaler": "lite"}, {"model": "auto", "upscaler": "auto"}):

@@ -22,7 +22,7 @@ from tests.cog.shim import MODEL, VERSION, replicate_api
 pytestmark = pytest.mark.slow
 
 OLD = (ROOT / "examples" / "old.jpg").read_bytes()
-SLOW = {"face_enhance": False, "upscaler": "realesrnet-x4plus"}  # sleeps in each tile
+SLOW = {"face_enhance": False, "upscale": 4}
 BLOCKS = {  # (page, the first 40 characters without a comment): the block
     (page.name, text.splitlines()[0].partition("  #")[0].strip()[:40]): text
     for page in (ROOT / "README.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("docs/*.md")))
@@ -61,13 +61,6 @@ NOT_RUN = {
 
 def block(name, number=0):
     return BLOCKS[RUN[name][number]]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The server with the bundled detector and with test doubles of the other networks."""
-    with serving(tmp_path_factory.mktemp("server"), STAND_IN, FACEMEND_MODELS="lite") as running:
-        yield running
 
 
 @pytest.fixture
@@ -178,22 +171,22 @@ def test_a_server_of_a_checkout(folder):
             running.wait(PATIENCE)
 
 
-def test_curl(server, folder):
+def test_curl(lite, folder):
     with old_jpg_online() as online:
-        assert '"status":"succeeded"' in shell(online(at(server, block("curl"))), folder)
+        assert '"status":"succeeded"' in shell(online(at(lite, block("curl"))), folder)
 
 
-def test_an_asynchronous_call_with_a_webhook(server, folder):
+def test_an_asynchronous_call_with_a_webhook(lite, folder):
     start, _, cancel = block("webhook").rpartition("curl")
     with old_jpg_online() as online, hooks() as (url, came):
-        text = online(at(server, start)).replace("https://example.com/hook", url)
+        text = online(at(lite, start)).replace("https://example.com/hook", url)
         assert '"status":"starting"' in shell(text, folder)
         assert until_terminal(came)[-1]["status"] == "succeeded"
-        shell(at(server, f"curl{cancel}"), folder)
+        shell(at(lite, f"curl{cancel}"), folder)
 
 
 @pytest.fixture(params=["python", "javascript"])
-def client(request, server, folder):
+def client(request, lite, folder):
     """A function that runs the snippet of a client against a server."""
     if request.param == "python":
         command, text = [sys.executable, "-"], block("clients", 0)
@@ -202,7 +195,7 @@ def client(request, server, folder):
             (folder / path.name).symlink_to(path)
         command, text = ["node", "--input-type=module", "-"], block("clients", 1)
     options = {"cwd": folder, "capture_output": True, "text": True, "timeout": PATIENCE}
-    return lambda change=str: subprocess.run(command, input=change(at(server, text)), **options)
+    return lambda change=str: subprocess.run(command, input=change(at(lite, text)), **options)
 
 
 def test_a_client_writes_the_result(folder, client):
@@ -211,10 +204,10 @@ def test_a_client_writes_the_result(folder, client):
     assert size(folder / "new.jpg") == (640, 640)
 
 
-def test_a_client_waits_while_the_server_computes_another_picture(server, folder, client, wide):
+def test_a_client_waits_while_the_server_computes_another_picture(lite, folder, client, wide):
     with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(server.predict, image=wide, **SLOW)
-        server.wait("BUSY")
+        other = pool.submit(lite.predict, image=wide, **SLOW)
+        lite.wait("BUSY")
         done = client()
         assert other.result()["status"] == "succeeded"
     assert done.returncode == 0, done.stderr
@@ -238,10 +231,10 @@ def test_a_client_says_that_an_input_is_refused(folder, client):
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["succeeds", "fails"])
-def test_the_client_of_replicate(server, folder, fails):
+def test_the_client_of_replicate(lite, folder, fails):
     if fails:
         (folder / "old.jpg").write_bytes(b"no picture")
-    with replicate_api(server) as api:
+    with replicate_api(lite) as api:
         text = block("replicate").replace("owner/facemend:VERSION", f"{MODEL}:{VERSION}")
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", text],
