@@ -32,8 +32,8 @@ from facemend.pipeline import Pipeline
 from facemend.records import Settings
 from healthy import PULSE
 
-ROOM = 2**30  # bytes that must be free in the temporary folder for the server to be healthy, or, if that is less,
-ROOM_SHARE = 1 / 4  # this share of it
+ROOM = 2**30  # bytes that are free in the temporary folder of a healthy server
+ROOM_SHARE = 1 / 4  # the same as a share of the folder, for a small one
 COG_FOLDERS = Path("/tmp/coglet/predictions")  # Cog creates empty folders here for each call and never removes them
 COG_FOLDER_AGE = 60  # seconds after which no call needs its folders any more
 RENAMED = {  # options of the package whose inputs have other names here
@@ -220,8 +220,9 @@ class Predictor(BaseRunner):
             strip_metadata=strip_metadata,
             force=True,
         )
+        settings = Settings(**given)
         try:
-            done = run(job, pipeline, Settings(**given), _print_progress)
+            done = run(job, pipeline, settings, _print_progress)
         except FacemendError:
             raise
         except Exception:
@@ -234,8 +235,8 @@ class Predictor(BaseRunner):
         self.record_metric("faces", [face.report() for face in result.faces])
         self.record_metric("width", result.picture.pixels.shape[1])
         self.record_metric("height", result.picture.pixels.shape[0])
-        if seed is not None:
-            self.record_metric("seed", int(seed))
+        if settings.seed is not None:
+            self.record_metric("seed", settings.seed)
         self.record_metric("restorer", result.restorer)
         self.record_metric("upscaler", result.upscaler)
         self.record_metric("seconds", dict(result.seconds))
