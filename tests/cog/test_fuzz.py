@@ -27,7 +27,7 @@ REQUESTS = one_of(
     for mode in GenerationMode
 )
 EXAMPLES = 300
-SECONDS = 40  # after which no more examples are tried
+SECONDS = 20  # after which no more examples are tried
 STATUSES = {200, 400, 404, 405, 415, 422}  # that the server may answer with; 422 to values that the document forbids
 
 

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import subprocess
 import sys
 
 import jsonschema
@@ -204,6 +205,16 @@ def test_the_image_contains_the_weights():
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert not {"weights", "weights/", "*.pth", "weights/*.pth", "facemend", "pyproject.toml"} & set(ignored)
     assert "FACEMEND_WEIGHTS=/src/weights" in CONFIG["environment"]
+
+
+def test_cog_takes_only_the_weights_for_weights():
+    """Cog separates every folder with a file of 10 MiB and no Python code, whatever .dockerignore says."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("this is no clone, or git is not there")
+    paths = [path for path in tracked.stdout.split("\0") if path and not path.startswith("weights/")]
+    assert paths
+    assert not [path for path in paths if (ROOT / path).stat().st_size >= 10 * 2**20]
 
 
 def test_the_image_runs_what_the_tests_run():
