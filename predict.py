@@ -70,6 +70,7 @@ class Predictor(BaseRunner):
         self.folder = tempfile.TemporaryDirectory(prefix="facemend-")  # holds the last output until the next call
         self.uploads = Path(tempfile.mkdtemp(dir=self.folder.name))  # only for files that Cog saves for a call
         with process.startup(temp_folder=self.uploads), _one_line_errors():
+            PULSE.touch()  # a file that cannot be written is an error now, not in every call
             names = {name.strip() for name in os.environ.get("FACEMEND_MODELS", "").split(",")} - {""}
             self.models = Collection(names)
         self.suspect: Pipeline | None = None  # the pipeline of the last call, if it failed unexpectedly

@@ -480,6 +480,12 @@ def test_setup_refuses_invalid_lists_of_models(tmp_path, models, message):
         assert re.search(message, server.health()["setup"]["logs"])
 
 
+def test_setup_names_a_pulse_that_cannot_be_written(tmp_path):
+    options = {"FACEMEND_MODELS": "lanczos", "FACEMEND_PULSE": str(tmp_path / "none" / "pulse")}
+    with serving(tmp_path, wait=("SETUP_FAILED",), **options) as server:
+        assert str(tmp_path / "none" / "pulse") in server.health()["setup"]["logs"]
+
+
 @pytest.mark.weights
 def test_a_server_without_a_restorer_refuses_to_restore_and_enlarges(tmp_path, shared):
     """Asking for a restorer by name is an error. A call of nothing but a picture does what the server can."""
