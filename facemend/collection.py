@@ -1,6 +1,6 @@
 """Networks that a server keeps loaded, and the pipelines made of them."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import numpy as np
 
@@ -40,15 +40,16 @@ class Collection:
         """Combine loaded stages.
 
         Args:
-            restorer: a name, "auto" or "none".
-            upscaler: a name.
+            restorer: a name, "none", or "auto" for the best that is loaded. Where none is loaded, "auto" is "none".
+            upscaler: a name, or "auto".
 
         Raises:
             OptionError: a model that is not loaded.
         """
         if restorer == AUTO:
-            names = (model.public_name for model in automatic("restorer"))
-            restorer = next((name for name in names if name in self.restorers), restorer)
+            restorer = _best("restorer", self.restorers, NONE)
+        if upscaler == AUTO:
+            upscaler = _best("upscaler", self.upscalers, LANCZOS)
         if restorer not in (NONE, *self.restorers):
             raise _not_loaded("restorer", restorer, self.restorers)
         if upscaler not in self.upscalers:
@@ -74,6 +75,12 @@ class Collection:
                 list(self.parser(faces))
             if self.detector:
                 self.detector(blank)
+
+
+def _best(task: Task, loaded: Container[str], otherwise: str) -> str:
+    """The preferred name of those loaded; one that is not automatic only where no other is loaded."""
+    preferred = (*(model.public_name for model in automatic(task)), *public_names(task))
+    return next((name for name in preferred if name in loaded), otherwise)
 
 
 def _not_loaded(option: str, name: str, loaded: Iterable[str]) -> OptionError:

@@ -15,6 +15,7 @@ SHARED = os.environ.get("FACEMEND_SHARED", str(Path(__file__).parents[2] / "shar
 
 def pytest_addoption(parser):
     parser.addoption("--shared", default=SHARED, help="folder with small real weights/ and test pictures in data/")
+    parser.addoption("--server", help="URL of a running container with the lite models, for the tests of its clients")
 
 
 @pytest.fixture(scope="session")

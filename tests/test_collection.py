@@ -77,16 +77,22 @@ def test_each_network_is_loaded_once(loaded):
 
 
 @pytest.mark.parametrize(
-    ("names", "expected"),
+    ("names", "restorer", "upscaler"),
     [
-        (["codeformer", "gfpgan-v1.3", "lite"], "gfpgan-v1.3"),
-        (["lite", "codeformer"], "lite"),
-        (["restoreformer", "gfpgan-v1.4", "lite"], "gfpgan-v1.4"),
+        (["codeformer", "gfpgan-v1.3", "lite"], "gfpgan-v1.3", "lite"),
+        (["lite", "codeformer", "realesrnet-x4plus"], "lite", "lite"),
+        (["restoreformer", "gfpgan-v1.4", "lite", "realesrgan-x2plus"], "gfpgan-v1.4", "realesrgan-x2plus"),
+        (["codeformer", "retinaface-r50", "realesr-animevideov3"], "codeformer", "realesr-animevideov3"),
+        (["codeformer", "retinaface-r50"], "codeformer", "lanczos"),
+        (["realesr-animevideov3"], None, "realesr-animevideov3"),
+        (["lanczos"], None, "lanczos"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, list) else "",
 )
-def test_auto_is_the_preferred_restorer_that_is_loaded(loaded, names, expected):
-    assert Collection(names).pipeline("auto", "lanczos").restorer.name == expected
+def test_auto_is_the_preferred_model_that_is_loaded(loaded, names, restorer, upscaler):
+    """Every server has one; CodeFormer is it only where there is no other, as its licence is non-commercial."""
+    pipeline = Collection(names).pipeline("auto", "auto")
+    assert (pipeline.restorer.name if pipeline.restorer else None, pipeline.upscaler.name) == (restorer, upscaler)
 
 
 def test_none_is_no_restorer(loaded):
@@ -108,14 +114,6 @@ def test_models_that_are_not_loaded_are_refused_with_those_that_are(loaded, rest
     with pytest.raises(OptionError, match=f"'{name}'.*lite") as caught:
         Collection(["lite"]).pipeline(restorer, upscaler)
     assert (caught.value.name, caught.value.value) == (option, name)
-
-
-def test_auto_without_an_automatic_restorer_is_refused(loaded):
-    """codeformer is for non-commercial use only, so it has to be asked for by name."""
-    for names in (["lanczos"], ["codeformer", "retinaface-r50"]):
-        with pytest.raises(OptionError, match="'auto'") as caught:
-            Collection(names).pipeline("auto", "lanczos")
-        assert caught.value.name == "restorer"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ LAYERS = [  # a part (a folder or a file) may import itself and the parts in the
     {"result", "draw"},
     {"pipeline"},
     {"job", "collection"},
-    {"cli"},
+    {"cli", "container"},
     {"__main__"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}

@@ -28,6 +28,7 @@ INPUTS = {
     "only_center_face": False,
     "strength": 1,
     "adaptive": True,
+    "strip_metadata": False,
     "upscaler": "lanczos",
     "denoise": 1,
     "aligned": False,
@@ -42,6 +43,7 @@ INPUTS = {
 def temp(tmp_path, monkeypatch):
     """The temp folder, restored after the test; setting up a predictor changes it."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(predict, "PULSE", tmp_path / "pulse")
     return tmp_path
 
 
@@ -166,10 +168,12 @@ def test_a_file_held_open_by_a_broken_download_is_let_go(predictor, monkeypatch)
         assert (error() is not None) == held
 
 
-def test_healthcheck_fails_on_a_full_disk(predictor, monkeypatch):
-    free = shutil.disk_usage("/")._replace(free=predict.ROOM - 1)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
-    assert not predictor.healthcheck()
+def test_healthcheck_fails_on_a_disk_without_room_for_a_call(predictor, monkeypatch):
+    for total, enough in ((100 * 2**30, 2**30), (2**30, 2**28), (2**20, 2**18)):
+        for missing, healthy in ((0, True), (1, False)):
+            disk = shutil.disk_usage("/")._replace(total=total, free=enough - missing)
+            monkeypatch.setattr(shutil, "disk_usage", lambda folder, disk=disk: disk)
+            assert predictor.healthcheck() == healthy
 
 
 @pytest.mark.parametrize(
