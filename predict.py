@@ -139,7 +139,7 @@ class Predictor(BaseRunner):
                 "lite",
                 "lanczos",
             ],
-            description="The model that enlarges the rest of the picture. For photos: realesrgan-x4plus is the sharpest, realesrnet-x4plus is softer, realesr-general-x4v3 and lite are fast. The two anime models are for drawings. lanczos is a filter that adds no detail. auto uses the best model that this server has.",
+            description="The model that enlarges the rest of the picture. For photos: realesrgan-x4plus is the sharpest, realesrnet-x4plus is softer, realesr-general-x4v3 and lite are fast. The two anime models are for drawings. The SwinIR models are slow. lanczos is a filter that adds no detail. auto uses the best model for the scale that this server has.",
         ),
         denoise: float = Input(
             default=0.5,
@@ -211,7 +211,7 @@ class Predictor(BaseRunner):
         inputs = locals()
         PULSE.touch()
         self._tidy(image)
-        pipeline = self.models.pipeline(model if face_enhance else NONE, upscaler)
+        pipeline = self.models.pipeline(model if face_enhance else NONE, upscaler, upscale)
         given = {name: inputs[name] for name in Settings.__dataclass_fields__ if name in inputs}
         given |= {"scale": upscale, "aligned": aligned and face_enhance, "seed": None if seed is None else int(seed)}
         given |= {"faces": "none" if not face_enhance else "center" if only_center_face else "all"}

@@ -36,12 +36,13 @@ class Collection:
         self.detector = loader.detector(next((name for name in public_names("detector") if name in held), NONE))
         self.parser = loader.parser(next((name for name in public_names("parser") if name in held), NONE))
 
-    def pipeline(self, restorer: str, upscaler: str) -> Pipeline:
+    def pipeline(self, restorer: str, upscaler: str, scale: float) -> Pipeline:
         """Combine loaded stages.
 
         Args:
             restorer: a name, "none", or "auto" for the best that is loaded. Where none is loaded, "auto" is "none".
-            upscaler: a name, or "auto".
+            upscaler: a name, or "auto" for the best that is loaded.
+            scale: of the picture, for which the upscaler is chosen.
 
         Raises:
             OptionError: a model that is not loaded.
@@ -49,7 +50,7 @@ class Collection:
         if restorer == AUTO:
             restorer = _best("restorer", self.restorers, NONE)
         if upscaler == AUTO:
-            upscaler = _best("upscaler", self.upscalers, LANCZOS)
+            upscaler = _best("upscaler", self.upscalers, LANCZOS, scale)
         if restorer not in (NONE, *self.restorers):
             raise _not_loaded("restorer", restorer, self.restorers)
         if upscaler not in self.upscalers:
@@ -77,9 +78,9 @@ class Collection:
                 self.detector(blank)
 
 
-def _best(task: Task, loaded: Container[str], otherwise: str) -> str:
+def _best(task: Task, loaded: Container[str], otherwise: str, scale: float = 0) -> str:
     """The preferred name of those loaded; one that is not automatic only where no other is loaded."""
-    preferred = (*(model.public_name for model in automatic(task)), *public_names(task))
+    preferred = (*(model.public_name for model in automatic(task, scale)), *public_names(task))
     return next((name for name in preferred if name in loaded), otherwise)
 
 

@@ -74,6 +74,7 @@ class Pipeline:
         device: str = "auto",
         precision: str = "auto",
         weights: Weights | None = None,
+        scale: float = 0,
     ) -> "Pipeline":
         """Load networks.
 
@@ -92,6 +93,8 @@ class Pipeline:
                 "fp16".
             weights: files of your own by model name, instead of the installed ones. Their hashes are not checked; their
                 parameters are.
+            scale: of all pictures to come, or 0 if it is not known. Where no upscaler is named, one for this scale is
+                preferred: up to 2, realesrgan-x2plus to realesrgan-x4plus.
 
         Raises:
             OptionError: an unknown name, or weights of a model that is not used.
@@ -101,7 +104,7 @@ class Pipeline:
         pipeline = cls(
             detector=loader.detector(detector),
             restorer=loader.restorer(restorer),
-            upscaler=loader.upscaler(upscaler),
+            upscaler=loader.upscaler(upscaler, scale),
             parser=loader.parser(parser),
         )
         loader.check_all_used()

@@ -224,9 +224,9 @@ def test_each_network_is_loaded_once(shared, monkeypatch):
     loaded = Counter()
     load = facemend.loader.load
 
-    def counting(name, path=None):
-        loaded[name] += 1
-        return load(name, path)
+    def counting(model, path=None):
+        loaded[model.name] += 1
+        return load(model, path)
 
     monkeypatch.setattr(facemend.loader, "load", counting)
     monkeypatch.setenv("FACEMEND_WEIGHTS", str(shared / "weights"))
