@@ -1,11 +1,12 @@
-# The commands named in the documentation and used by CI. Everything is installed into .venv.
+# The commands named in the documentation and used by CI. Everything is installed into VENV.
 PYTHON ?= python3
-RUN := .venv/bin/
-READY := .venv/ready
+VENV ?= .venv
+RUN := $(VENV)/bin/
+READY := $(VENV)/ready
 
 SECONDS ?= 600
 
-.PHONY: demo test lint bench fuzz serve soak generated
+.PHONY: demo test test-container lint bench fuzz serve soak rehearse generated
 
 demo: $(READY)
 	$(RUN)facemend restore examples/old.jpg -o demo/ --compare --boxes --force
@@ -14,10 +15,16 @@ demo: $(READY)
 test: lint
 	$(RUN)python -m pytest
 
+# The tests of the container alone, for the Python of the image: make test-container PYTHON=python3.13 VENV=.venv-3.13
+test-container: $(READY)
+	$(RUN)python -m pytest tests/cog tests/container
+
 lint: $(READY)
 	$(RUN)python -m ruff check .
 	$(RUN)python -m ruff format --check .
 	$(RUN)python -m mypy
+	$(RUN)zizmor --offline --quiet .github
+	script/actionlint
 
 # Compares speed with the original packages, which get an environment of their own. SHARED is the folder of test
 # pictures. LARGE=--large adds a 24 MP picture, which takes twenty minutes.
@@ -40,14 +47,22 @@ fuzz: $(READY)
 	$(RUN)python -m fuzz.decode $(SECONDS) $(SEEDS)
 
 # Runs the container's server without Docker. It reads PORT and FACEMEND_MODELS from the environment.
-serve: $(READY)
-	mkdir -p .cog && cp openapi.json .cog/openapi_schema.json
-	PATH="$(CURDIR)/.venv/bin:$$PATH" MALLOC_ARENA_MAX=1 COG_PREDICT_TYPE_STUB=predict.py:Predictor \
+serve: $(READY) .cog/openapi_schema.json
+	PATH="$(abspath $(VENV))/bin:$$PATH" MALLOC_ARENA_MAX=1 COG_PREDICT_TYPE_STUB=predict.py:Predictor \
 		exec $(RUN)python -m cog.server.http --host 127.0.0.1
+
+# Where Cog's server looks for it. Without it, the server does not check inputs.
+.cog/openapi_schema.json: openapi.json
+	mkdir -p .cog && cp $< $@
 
 # Sends a thousand calls to that server and checks for wrong answers and for leaks of memory, files and handles.
 soak: $(READY)
 	$(RUN)python -m tests.cog.soak
+
+# Runs the container without Docker and tests it, as root on Debian: see script/rehearse.
+rehearse: $(READY)
+	$(RUN)python -m pip install --quiet --disable-pip-version-check --editable '.[rehearse]'
+	script/rehearse
 
 # After a change of facemend/weights/models.py or of the inputs in predict.py: writes the choices in predict.py,
 # openapi.json and docs/models.md.
@@ -56,20 +71,20 @@ generated: $(READY)
 
 # PyPI's torch for Linux brings gigabytes of CUDA libraries. If $(PYTHON) has torch 2.5 or newer, that one is used:
 # torch.pth adds the folder that holds it to the environment's path. --system-site-packages would not work where
-# $(PYTHON) is in a virtual environment: .venv would get the packages of its base interpreter. Packages in the added
-# folder are not installed again and have no programs in .venv/bin, so tools are run as modules.
+# $(PYTHON) is in a virtual environment: $(VENV) would get the packages of its base interpreter. Packages in the added
+# folder are not installed again and have no programs in $(RUN), so tools are run as modules where they are modules.
 TORCH_FOLDER := from pathlib import Path; import torch; \
 	assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5); print(Path(torch.__file__).parents[1])
 SITE_PACKAGES := import site; print(site.getsitepackages()[0])
 
 $(READY): pyproject.toml requirements.txt
-	$(PYTHON) -m venv .venv
-	if $(PYTHON) -c '$(TORCH_FOLDER)' > .venv/torch.pth 2> /dev/null; then \
-		cp .venv/torch.pth "$$($(RUN)python -c '$(SITE_PACKAGES)')"; \
-		grep -v '^torch==' requirements.txt > .venv/requirements.txt; \
+	$(PYTHON) -m venv $(VENV)
+	if $(PYTHON) -c '$(TORCH_FOLDER)' > $(VENV)/torch.pth 2> /dev/null; then \
+		cp $(VENV)/torch.pth "$$($(RUN)python -c '$(SITE_PACKAGES)')"; \
+		grep -v '^torch==' requirements.txt > $(VENV)/requirements.txt; \
 	else \
-		cp requirements.txt .venv; \
+		cp requirements.txt $(VENV); \
 	fi
 	$(RUN)python -m pip install --quiet --disable-pip-version-check \
-		--requirement .venv/requirements.txt --editable '.[test]'
+		--requirement $(VENV)/requirements.txt --editable '.[test]'
 	touch $@

@@ -1,28 +1,49 @@
 """A health check of the server on this machine: `python healthy.py READY BUSY` (see docs/supervision.md).
 
 The exit code is 0 if the server's status is one of those given. Otherwise it is 1, with one line on stderr. The HTTP
-status is no health check: if its worker is dead, Cog's server still answers 200 but refuses every call.
+status is no health check: if its worker is dead, Cog's server still answers 200 but refuses every call. BUSY alone is
+none either: Cog's server can stay BUSY for ever with nothing to do. Then there is no progress, which `PULSE` shows.
 """
 
 import http.client
 import json
 import os
 import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
+PORT = int(os.environ.get("PORT", "5000"))
 TIMEOUT = 15  # seconds; the server itself waits up to 10 for its worker
+BUSY_LIMIT = float(os.environ.get("FACEMEND_BUSY_LIMIT", "900"))  # seconds that the server may be BUSY without progress
+# A file whose time of modification is when the server was last seen idle, which this check notes, or when a call made
+# progress, which predict.py notes.
+PULSE = Path(os.environ.get("FACEMEND_PULSE") or Path(tempfile.gettempdir(), f"facemend-{PORT}.pulse"))
 
 
-def main() -> None:
-    """Check once."""
-    connection = http.client.HTTPConnection("127.0.0.1", int(os.environ.get("PORT", "5000")), timeout=TIMEOUT)
+def problem(allowed: Sequence[str]) -> str:
+    """Check once, and return what is wrong with the server in one line; "" if nothing.
+
+    Args:
+        allowed: the statuses that are right.
+    """
+    connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=TIMEOUT)
     try:
         connection.request("GET", "/health-check")
         status = json.load(connection.getresponse())["status"]
-    except OSError as error:
-        sys.exit(f"the server does not answer: {error}")
-    if status not in sys.argv[1:]:
-        sys.exit(f"the server is {status}, not {' or '.join(sys.argv[1:])}")
+    except (OSError, http.client.HTTPException) as error:
+        return f"the server does not answer: {error}"
+    finally:
+        connection.close()
+    if status not in allowed:
+        return f"the server is {status}, not {' or '.join(allowed)}"
+    if status != "BUSY" or not PULSE.exists():
+        PULSE.touch()
+    elif (seconds := time.time() - PULSE.stat().st_mtime) > BUSY_LIMIT:
+        return f"the server is BUSY without progress for {seconds:.0f} seconds, over the limit of {BUSY_LIMIT:.0f}"
+    return ""
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(problem(sys.argv[1:]) or None)

@@ -15,20 +15,25 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from uuid import uuid4
 
 import numpy as np
 import torch
 from cog import BaseRunner, Input, Path
 
 from facemend.collection import Collection
-from facemend.errors import FacemendError, InputError
+from facemend.container import upload
+from facemend.container.names import with_old_names
+from facemend.errors import FacemendError
 from facemend.job import Job, run
 from facemend.loader import NONE
 from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Settings
+from healthy import PULSE
 
-ROOM = 2**30  # bytes that must be free in the temporary folder for the server to be healthy
+ROOM = 2**30  # bytes that are free in the temporary folder of a healthy server
+ROOM_SHARE = 1 / 4  # the same as a share of the folder, for a small one
 COG_FOLDERS = Path("/tmp/coglet/predictions")  # Cog creates empty folders here for each call and never removes them
 COG_FOLDER_AGE = 60  # seconds after which no call needs its folders any more
 RENAMED = {  # options of the package whose inputs have other names here
@@ -40,6 +45,23 @@ RENAMED = {  # options of the package whose inputs have other names here
 }
 
 
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn every error into a FacemendError of one line, in which options have the names of the inputs."""
+    try:
+        yield
+    except FacemendError as error:
+        raise FacemendError(error.message(_spelled)) from error
+    except Exception as error:
+        raise FacemendError(f"{type(error).__name__}: {error}") from error
+
+
+def _spelled(option: str) -> str | None:
+    """Return the name of the input for an option of the package; None, if there is none."""
+    inputs = inspect.signature(Predictor.run).parameters
+    return RENAMED.get(option, option if option in inputs else None)
+
+
 class Predictor(BaseRunner):
     """Restores one picture at a time, with the models that FACEMEND_MODELS names (by default all)."""
 
@@ -48,21 +70,24 @@ class Predictor(BaseRunner):
         self.folder = tempfile.TemporaryDirectory(prefix="facemend-")  # holds the last output until the next call
         self.uploads = Path(tempfile.mkdtemp(dir=self.folder.name))  # only for files that Cog saves for a call
         with process.startup(temp_folder=self.uploads), _one_line_errors():
+            PULSE.touch()  # a file that cannot be written is an error now, not in every call
             names = {name.strip() for name in os.environ.get("FACEMEND_MODELS", "").split(",")} - {""}
             self.models = Collection(names)
         self.suspect: Pipeline | None = None  # the pipeline of the last call, if it failed unexpectedly
         if torch.cuda.is_available():
             self.models.warm_up()
 
+    @_one_line_errors()
+    @with_old_names
     def run(
         self,
         image: Path = Input(
             description="The photo: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC, Radiance HDR or TGA, up to 100 megapixels.",
         ),
         model: str = Input(
-            default="gfpgan-v1.4",
+            default="auto",
             choices=["auto", "gfpgan-v1.4", "gfpgan-v1.3", "gfpgan-v1.2", "restoreformer", "codeformer", "lite"],
-            description="The network that restores the faces. GFPGAN preserves the likeness best. CodeFormer repairs worse damage but may change a face, and its licence forbids commercial use. lite is small and fast. auto uses the best model that this server has loaded, but never CodeFormer.",
+            description="The network that restores the faces. GFPGAN preserves the likeness best. CodeFormer repairs worse damage but may change a face, and its licence forbids commercial use. lite is small and fast. auto uses the best model that this server has, and CodeFormer only where it is the only one.",
         ),
         fidelity: float = Input(
             default=0.5,
@@ -94,19 +119,27 @@ class Predictor(BaseRunner):
             default=True,
             description="Mix in less of a restored face where the face in the photo is large and sharp already, so that it is never made softer.",
         ),
+        strip_metadata: bool = Input(
+            default=False,
+            description="Whether to leave out the EXIF data of the photo, such as its date, camera and place. If false, the result keeps them.",
+        ),
         upscaler: str = Input(
-            default="realesrgan-x4plus",
+            default="auto",
             choices=[
+                "auto",
                 "realesrgan-x4plus",
                 "realesrgan-x2plus",
                 "realesrnet-x4plus",
                 "realesrgan-x4plus-anime-6b",
+                "swinir-l-x4",
+                "swinir-m-x4",
+                "swinir-m-x2",
                 "realesr-animevideov3",
                 "realesr-general-x4v3",
                 "lite",
                 "lanczos",
             ],
-            description="The model that enlarges the rest of the picture. For photos: realesrgan-x4plus is the sharpest, realesrnet-x4plus is softer, realesr-general-x4v3 and lite are fast. The two anime models are for drawings. lanczos is a filter that adds no detail.",
+            description="The model that enlarges the rest of the picture. For photos: realesrgan-x4plus is the sharpest, realesrnet-x4plus is softer, realesr-general-x4v3 and lite are fast. The two anime models are for drawings. The SwinIR models are slow. lanczos is a filter that adds no detail. auto uses the best model for the scale that this server has.",
         ),
         denoise: float = Input(
             default=0.5,
@@ -127,7 +160,8 @@ class Predictor(BaseRunner):
         seed: int | None = Input(
             default=None,
             ge=0,
-            description="Only for GFPGAN models: a number that changes fine detail such as skin and hair. The same number always gives the same picture. Without a number, the noise stored in the model is used.",
+            le=9007199254740991,
+            description="Only for GFPGAN models: a whole number that changes fine detail such as skin and hair. The same number always gives the same picture. Without a number, the noise stored in the model is used.",
         ),
         output_format: str = Input(
             default="auto",
@@ -140,35 +174,73 @@ class Predictor(BaseRunner):
             le=100,
             description="Quality of a JPEG or WebP result. A higher quality looks better and makes a larger file. PNG is always lossless.",
         ),
+        scale: float | None = Input(
+            default=None,
+            ge=1,
+            le=8,
+            deprecated=True,
+            description="What upscale is called by tencentarc/gfpgan and nightmareai/real-esrgan.",
+        ),
+        upscaling: float | None = Input(
+            default=None,
+            ge=1,
+            le=8,
+            deprecated=True,
+            description="What upscale is called by fal-ai/codeformer.",
+        ),
+        version: str | None = Input(
+            default=None,
+            choices=["v1.2", "v1.3", "v1.4", "RestoreFormer"],
+            deprecated=True,
+            description="What tencentarc/gfpgan has instead of model: v1.4 is gfpgan-v1.4.",
+        ),
+        codeformer_fidelity: float | None = Input(
+            default=None,
+            ge=0,
+            le=1,
+            deprecated=True,
+            description="What sczhou/codeformer has instead of fidelity. It selects the model codeformer too.",
+        ),
+        background_enhance: bool | None = Input(
+            default=None,
+            deprecated=True,
+            description="What sczhou/codeformer has instead of upscaler: true is auto, false is lanczos.",
+        ),
     ) -> Path:
         """Restore the faces of one picture and enlarge it."""
         inputs = locals()
+        PULSE.touch()
         self._tidy(image)
-        with _one_line_errors():
-            pipeline = self.models.pipeline(model if face_enhance else NONE, upscaler)
-            given = {name: inputs[name] for name in Settings.__dataclass_fields__ if name in inputs}
-            given |= {"scale": upscale, "aligned": aligned and face_enhance}
-            given |= {"faces": "none" if not face_enhance else "center" if only_center_face else "all"}
-            job = Job(
-                source=self._uploaded(image),
-                target=Path(self.folder.name) / "output",
-                name="the image",
-                format=output_format,
-                quality=output_quality,
-                force=True,
-            )
-            try:
-                done = run(job, pipeline, Settings(**given), _print_progress)
-            except FacemendError:
-                raise
-            except Exception:
-                self.suspect = pipeline
-                raise
+        pipeline = self.models.pipeline(model if face_enhance else NONE, upscaler, upscale)
+        given = {name: inputs[name] for name in Settings.__dataclass_fields__ if name in inputs}
+        given |= {"scale": upscale, "aligned": aligned and face_enhance, "seed": None if seed is None else int(seed)}
+        given |= {"faces": "none" if not face_enhance else "center" if only_center_face else "all"}
+        job = Job(
+            source=upload.source(image, self.uploads),
+            target=Path(self.folder.name) / uuid4().hex,  # with --upload-url the name is part of the public address
+            name="the image",
+            format=output_format,
+            quality=int(output_quality),  # JSON's 95.0 is a whole number for the server's check, but a float here
+            strip_metadata=strip_metadata,
+            force=True,
+        )
+        settings = Settings(**given)
+        try:
+            done = run(job, pipeline, settings, _print_progress)
+        except FacemendError:
+            raise
+        except Exception:
+            self.suspect = pipeline
+            raise
         assert done is not None  # for the type checker: `run` returns None only with a check
         result = done.result
         self.record_metric("faces_detected", len(result.faces))
         self.record_metric("faces_restored", sum(face.restored for face in result.faces))
         self.record_metric("faces", [face.report() for face in result.faces])
+        self.record_metric("width", result.picture.pixels.shape[1])
+        self.record_metric("height", result.picture.pixels.shape[0])
+        if settings.seed is not None:
+            self.record_metric("seed", settings.seed)
         self.record_metric("restorer", result.restorer)
         self.record_metric("upscaler", result.upscaler)
         self.record_metric("seconds", dict(result.seconds))
@@ -178,13 +250,15 @@ class Predictor(BaseRunner):
         """Return whether the disk has room. After an unexpected failure, first run the networks of that call again."""
         if self.suspect:
             face = np.zeros((512, 512, 3), np.uint8)
-            for network in (self.suspect.detector, self.suspect.parser):
-                if network:
-                    network(face)
+            if self.suspect.detector:
+                self.suspect.detector(face)
+            if self.suspect.parser:
+                list(self.suspect.parser([face]))
             # With half the strength, the upscaler runs too, not only the restorer.
             self.suspect.run(face[:8, :8], Settings(aligned=True, strength=0.5))
             self.suspect = None
-        return shutil.disk_usage(self.uploads).free >= ROOM
+        disk = shutil.disk_usage(self.uploads)
+        return disk.free >= min(ROOM, ROOM_SHARE * disk.total)
 
     def _tidy(self, image: Path) -> None:
         """Remove what earlier calls have left: an output, an incomplete download, and the folders that Cog made."""
@@ -199,32 +273,9 @@ class Predictor(BaseRunner):
                     for empty in (folder / "inputs", folder / "outputs", folder):
                         empty.rmdir()
 
-    def _uploaded(self, image: Path | str) -> Path:
-        """Return the path of the input; raise InputError for any file that was not uploaded, which Cog would accept."""
-        path = Path(image)
-        if path not in self.uploads.iterdir():
-            raise InputError("image is not a file that came with this call; give an http(s) or data URL")
-        return path
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn every error into a FacemendError of one line, in which options have the names of the inputs."""
-    try:
-        yield
-    except FacemendError as error:
-        raise FacemendError(error.message(_spelled)) from error
-    except Exception as error:
-        raise FacemendError(f"{type(error).__name__}: {error}") from error
-
-
-def _spelled(option: str) -> str | None:
-    """Return the name of the input for an option of the package; None, if there is none."""
-    inputs = inspect.signature(Predictor.run).parameters
-    return RENAMED.get(option, option if option in inputs else None)
-
 
 def _print_progress(stage: str, done: int, total: int) -> None:
-    """Write a line in the format of tqdm, from which Replicate's clients read the progress."""
+    """Write a line in the format of tqdm, from which Replicate's clients read the progress, and note it in `PULSE`."""
+    PULSE.touch()
     bar = "█" * (10 * done // total)
     sys.stdout.write(f"{100 * done // total:3d}%|{bar:10}| {done}/{total} {stage}\n")

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import safetensors.torch
 import torch
 
 from bench import limits, ours, spent
@@ -39,8 +40,8 @@ DRAWN = {  # recorded network -> model whose file is written, key that wraps the
     "gfpgan_1.4": ("gfpgan-v1.4", "params_ema"),
     "codeformer": ("codeformer", "params_ema"),
     "restoreformer": ("restoreformer", "params"),
-    "realesrgan_x4plus": ("realesrgan-x4plus", "params_ema"),
     "realesrgan_x2plus": ("realesrgan-x2plus", "params_ema"),
+    "swinir_m_x4": ("swinir-m-x4", "params_ema"),
     "parsenet": ("parsenet", None),
     "retinaface_resnet50": ("retinaface-r50", None),
 }
@@ -70,6 +71,7 @@ WORKS = (
     Work("x4plus", "realesrgan-x4plus, 256x256 px", 4.0, 3),
     Work("x2plus", "realesrgan-x2plus, 256x256 px"),
     Work("general", "realesr-general-x4v3, 256x256 px", 2.4),
+    Work("swinir", "swinir-m-x4, 128x128 px", 2.0, 3),
     Work("group", "783x1146 photo, 4 faces, GFPGAN, scale 2, no upscaler", 5.0, 3),
     Work("group-square", "the same, ours without ParseNet", 5.0, 3),
     Work("two", "700x464 photo, 2 faces, GFPGAN, x2plus, scale 2", 4.0, 3),
@@ -139,6 +141,9 @@ def prepare(folder: Path, shared: Path) -> None:
         state = {key: value.contiguous() for key, value in reference.load(record).state_dict().items()}
         torch.save({wrapper: state} if wrapper else state, folder / MODELS[model].file)
     official = shared / "weights"
+    for model in ("realesrgan-x4plus", "realesrgan-x4plus-anime-6b"):
+        tensors = safetensors.torch.load_file(official / f"{model}.fp16.safetensors")
+        torch.save({"params_ema": {key: value.float() for key, value in tensors.items()}}, folder / MODELS[model].file)
     shutil.copy(official / MODELS["retinaface-mobile0.25"].file, folder)
     shutil.copy(next(official.glob("realesr-general-x4v3*.pth")), folder / MODELS["realesr-general-x4v3"].file)
     shutil.copy(next(official.glob("realesr-general-wdn-x4v3*")), folder / MODELS["realesr-general-wdn-x4v3"].file)

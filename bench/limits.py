@@ -16,6 +16,7 @@ INPUTS = {  # work of `bench.compare` -> its network, px of the square input
     "x4plus": ("realesrgan-x4plus", 256),
     "x2plus": ("realesrgan-x2plus", 256),
     "general": ("realesr-general-x4v3", 256),
+    "swinir": ("swinir-m-x4", 128),
 }
 CHANNELS, SIDE = 256, 128  # of the convolution that is timed
 ROWS = 4096  # of the square matrices that are timed

@@ -23,6 +23,7 @@ stand_in.rgb_to_grayscale = torchvision.transforms.functional.rgb_to_grayscale
 sys.modules[stand_in.__name__] = stand_in
 
 from basicsr.archs.rrdbnet_arch import RRDBNet  # noqa: E402
+from basicsr.archs.swinir_arch import SwinIR  # noqa: E402
 from facexlib.utils.face_restoration_helper import FaceRestoreHelper  # noqa: E402
 from gfpgan import GFPGANer  # noqa: E402
 from gfpgan.archs.gfpganv1_clean_arch import GFPGANv1Clean  # noqa: E402
@@ -31,6 +32,7 @@ from realesrgan import RealESRGANer  # noqa: E402
 from realesrgan.archs.srvgg_arch import SRVGGNetCompact  # noqa: E402
 
 SIDE = 256  # px of a tile
+TRANSFORMER_SIDE = 128  # px of a tile of SwinIR
 HALF = torch.cuda.is_available()  # as Real-ESRGAN's program does on a GPU
 DEVICE = "cuda" if HALF else "cpu"
 
@@ -61,6 +63,14 @@ def compact_net() -> torch.nn.Module:
     return SRVGGNetCompact(num_in_ch=3, num_out_ch=3, num_feat=64, num_conv=32, upscale=4, act_type="prelu")
 
 
+def swinir_net() -> torch.nn.Module:
+    """Build the network as SwinIR's program does for its model M."""
+    return SwinIR(
+        upscale=4, in_chans=3, img_size=64, window_size=8, img_range=1.0, depths=[6] * 6, embed_dim=180,
+        num_heads=[6] * 6, mlp_ratio=2, upsampler="nearest+conv", resi_connection="1conv",
+    )  # fmt: skip
+
+
 NETS: dict[str, tuple[Callable[[], torch.nn.Module], str, int, dict[str, object]]] = {
     # constructor, weights file, side of the input in px, additional arguments of a call
     "gfpgan": (gfpgan_net, "GFPGANv1.4.pth", 512, {"return_rgb": False, "randomize_noise": False}),
@@ -69,6 +79,7 @@ NETS: dict[str, tuple[Callable[[], torch.nn.Module], str, int, dict[str, object]
     "x4plus": (partial(rrdbnet, 4), "RealESRGAN_x4plus.pth", SIDE, {}),
     "x2plus": (partial(rrdbnet, 2), "RealESRGAN_x2plus.pth", SIDE, {}),
     "general": (compact_net, "realesr-general-x4v3.pth", SIDE, {}),
+    "swinir": (swinir_net, "003_realSR_BSRGAN_DFO_s64w8_SwinIR-M_x4_GAN.pth", TRANSFORMER_SIDE, {}),
 }
 
 
@@ -77,7 +88,8 @@ def loaded(folder: Path, work: str) -> tuple[torch.nn.Module, torch.Tensor]:
     build, file, side, _ = NETS[work]
     state = torch.load(folder / file, map_location="cpu", weights_only=True)
     net = build()
-    net.load_state_dict(state.get("params_ema", state.get("params", state)), strict=True)
+    parameters = state.get("params_ema", state.get("params", state))
+    net.load_state_dict(parameters, strict=work != "swinir")  # whose class computes the entries that the file lacks
     pixels = np.load(folder / "face.npy")[:side, :side].astype(np.float32) / 255
     if side == 512:
         pixels = pixels * 2 - 1
@@ -88,7 +100,7 @@ def network(folder: Path, work: str) -> Callable[[], object]:
     """Return a function that runs a network once, from tensor to tensor in the host's memory."""
     net, x = loaded(folder, work)
     _, _, side, arguments = NETS[work]
-    dtype = torch.half if HALF and side == SIDE else torch.float32
+    dtype = torch.half if HALF and side == SIDE else torch.float32  # SwinIR's program and the faces' use float32
     net = net.to(DEVICE, dtype)
 
     def call() -> None:

@@ -35,11 +35,11 @@ def face(folder: Path, name: str) -> Callable[[], object]:
     return lambda: restorer([crop])
 
 
-def tile(folder: Path, name: str) -> Callable[[], object]:
-    """Return a function that enlarges a picture of one 256 px tile."""
+def tile(folder: Path, name: str, seen: int = SEEN) -> Callable[[], object]:
+    """Return a function that enlarges a picture of one tile."""
     upscaler = Loader(weights=weights(folder, *(part.name for part in MODELS[name].parts()))).upscaler(name)
-    pixels = np.load(folder / "face.npy")[:SEEN, :SEEN]
-    size = (SEEN * MODELS[name].tiling.scale,) * 2
+    pixels = np.load(folder / "face.npy")[:seen, :seen]
+    size = (seen * MODELS[name].tiling.scale,) * 2
     return lambda: upscaler(pixels, size, Settings(denoise=1))
 
 
@@ -78,6 +78,7 @@ WORKS = {
     "x4plus": partial(tile, name="realesrgan-x4plus"),
     "x2plus": partial(tile, name="realesrgan-x2plus"),
     "general": partial(tile, name="realesr-general-x4v3"),
+    "swinir": partial(tile, name="swinir-m-x4", seen=112),
     "group": partial(picture, file="group.png", upscaler="lanczos"),
     "group-square": partial(picture, file="group.png", upscaler="lanczos", parser="none"),
     "two": partial(picture, file="two.jpg", upscaler="realesrgan-x2plus"),

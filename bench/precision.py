@@ -16,11 +16,13 @@ GOALS = {
     "lite-upscaler": REAL,
     "realesr-animevideov3": REAL,
     "realesr-general-x4v3": REAL,
+    "realesrgan-x4plus": REAL,
+    "realesrgan-x4plus-anime-6b": REAL,
     "gfpgan-v1.4": DRAWN,
     "codeformer": DRAWN,
     "restoreformer": DRAWN,
-    "realesrgan-x4plus": DRAWN,
     "realesrgan-x2plus": DRAWN,
+    "swinir-m-x4": DRAWN,
 }
 
 

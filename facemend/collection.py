@@ -1,13 +1,13 @@
 """Networks that a server keeps loaded, and the pipelines made of them."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import numpy as np
 
 from facemend.errors import OptionError, Remedy, WeightsError
 from facemend.loader import NONE, Loader
 from facemend.pipeline import Pipeline
-from facemend.stages.restore import LARGEST_BATCH
+from facemend.stages.batches import LARGEST
 from facemend.stages.upscale import LanczosUpscaler
 from facemend.weights.installed import download_folder, find
 from facemend.weights.models import Task, automatic, lookup_for, public_names
@@ -36,19 +36,21 @@ class Collection:
         self.detector = loader.detector(next((name for name in public_names("detector") if name in held), NONE))
         self.parser = loader.parser(next((name for name in public_names("parser") if name in held), NONE))
 
-    def pipeline(self, restorer: str, upscaler: str) -> Pipeline:
+    def pipeline(self, restorer: str, upscaler: str, scale: float) -> Pipeline:
         """Combine loaded stages.
 
         Args:
-            restorer: a name, "auto" or "none".
-            upscaler: a name.
+            restorer: a name, "none", or "auto" for the best that is loaded. Where none is loaded, "auto" is "none".
+            upscaler: a name, or "auto" for the best that is loaded.
+            scale: of the picture, for which the upscaler is chosen.
 
         Raises:
             OptionError: a model that is not loaded.
         """
         if restorer == AUTO:
-            names = (model.public_name for model in automatic("restorer"))
-            restorer = next((name for name in names if name in self.restorers), restorer)
+            restorer = _best("restorer", self.restorers, NONE)
+        if upscaler == AUTO:
+            upscaler = _best("upscaler", self.upscalers, LANCZOS, scale)
         if restorer not in (NONE, *self.restorers):
             raise _not_loaded("restorer", restorer, self.restorers)
         if upscaler not in self.upscalers:
@@ -63,16 +65,23 @@ class Collection:
     def warm_up(self) -> None:
         """Run every network twice: on a GPU the first run is slow, and the second records restorers and the parser."""
         blank = np.zeros((512, 512, 3), np.uint8)
+        faces = [blank] * (2 * LARGEST - 1)  # batches of every size
         for _ in range(2):
             for restorer in self.restorers.values():
                 if restorer:
-                    restorer([blank] * (2 * LARGEST_BATCH - 1))  # batches of every size
+                    restorer(faces)
             for upscaler in self.upscalers.values():
                 upscaler(blank, (1024, 1024))
             if self.parser:
-                self.parser(blank)
+                list(self.parser(faces))
             if self.detector:
                 self.detector(blank)
+
+
+def _best(task: Task, loaded: Container[str], otherwise: str, scale: float = 0) -> str:
+    """The preferred name of those loaded; one that is not automatic only where no other is loaded."""
+    preferred = (*(model.public_name for model in automatic(task, scale)), *public_names(task))
+    return next((name for name in preferred if name in loaded), otherwise)
 
 
 def _not_loaded(option: str, name: str, loaded: Iterable[str]) -> OptionError:

@@ -63,11 +63,16 @@ class Loader:
         name, model, path = found
         return NetRestorer(name, *self._net(model, path), model.face_size)
 
-    def upscaler(self, wanted: str | Path | UpscalerFunction | None) -> Upscaler:
-        """Load an upscaler, or wrap a function; None is "lanczos" where no network is installed."""
+    def upscaler(self, wanted: str | Path | UpscalerFunction | None, scale: float = 0) -> Upscaler:
+        """Load an upscaler, or wrap a function; None is "lanczos" where no network is installed.
+
+        Args:
+            wanted: as for every stage, or a function.
+            scale: of the pictures; see `weights.models.automatic`.
+        """
         if callable(wanted):
             return FunctionUpscaler(wanted)
-        found = self._find("upscaler", wanted, LanczosUpscaler.name)
+        found = self._find("upscaler", wanted, LanczosUpscaler.name, scale)
         if found is None:
             return LanczosUpscaler()
         name, model, path = found
@@ -94,11 +99,13 @@ class Loader:
         name, model, path = found
         return make(name, *self._net(model, path))
 
-    def _find(self, task: Task, wanted: str | Path | None, without: str) -> tuple[str, Model, Path | None] | None:
+    def _find(
+        self, task: Task, wanted: str | Path | None, without: str, scale: float = 0
+    ) -> tuple[str, Model, Path | None] | None:
         """The name to show, the model and the caller's file of what is asked for; None to go without."""
         if wanted is None:
             own = [lookup(name) for name in self._files if lookup(name).task == task]
-            models = filter(self._installed, (*own, *automatic(task)))
+            models = filter(self._installed, (*own, *automatic(task, scale)))
             return next(((model.public_name, model, None) for model in models), None)
         if is_path(wanted):
             return Path(wanted).stem, identify(Path(wanted), task), Path(wanted)
@@ -122,7 +129,7 @@ class Loader:
     def _net(self, model: Model, path: Path | None = None) -> tuple[nn.Module, Device]:
         self._used.add(model.name)
         device = choose(self._device, self._precision, model.safe_precision)  # before the file is read
-        return load(model.name, path or self._files.get(model.name)), device
+        return load(model, path or self._files.get(model.name)), device
 
 
 def is_path(wanted: str | Path) -> bool:

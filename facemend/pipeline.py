@@ -15,7 +15,7 @@ from facemend.errors import InputError, NotInstalledError, OptionError, Remedy
 from facemend.files.decode import Source, decode
 from facemend.loader import NONE, Loader, Weights
 from facemend.machine import process
-from facemend.records import DEFAULT_SETTINGS, Crop, Face, Landmarks, Picture, Pixels, Progress, Settings
+from facemend.records import DEFAULT_SETTINGS, Crop, Face, Floats, Landmarks, Picture, Pixels, Progress, Settings
 from facemend.result import Result
 from facemend.stages import Detector, Parser, Restorer, Upscaler, adapt
 from facemend.stages.align import TEMPLATE, TEMPLATE_SIZE, align, whole
@@ -74,6 +74,7 @@ class Pipeline:
         device: str = "auto",
         precision: str = "auto",
         weights: Weights | None = None,
+        scale: float = 0,
     ) -> "Pipeline":
         """Load networks.
 
@@ -92,6 +93,8 @@ class Pipeline:
                 "fp16".
             weights: files of your own by model name, instead of the installed ones. Their hashes are not checked; their
                 parameters are.
+            scale: of all pictures to come, or 0 if it is not known. Where no upscaler is named, one for this scale is
+                preferred: up to 2, realesrgan-x2plus to realesrgan-x4plus.
 
         Raises:
             OptionError: an unknown name, or weights of a model that is not used.
@@ -101,7 +104,7 @@ class Pipeline:
         pipeline = cls(
             detector=loader.detector(detector),
             restorer=loader.restorer(restorer),
-            upscaler=loader.upscaler(upscaler),
+            upscaler=loader.upscaler(upscaler, scale),
             parser=loader.parser(parser),
         )
         loader.check_all_used()
@@ -262,10 +265,13 @@ class Pipeline:
     ) -> None:
         ratio = canvas.shape[1] / picture.pixels.shape[1], canvas.shape[0] / picture.pixels.shape[0]
         indices, done = list(restored), 0
-        for group in overlapping([restored[index][0] for index in indices], ratio, canvas.shape[:2]):
+        groups = overlapping([restored[index][0] for index in indices], ratio, canvas.shape[:2])
+        groups = [[indices[place] for place in group] for group in groups]
+        masks = self._masks([restored[index][1] for group in groups for index in group], settings)
+        for group in groups:
             layers = []
-            for index in (indices[place] for place in group):
-                layers.append(self._layer(*restored[index], ratio, shares[index], settings))
+            for index in group:
+                layers.append(self._layer(*restored[index], next(masks), ratio, shares[index], settings))
                 done += 1
                 if progress:
                     progress("paste", done, len(indices))
@@ -273,14 +279,20 @@ class Pipeline:
         if picture.grey or _equal_channels(picture.pixels):
             canvas[:] = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)[..., None]
 
-    def _layer(self, crop: Crop, face: Pixels, ratio: tuple[float, float], share: float, settings: Settings) -> Layer:
-        """A restored face ready to be pasted: masked, and with as many pixels as it covers."""
+    def _masks(self, faces: Sequence[Pixels], settings: Settings) -> Iterator[Floats]:
+        """A mask for each restored face: where it is pasted."""
         if settings.aligned:
-            mask = np.ones(face.shape[:2], np.float32)
+            yield from (np.ones(face.shape[:2], np.float32) for face in faces)
         elif self.parser:
-            mask = np.minimum(square_mask(face.shape[0]), self.parser(face))
+            for face, mask in zip(faces, self.parser(faces), strict=True):
+                yield np.minimum(square_mask(len(face)), mask)
         else:
-            mask = oval_mask(face.shape[0])
+            yield from (oval_mask(len(face)) for face in faces)
+
+    def _layer(
+        self, crop: Crop, face: Pixels, mask: Floats, ratio: tuple[float, float], share: float, settings: Settings
+    ) -> Layer:
+        """A restored face ready to be pasted, with as many pixels as it covers."""
         factor = canvas_px_per_crop_px(crop, ratio)
         if factor >= ENLARGE_FACES_FROM:
             side = round(face.shape[0] * factor)

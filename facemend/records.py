@@ -150,7 +150,7 @@ class Tiling:
 
     Attributes:
         scale: output size over input size.
-        step: the sides of a tile are multiples of this number of input px.
+        step: the sides of a tile and the distances between tiles are multiples of this number of input px.
         bytes_per_pixel: measured working memory per input px in float32.
     """
 

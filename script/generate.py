@@ -8,6 +8,7 @@
 
 import json
 
+from facemend.container.names import VERSIONS
 from facemend.files.formats import ABILITIES, FORMATS, METADATA, READABLE, Format
 from facemend.records import DEFAULT_SETTINGS
 from facemend.weights.models import MODELS, Model, Task, public_names
@@ -17,7 +18,8 @@ WIDTH = 120  # of a line of code
 LITERALS: dict[tuple[str, str], str | list[str]] = {  # (input, keyword of its Input()): the value
     ("image", "description"): f"The photo: {READABLE}, up to {DEFAULT_SETTINGS.max_input_mp:g} megapixels.",
     ("model", "choices"): ["auto", *public_names("restorer")],
-    ("upscaler", "choices"): [*public_names("upscaler"), "lanczos"],
+    ("upscaler", "choices"): ["auto", *public_names("upscaler"), "lanczos"],
+    ("version", "choices"): list(VERSIONS),
 }
 TASKS: dict[Task, str] = {
     "restorer": "restores faces",

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from facemend.machine import process
 from facemend.weights import installed
 
+process.limit_spinning()  # before a test imports PyTorch, so that tests do not slow down what runs beside them
 WEIGHTS = Path(__file__).parents[1] / "weights"
 NOBODY = 65534  # an unprivileged user
 SHARED = os.environ.get("FACEMEND_SHARED", str(Path(__file__).parents[2] / "shared"))
@@ -13,6 +15,7 @@ SHARED = os.environ.get("FACEMEND_SHARED", str(Path(__file__).parents[2] / "shar
 
 def pytest_addoption(parser):
     parser.addoption("--shared", default=SHARED, help="folder with small real weights/ and test pictures in data/")
+    parser.addoption("--server", help="URL of a running container with the lite models, for the tests of its clients")
 
 
 @pytest.fixture(scope="session")

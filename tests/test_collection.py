@@ -21,8 +21,8 @@ def loaded(monkeypatch):
     """Counts the networks that are loaded, by name; the files need not exist."""
     counts = Counter()
 
-    def load(name, path=None):
-        counts[name] += 1
+    def load(model, path=None):
+        counts[model.name] += 1
         return torch.nn.Identity()
 
     monkeypatch.setattr(facemend.loader, "load", load)
@@ -68,7 +68,7 @@ def test_each_network_is_loaded_once(loaded):
     names = ["lite-restorer", "lite-upscaler", "lite-detector", "gfpgan-v1.4", "parsenet"]
     names += ["realesr-general-x4v3", "realesr-general-wdn-x4v3"]
     assert loaded == dict.fromkeys(names, 1)
-    first, second = (collection.pipeline(name, "lite") for name in ("lite", "gfpgan-v1.4"))
+    first, second = (collection.pipeline(name, "lite", 2) for name in ("lite", "gfpgan-v1.4"))
     assert first.upscaler is second.upscaler
     assert first.detector is second.detector is collection.detector
     assert first.parser is second.parser is collection.parser
@@ -77,20 +77,32 @@ def test_each_network_is_loaded_once(loaded):
 
 
 @pytest.mark.parametrize(
-    ("names", "expected"),
+    ("names", "restorer", "upscaler"),
     [
-        (["codeformer", "gfpgan-v1.3", "lite"], "gfpgan-v1.3"),
-        (["lite", "codeformer"], "lite"),
-        (["restoreformer", "gfpgan-v1.4", "lite"], "gfpgan-v1.4"),
+        (["codeformer", "gfpgan-v1.3", "lite"], "gfpgan-v1.3", "lite"),
+        (["lite", "codeformer", "realesrnet-x4plus"], "lite", "lite"),
+        (["restoreformer", "gfpgan-v1.4", "lite", "realesrgan-x2plus"], "gfpgan-v1.4", "realesrgan-x2plus"),
+        (["codeformer", "retinaface-r50", "realesr-animevideov3"], "codeformer", "realesr-animevideov3"),
+        (["codeformer", "retinaface-r50"], "codeformer", "lanczos"),
+        (["realesr-animevideov3"], None, "realesr-animevideov3"),
+        (["lanczos"], None, "lanczos"),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, list) else "",
 )
-def test_auto_is_the_preferred_restorer_that_is_loaded(loaded, names, expected):
-    assert Collection(names).pipeline("auto", "lanczos").restorer.name == expected
+def test_auto_is_the_preferred_model_that_is_loaded(loaded, names, restorer, upscaler):
+    """Every server has one; CodeFormer is it only where there is no other, as its licence is non-commercial."""
+    pipeline = Collection(names).pipeline("auto", "auto", 2)
+    assert (pipeline.restorer.name if pipeline.restorer else None, pipeline.upscaler.name) == (restorer, upscaler)
+
+
+@pytest.mark.parametrize(("scale", "upscaler"), [(2, "realesrgan-x2plus"), (4, "realesrgan-x4plus")])
+def test_auto_is_an_upscaler_for_the_scale(loaded, scale, upscaler):
+    pipeline = Collection(["realesrgan-x4plus", "realesrgan-x2plus"]).pipeline("none", "auto", scale)
+    assert pipeline.upscaler.name == upscaler
 
 
 def test_none_is_no_restorer(loaded):
-    pipeline = Collection(["lite"]).pipeline("none", "lanczos")
+    pipeline = Collection(["lite"]).pipeline("none", "lanczos", 2)
     assert pipeline.restorer is None
     assert isinstance(pipeline.upscaler, LanczosUpscaler)
 
@@ -106,16 +118,8 @@ def test_none_is_no_restorer(loaded):
 )
 def test_models_that_are_not_loaded_are_refused_with_those_that_are(loaded, restorer, upscaler, option, name):
     with pytest.raises(OptionError, match=f"'{name}'.*lite") as caught:
-        Collection(["lite"]).pipeline(restorer, upscaler)
+        Collection(["lite"]).pipeline(restorer, upscaler, 2)
     assert (caught.value.name, caught.value.value) == (option, name)
-
-
-def test_auto_without_an_automatic_restorer_is_refused(loaded):
-    """codeformer is for non-commercial use only, so it has to be asked for by name."""
-    for names in (["lanczos"], ["codeformer", "retinaface-r50"]):
-        with pytest.raises(OptionError, match="'auto'") as caught:
-            Collection(names).pipeline("auto", "lanczos")
-        assert caught.value.name == "restorer"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +155,7 @@ def test_missing_weights_are_all_named_before_anything_is_loaded(monkeypatch, tm
 
 def test_a_combined_pipeline_runs():
     collection = Collection(["lite"])
-    result = collection.pipeline("auto", "lite").run(smooth(64, 64), Settings(aligned=True))
+    result = collection.pipeline("auto", "lite", 2).run(smooth(64, 64), Settings(aligned=True))
     assert (result.restorer, result.upscaler) == ("lite", "lite")
     assert result.pixels.shape == (128, 128, 3)
 
@@ -160,12 +164,12 @@ def test_warm_up_runs_every_network_twice(loaded):
     used = Counter()
     collection = Collection(["lanczos"])
     stages = {
-        name: lambda *given, name=name: used.update([(name, np.shape(given[0]))])
+        name: lambda *given, name=name: used.update([(name, np.shape(given[0]))]) or []
         for name in ("restorer", "upscaler", "detector", "parser")
     }
     collection.restorers, collection.upscalers = {"lite": stages["restorer"]}, {"lite": stages["upscaler"]}
     collection.detector, collection.parser = stages["detector"], stages["parser"]
     collection.warm_up()
     face = (512, 512, 3)
-    expected = [("restorer", (15, *face)), ("upscaler", face), ("detector", face), ("parser", face)]
+    expected = [("restorer", (15, *face)), ("upscaler", face), ("detector", face), ("parser", (15, *face))]
     assert used == dict.fromkeys(expected, 2)

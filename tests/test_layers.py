@@ -18,11 +18,19 @@ LAYERS = [  # a part (a folder or a file) may import itself and the parts in the
     {"result", "draw"},
     {"pipeline"},
     {"job", "collection"},
-    {"cli"},
+    {"cli", "container"},
     {"__main__"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
-SHARED_STAGES = {"geometry", "seen", "tiles", "views"}  # the only modules of stages/ that its other modules import
+SHARED_STAGES = {
+    "batches",
+    "geometry",
+    "resampling",
+    "seams",
+    "seen",
+    "tiles",
+    "views",
+}  # the only modules of stages/ that its other modules import
 
 
 def imports(path):

@@ -1,5 +1,6 @@
 """Stages from names, from files of weights and from functions."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from facemend.errors import OptionError, WeightsError
 from facemend.files.decode import decode
 from facemend.loader import Loader, is_path
+from facemend.nets.realesrgan import RRDBNet, SRVGGNetCompact
+from facemend.nets.swinir import SwinIR
 from facemend.records import Settings
 from facemend.stages.detect import RetinaFaceDetector
 from facemend.stages.parse import ParseNetParser
@@ -83,6 +86,48 @@ def test_the_scale_of_the_identified_network_is_used(loader, tmp_path):
     """x2plus and x4plus differ in the size of the first convolution only."""
     upscaler = loader.upscaler(weights_file(tmp_path / "own.pth", "realesrgan-x2plus"))
     assert upscaler._tiling == MODELS["realesrgan-x2plus"].tiling
+
+
+SIZES = {  # networks that no model of the table has, and their scale
+    "a small RRDBNet": (4, RRDBNet(num_block=2, features=16, growth=8)),
+    "RRDBNet that keeps the size": (1, RRDBNet(num_block=1, scale=1, features=8, growth=4)),
+    "compact": (2, SRVGGNetCompact(num_conv=3, scale=2, features=12)),
+    "a small SwinIR": (4, SwinIR(features=24, heads=3, groups=2, depth=2)),
+    "SwinIR with bottlenecks": (2, SwinIR(scale=2, features=32, heads=2, groups=1, depth=3, bottleneck=True)),
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_sizes_of_an_upscaler_are_read_from_its_file(loader, tmp_path, name):
+    scale, net = SIZES[name]
+    torch.save({"params_ema": net.state_dict()}, tmp_path / "own.pth")
+    upscaler = loader.upscaler(tmp_path / "own.pth")
+    assert upscaler._tiling.scale == scale
+    tiling, size = replace(MODELS["swinir-l-x4"].tiling, scale=scale), (30 * scale, 40 * scale)
+    expected = NetUpscaler("own", net.eval().requires_grad_(False), CPU, tiling)(PICTURE, size)
+    np.testing.assert_array_equal(upscaler(PICTURE, size), expected)
+
+
+def first_names(tensors):
+    """The names that the first ESRGAN gives to the parameters of RRDBNet."""
+    others = {"conv_first": "model.0", "conv_up1": "model.3", "conv_up2": "model.6", "conv_hr": "model.8"}
+    others |= {"conv_last": "model.10", "conv_body": "model.1.sub.2"}
+    names = {}
+    for key in tensors:
+        parts = key.split(".")
+        if parts[0] == "body":
+            names[key] = f"model.1.sub.{parts[1]}.{parts[2].upper()}.{parts[3]}.0.{parts[4]}"
+        else:
+            names[key] = f"{others[parts[0]]}.{parts[1]}"
+    return {names[key]: value for key, value in tensors.items()}
+
+
+def test_files_with_the_names_of_the_first_esrgan_are_read(loader, tmp_path):
+    tensors = RRDBNet(num_block=2, features=16, growth=8).state_dict()
+    torch.save(tensors, tmp_path / "new.pth")
+    torch.save(first_names(tensors), tmp_path / "old.pth")
+    new, old = (loader.upscaler(tmp_path / f"{name}.pth")(PICTURE, (120, 160)) for name in ("new", "old"))
+    np.testing.assert_array_equal(new, old)
 
 
 @pytest.mark.parametrize("task", BUNDLED)

@@ -540,6 +540,33 @@ def test_edited_faces_are_restored_where_they_were_moved():
     np.testing.assert_array_equal(result.pixels[y, x], smooth(400, 420)[y, x])
 
 
+def test_every_face_gets_its_own_mask_whatever_their_order_and_overlap():
+    """The first and the third overlap, so they are pasted together, before the second."""
+    places = (60, 60), (300, 300), (90, 70)
+    faces = [face_at(similarity(4, 0, 256 - 4 * x, 256 - 4 * y)) for x, y in places]
+    levels = 40, 120, 200
+
+    def number(crops, fidelity):
+        return [np.full_like(crop, level) for crop, level in zip(crops, levels, strict=True)]
+
+    def parse(faces):
+        for face in faces:
+            mask = np.zeros((512, 512), np.float32)
+            left = 150 + int(face[0, 0, 0])  # 190, 270 and 350 px
+            mask[240:272, left : left + 32] = 1
+            yield mask
+
+    machine = Pipeline(
+        detector=detector(*faces), restorer=FunctionRestorer(number), upscaler=LanczosUpscaler(), parser=parse
+    )
+    picture = smooth(400, 400)
+    out = machine.run(picture, Settings(scale=1, adaptive=False)).pixels
+    for (x, y), level in zip(places, levels, strict=True):
+        middle = round(x + (150 + level + 16 - 256) / 4)
+        assert (out[y, middle] == level).all()
+        np.testing.assert_array_equal(out[y, middle - 12 : middle - 7], picture[y, middle - 12 : middle - 7])
+
+
 class Counting(Repeat):
     """An upscaling network that counts its tiles."""
 
@@ -563,9 +590,10 @@ def test_cancelled_ends_the_run_within_one_tile(monkeypatch, stage, at):
         calls["restore"] += 1
         return grey_face(crops, fidelity)
 
-    def parse(face):
-        calls["paste"] += 1
-        return np.ones(face.shape[:2], np.float32)
+    def parse(faces):
+        for face in faces:
+            calls["paste"] += 1
+            yield np.ones(face.shape[:2], np.float32)
 
     def progress(now, done, total):
         if cancelling and (now, done) == (stage, at):

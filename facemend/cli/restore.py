@@ -41,6 +41,7 @@ def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
             device=options.device,
             precision=options.precision,
             weights=dict(options.weights),
+            scale=settings.scale,
         )
     say.note(say.describe(pipeline))
     used = {stage.name for stage in (pipeline.restorer, pipeline.upscaler) if stage}

@@ -7,6 +7,7 @@ https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs
 
 import functools
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -30,7 +31,8 @@ LOCK = threading.Lock()  # CUDA records one graph at a time, and all graphs shar
 class Captured(nn.Module):
     """A network on a GPU. The second call with the same input shape and arguments records a CUDA graph.
 
-    It is called as the network is. A call with an argument that is not a number runs without a graph.
+    It is called as the network is. A call with an argument that is not a number runs without a graph. So does one whose
+    recording failed or gave another result than the network.
 
     Args:
         net: (N, C, H, W) and keyword arguments -> a tensor.
@@ -39,37 +41,56 @@ class Captured(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self._replays: dict[object, Replay] = {}
+        self._replays: dict[object, Replay | None] = {}  # None where there is too little memory for a recording
         self._recent: deque[object] = deque(maxlen=MAX_RECENT)
         self._can_be_recorded = True
 
     def forward(self, x: Tensor, **arguments: Any) -> Tensor:
         """Return the network's output for (N, C, H, W)."""
-        if all(isinstance(value, (int, float)) for value in arguments.values()):
+        if self._can_be_recorded and all(isinstance(value, (int, float)) for value in arguments.values()):
             key = (x.shape, *sorted(arguments.items()))
             with LOCK:
-                if key not in self._replays and key in self._recent and self._can_be_recorded:
-                    self._record(key, x, arguments)
-                if key in self._replays:
-                    self._replays[key] = replay = self._replays.pop(key)  # moved to the end: the last used
+                if replay := self._replay(key, x, arguments):
                     return replay(x)
-                self._recent.append(key)
         out: Tensor = self.net(x, **arguments)
         return out
 
-    def _record(self, key: object, x: Tensor, arguments: dict[str, float]) -> None:
+    def _replay(self, key: object, x: Tensor, arguments: dict[str, float]) -> Replay | None:
+        """The recording for calls with this key; None at the first call, and where none can be made."""
+        if key not in self._replays and key not in self._recent:
+            self._recent.append(key)
+            return None
+        replay = self._replays.pop(key) if key in self._replays else self._record(x, arguments)
+        self._replays[key] = replay  # at the end: the last used
+        while len(self._replays) > MAX_GRAPHS:
+            del self._replays[next(iter(self._replays))]  # the one not used for the longest time
+        return replay
+
+    def _record(self, x: Tensor, arguments: dict[str, float]) -> Replay | None:
         try:
-            self._replays[key] = record_graph(self.net, x, arguments)
+            replay = record_graph(self.net, x, arguments)
+            other = x.flip(-1)  # not the input that was recorded
+            if agree(replay(other), self.net(other, **arguments)):
+                return replay
+            reason = "the recording gives another result"
         except RuntimeError as error:  # raised by PyTorch
             _recording_resources.cache_clear()  # the memory pool stays marked as in use by the failed recording
             if memory.exhausted(error):  # recording needs more memory than a plain run
-                self._replays[key] = functools.partial(self.net, **arguments)
-            else:
-                self._can_be_recorded = False
-                reason = " ".join(str(error).split())
-                log.warning("a network cannot be recorded as a CUDA graph and runs more slowly without one: %s", reason)
-        while len(self._replays) > MAX_GRAPHS:
-            del self._replays[next(iter(self._replays))]  # the one not used for the longest time
+                return None
+            reason = " ".join(str(error).split())
+        self._can_be_recorded = False
+        log.warning("a network cannot be recorded as a CUDA graph and runs more slowly without one: %s", reason)
+        return None
+
+
+def agree(one: Tensor, other: Tensor) -> bool:
+    """Return whether two results are the same up to rounding: half of the digits of their dtype.
+
+    The errors of rounding grow in a network, but a wrong recording differs in the first digit.
+    """
+    tolerance = math.sqrt(torch.finfo(one.dtype).eps)
+    one, other = (x.double().nan_to_num(0, 0, 0) for x in (one, other))  # of an overflow, which is not the recording's
+    return bool((one - other).norm() <= tolerance * other.norm())
 
 
 def record_graph(net: nn.Module, x: Tensor, arguments: dict[str, float]) -> Replay:
@@ -90,13 +111,13 @@ def record_graph(net: nn.Module, x: Tensor, arguments: dict[str, float]) -> Repl
 
     def replay(x: Tensor) -> Tensor:
         caller = torch.cuda.current_stream(x.device)  # each thread has its own; the shared stream orders their calls
+        out = torch.empty_like(graph_output)  # memory of the caller's stream, on which it is used and freed
         stream.wait_stream(caller)
         with torch.cuda.stream(stream):
             graph_input.copy_(x)
             graph.replay()
-            out = graph_output.clone()  # the next replay overwrites graph_output
+            out.copy_(graph_output)  # the next replay overwrites graph_output
         caller.wait_stream(stream)
-        out.record_stream(caller)
         return out
 
     return replay

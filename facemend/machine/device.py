@@ -1,22 +1,19 @@
 """Where networks run and in which precision; chosen when a network is loaded."""
 
-import copy
 import functools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from facemend.errors import NonFiniteError, OptionError
-from facemend.machine.captured import Captured
+from facemend.errors import OptionError
 from facemend.records import Floats, Pixels, peak
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # the highest first
+PINNED = 16 * 2**20  # bytes at most of one copy from a GPU through pinned memory, which the system cannot swap out
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class Device:
     """A torch device and the precision networks run in on it.
 
     Attributes:
-        place: the torch device.
+        place: the torch device; a GPU with its index, as the current GPU differs between threads.
         dtype: of the networks' parameters.
         tf32: whether a GPU may round float32 convolutions to TensorFloat-32, which has the 10 bits of float16.
     """
@@ -32,28 +29,6 @@ class Device:
     place: torch.device
     dtype: torch.dtype
     tf32: bool = False
-
-    def put(self, net: nn.Module, *, fixed_size: bool = False) -> nn.Module:
-        """Move a network here, in the memory format in which convolutions are fast.
-
-        The children that the network names in `float32_parts` stay in float32.
-
-        Args:
-            net: the network.
-            fixed_size: whether its inputs always have one height and width; a GPU then replays a recording.
-        """
-        self._move(net)
-        return Captured(net) if fixed_size and self.place.type == "cuda" else net
-
-    def _move(self, net: nn.Module) -> None:
-        memory: Any = {"memory_format": torch.channels_last}  # missing from the type stubs
-        float32_parts: Sequence[str] = getattr(net, "float32_parts", ())
-        if not float32_parts:
-            net.to(self.place, self.dtype, **memory)
-            return
-        for name, part in net.named_children():
-            part.to(self.place, None if name in float32_parts else self.dtype, **memory)
-        net.to(self.place)
 
     def tensor(self, images: Pixels | Floats) -> Tensor:
         """(N, H, W, 3) -> (N, 3, H, W) on this device, float32 of the same values, channels last in memory."""
@@ -70,51 +45,21 @@ class Device:
         """(N, 3, H, W), black 0 and white 1 -> (N, H, W, 3) of `dtype` in host memory, clamped and rounded."""
         white = np.iinfo(np.dtype(dtype)).max
         rounded = images.mul(white).round_().clamp_(0, white).permute(0, 2, 3, 1)
-        if white == 255:
-            rounded = rounded.to(torch.uint8)  # a quarter of the bytes to copy
-        rounded = rounded.contiguous()
-        if self.place.type == "cuda":  # a copy to pinned memory is faster
-            rounded = torch.empty_like(rounded, device="cpu", pin_memory=True).copy_(rounded)
+        # uint8 is a quarter of the bytes to copy. PyTorch does not have uint16 on every device.
+        rounded = rounded.to(torch.uint8 if white == 255 else torch.int32).contiguous()
+        if self.place.type == "cuda":
+            rounded = _through_pinned_memory(rounded)
         pixels: Pixels = rounded.cpu().numpy().astype(dtype, copy=False)
         return pixels
 
-    def compute(self, name: str, net: nn.Module, x: Tensor, **arguments: Any) -> Tensor:
-        """Run a network on (N, 3, H, W) float32; once more in float32 if half precision overflowed.
 
-        Returns:
-            float32, on this device.
-
-        Raises:
-            NonFiniteError: the result has NaN or infinity, in float32 too.
-            RuntimeError: PyTorch's own; `memory.exhausted` tells whether the device had too little memory.
-        """
-        dtype = next((parameter.dtype for parameter in net.parameters()), self.dtype)  # of the first layer
-        with torch.inference_mode(), allow_tf32(self.tf32):
-            out: Tensor = net(x.to(dtype), **arguments).float()
-            if _finite(out):
-                return out
-            if self.dtype != torch.float32:
-                plain = net.net if isinstance(net, Captured) else net
-                out = copy.deepcopy(plain).float()(x, **arguments)
-                if _finite(out):
-                    return out
-            raise NonFiniteError(name)
-
-
-@contextmanager
-def allow_tf32(allowed: bool) -> Iterator[None]:
-    """Allow or forbid TensorFloat-32 in the convolutions inside. PyTorch has one flag for the process."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = allowed
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
-
-
-def _finite(x: Tensor) -> bool:
-    """Whether all values are finite; one that is not makes the sum not finite."""
-    return bool(x.sum().isfinite())
+def _through_pinned_memory(x: Tensor) -> Tensor:
+    """Copy a tensor from a GPU to the host, in parts. PyTorch keeps the pinned block and uses it for the next part."""
+    host = torch.empty(x.shape, dtype=x.dtype)
+    parts = (torch.split(tensor.view(-1), PINNED // x.itemsize) for tensor in (x, host))
+    for source, target in zip(*parts, strict=True):
+        target.copy_(torch.empty_like(target, pin_memory=True).copy_(source))
+    return host
 
 
 def choose(device: str, precision: str, safe_precision: str) -> Device:
@@ -124,7 +69,7 @@ def choose(device: str, precision: str, safe_precision: str) -> Device:
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:N" or "mps".
         precision: "auto" (half precision where the hardware computes in it, else float32), "fp32", "bf16" or "fp16".
             With "auto", convolutions that stay in float32 may use TensorFloat-32 on a GPU.
-        safe_precision: the lowest precision the network is safe in.
+        safe_precision: the lowest precision that the network is safe in. It is used if a lower one is asked for.
 
     Raises:
         OptionError: there is no such device, or it cannot compute in that precision.
@@ -132,24 +77,27 @@ def choose(device: str, precision: str, safe_precision: str) -> Device:
     place = _torch_device(device)
     if precision not in ("auto", *PRECISIONS):
         raise OptionError("precision", precision, ("auto", *PRECISIONS))
-    requested = _lowest(place, safe_precision) if precision == "auto" else precision
     if precision == "fp16" and place.type == "cpu":
         raise OptionError("precision", precision, "fp32 or bf16 on a CPU")
-    return Device(place, PRECISIONS[requested], tf32=precision == "auto")
+    wanted = _fastest(place) if precision == "auto" else precision
+    chosen = min(wanted, safe_precision, key=tuple(PRECISIONS).index)
+    if chosen == "bf16" != precision and not _has_bf16(place):
+        chosen = "fp32"
+    return Device(place, PRECISIONS[chosen], tf32=precision == "auto")
 
 
-def _lowest(place: torch.device, safe_precision: str) -> str:
-    """The lowest precision that the network is safe in and the hardware is fast in."""
-    if place.type == "cuda" and (safe_precision != "bf16" or _gpu_has_bf16(place)):
-        return safe_precision
-    if place.type == "cpu" and safe_precision != "fp32" and bf16_in_hardware():
-        return "bf16"
-    return "fp32"
+def _fastest(place: torch.device) -> str:
+    """The precision in which the hardware is fastest."""
+    if place.type == "cuda":
+        return "fp16"
+    return "bf16" if _has_bf16(place) else "fp32"
 
 
-def _gpu_has_bf16(place: torch.device) -> bool:
-    """Whether this GPU has instructions for bfloat16; PyTorch says yes of older ones too, where it emulates them."""
-    return torch.version.hip is not None or torch.cuda.get_device_capability(place) >= (8, 0)
+def _has_bf16(place: torch.device) -> bool:
+    """Whether the hardware has instructions for bfloat16; PyTorch emulates it elsewhere, more slowly than float32."""
+    if place.type == "cuda":
+        return torch.version.hip is not None or torch.cuda.get_device_capability(place) >= (8, 0)
+    return place.type == "cpu" and bf16_in_hardware()
 
 
 @functools.cache
@@ -169,4 +117,4 @@ def _torch_device(name: str) -> torch.device:
         name = next((gpu for gpu in ("cuda", "mps") if gpu in available), "cpu")
     if name not in available:
         raise OptionError("device", name, ("auto", *available))
-    return torch.device(name)
+    return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)

@@ -12,22 +12,30 @@ OUT_OF_MEMORY_TEXTS = ("allocate memory", "out of memory", "ALLOC_FAILED", "unab
 
 
 def working(place: torch.device) -> int:
-    """Return the bytes that one call may use at its peak: half of the free memory, on a CPU at most `WORKING`.
+    """Return the bytes that one call may use at its peak: 3/4 of a GPU's free memory, else 1/2 and at most `WORKING`.
 
-    The number is a power of two, so small changes of the free memory do not change how a picture is divided into tiles.
+    The number has three significant bits or fewer, so small changes of the free memory do not change how a picture is
+    divided into tiles.
     """
     if place.type == "cuda":
-        return power_of_two((torch.cuda.mem_get_info(place)[0] + _reserved_unused(place)) // 2)
-    return min(WORKING, power_of_two(min(psutil.virtual_memory().available, cgroup.free_memory()) // 2))
+        return _rounded_down((torch.cuda.mem_get_info(place)[0] + _reserved_unused(place)) * 3 // 4)
+    return min(WORKING, _rounded_down(min(psutil.virtual_memory().available, cgroup.free_memory()) // 2))
+
+
+def _rounded_down(count: int) -> int:
+    """Keep the first three bits of a number."""
+    step = power_of_two(count // 4)
+    return max(count // step * step, 1)
 
 
 def _reserved_unused(place: torch.device) -> int:
     """Return the bytes of a GPU that PyTorch has reserved and does not use. CUDA graphs' private pools do not count."""
-    index = torch.cuda.current_device() if place.index is None else place.index
+    if torch.cuda.get_allocator_backend() != "native":  # CUDA's own allocator has no list of blocks
+        return torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
     return sum(
         segment["total_size"] - segment["allocated_size"]
         for segment in torch.cuda.memory_snapshot()  # type: ignore[no-untyped-call]
-        if segment["device"] == index and segment["segment_pool_id"] == (0, 0)
+        if segment["device"] == place.index and segment["segment_pool_id"] == (0, 0)
     )
 
 

@@ -6,6 +6,7 @@ A library call changes none of them. The command line and the container call `st
 import ctypes
 import gc
 import math
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -25,13 +26,17 @@ MALLOC_OPTIONS = {
 }
 
 
+SPINS = "1000"  # measured by bench/threads.py
+
+
 @contextmanager
 def startup(temp_folder: Path | None = None) -> Iterator[None]:
     """Set this process up for networks; import `facemend.pipeline` and load them inside the `with` block.
 
     - glibc's allocator keeps up to 512 MiB of freed memory. Threads that ran before have heaps of their own; a server
       with many threads sets the environment variable MALLOC_ARENA_MAX=1 too.
-    - PyTorch uses no more threads than the container's CPU quota.
+    - PyTorch uses no more threads than the container's CPU quota. Its threads do not spin for long while they wait,
+      unless PyTorch was imported before or the environment variable GOMP_SPINCOUNT or OMP_WAIT_POLICY says otherwise.
     - The garbage collector does not scan what the block imports and loads, neither now nor later: PyTorch starts and
       ends in half the time.
     - Temporary files go to `temp_folder`, if given.
@@ -42,6 +47,7 @@ def startup(temp_folder: Path | None = None) -> Iterator[None]:
         if temp_folder:
             tempfile.tempdir = str(temp_folder)
         keep_freed_memory()
+        limit_spinning()
         limit_threads()
         yield
     finally:
@@ -61,6 +67,15 @@ def give_back_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
+
+
+def limit_spinning() -> None:
+    """Let threads of GNU's OpenMP sleep soon when they wait, if PyTorch is not imported yet.
+
+    By default they spin for milliseconds. On a busy machine they then take the processor from those they wait for.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
 def limit_threads() -> None:

@@ -12,7 +12,7 @@ Output: (N, 3, H * scale, W * scale) RGB, about [0, 1], not clamped.
 
 Attribute names are those of the official checkpoints. Differences from the source:
 
-- Inference only, in the configurations of the registered models.
+- Inference only. The networks have three channels in and out, and RRDBNet has two upsampling convolutions.
 - Upsampling and the convolution after it are one operation (`upconv`).
 """
 
@@ -20,10 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facemend.nets.shapes import Shapes, count
 from facemend.nets.upconv import nearest_conv
 
-FEATURES = 64  # channels between blocks
-GROWTH = 32  # channels that each convolution of a dense block adds
+FEATURES = 64  # channels between blocks, in the official models
+GROWTH = 32  # channels that each convolution of a dense block adds, likewise
 SLOPE = 0.2  # of every leaky ReLU
 RESIDUAL = 0.2  # factor of a block's output before it is added to its input
 
@@ -36,13 +37,13 @@ def conv3(inputs: int, outputs: int) -> nn.Conv2d:
 class ResidualDenseBlock(nn.Module):
     """Five convolutions; the input of each is the block's input and the outputs of all convolutions before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, features: int, growth: int) -> None:
         super().__init__()
-        self.conv1 = conv3(FEATURES, GROWTH)
-        self.conv2 = conv3(FEATURES + GROWTH, GROWTH)
-        self.conv3 = conv3(FEATURES + 2 * GROWTH, GROWTH)
-        self.conv4 = conv3(FEATURES + 3 * GROWTH, GROWTH)
-        self.conv5 = conv3(FEATURES + 4 * GROWTH, FEATURES)
+        self.conv1 = conv3(features, growth)
+        self.conv2 = conv3(features + growth, growth)
+        self.conv3 = conv3(features + 2 * growth, growth)
+        self.conv4 = conv3(features + 3 * growth, growth)
+        self.conv5 = conv3(features + 4 * growth, features)
 
     def forward(self, x: Tensor) -> Tensor:
         features = x
@@ -54,11 +55,11 @@ class ResidualDenseBlock(nn.Module):
 class RRDB(nn.Module):
     """Residual-in-residual dense block: three dense blocks with a residual connection around them."""
 
-    def __init__(self) -> None:
+    def __init__(self, features: int, growth: int) -> None:
         super().__init__()
-        self.rdb1 = ResidualDenseBlock()
-        self.rdb2 = ResidualDenseBlock()
-        self.rdb3 = ResidualDenseBlock()
+        self.rdb1 = ResidualDenseBlock(features, growth)
+        self.rdb2 = ResidualDenseBlock(features, growth)
+        self.rdb3 = ResidualDenseBlock(features, growth)
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.to(self.rdb1.conv1.weight.dtype)
@@ -73,21 +74,34 @@ class RRDBNet(nn.Module):
 
     Args:
         num_block: number of RRDBs: 23 (x4plus, x2plus) or 6 (anime).
-        scale: 4 or 2. With 2, a pixel unshuffle halves the input's size first, and the rest upscales by 4.
+        scale: 4, 2 or 1. Below 4, a pixel unshuffle reduces the input's size first, and the rest upscales by 4.
+        features: channels between blocks.
+        growth: channels that each convolution of a dense block adds.
     """
 
     float32_parts = ("conv_first", "conv_body")
 
-    def __init__(self, num_block: int = 23, scale: int = 4) -> None:
+    def __init__(self, num_block: int = 23, scale: int = 4, features: int = FEATURES, growth: int = GROWTH) -> None:
         super().__init__()
         self.fold = 4 // scale
-        self.conv_first = conv3(3 * self.fold**2, FEATURES)
-        self.body = nn.Sequential(*(RRDB() for _ in range(num_block)))
-        self.conv_body = conv3(FEATURES, FEATURES)
-        self.conv_up1 = conv3(FEATURES, FEATURES)
-        self.conv_up2 = conv3(FEATURES, FEATURES)
-        self.conv_hr = conv3(FEATURES, FEATURES)
-        self.conv_last = conv3(FEATURES, 3)
+        self.conv_first = conv3(3 * self.fold**2, features)
+        self.body = nn.Sequential(*(RRDB(features, growth) for _ in range(num_block)))
+        self.conv_body = conv3(features, features)
+        self.conv_up1 = conv3(features, features)
+        self.conv_up2 = conv3(features, features)
+        self.conv_hr = conv3(features, features)
+        self.conv_last = conv3(features, 3)
+
+    @staticmethod
+    def arguments(shapes: Shapes) -> dict[str, int]:
+        """Read the constructor's arguments from the shapes of a checkpoint; KeyError if it is of another network."""
+        features, inputs = shapes["conv_first.weight"][:2]
+        return {
+            "num_block": count(shapes, "body.{}.rdb1.conv1.weight"),
+            "scale": {3: 4, 12: 2, 48: 1}[inputs],
+            "features": features,
+            "growth": shapes["body.0.rdb1.conv1.weight"][0],
+        }
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_first(F.pixel_unshuffle(x, self.fold))  # (N, 64, H / fold, W / fold)
@@ -105,17 +119,29 @@ class SRVGGNetCompact(nn.Module):
 
     Args:
         num_conv: number of convolutions between the first and the last: 32 (general), 16 (animevideo) or 9 (lite).
+        scale: output size over input size.
+        features: channels between convolutions.
     """
 
-    def __init__(self, num_conv: int) -> None:
+    def __init__(self, num_conv: int, scale: int = 4, features: int = FEATURES) -> None:
         super().__init__()
-        self.scale = 4
-        layers: list[nn.Module] = [conv3(3, FEATURES), nn.PReLU(FEATURES)]
+        self.scale = scale
+        layers: list[nn.Module] = [conv3(3, features), nn.PReLU(features)]
         for _ in range(num_conv):
-            layers += [conv3(FEATURES, FEATURES), nn.PReLU(FEATURES)]
-        layers.append(conv3(FEATURES, 3 * self.scale**2))
+            layers += [conv3(features, features), nn.PReLU(features)]
+        layers.append(conv3(features, 3 * scale**2))
         self.body = nn.Sequential(*layers)
 
+    @staticmethod
+    def arguments(shapes: Shapes) -> dict[str, int]:
+        """Read the constructor's arguments from the shapes of a checkpoint; KeyError if it is of another network."""
+        last = count(shapes, "body.{}.weight") - 1
+        return {
+            "num_conv": last // 2 - 1,
+            "scale": {3 * scale**2: scale for scale in range(1, 9)}[shapes[f"body.{last}.weight"][0]],
+            "features": shapes["body.0.weight"][0],
+        }
+
     def forward(self, x: Tensor) -> Tensor:
-        detail = F.pixel_shuffle(self.body(x), self.scale)  # (N, 3, 4H, 4W)
+        detail = F.pixel_shuffle(self.body(x), self.scale)  # (N, 3, H * scale, W * scale)
         return detail + F.interpolate(x, scale_factor=float(self.scale), mode="nearest")

@@ -4,7 +4,7 @@ A stage is any object with the attributes and the call of its Protocol here. Sta
 be called from several threads at once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from facemend.records import Face, Floats, Pixels, Settings, Size, StageProgress
@@ -95,12 +95,13 @@ class Parser(Protocol):
     def name(self) -> str:
         """The model's name."""
 
-    def __call__(self, face: Pixels) -> Floats:
-        """Mask one face.
+    def __call__(self, faces: Sequence[Pixels]) -> Iterable[Floats]:
+        """Mask faces.
 
         Args:
-            face: (512, 512, 3) RGB, uint8 or uint16.
+            faces: (512, 512, 3) RGB each, uint8 or uint16.
 
         Returns:
-            (512, 512) float32 in [0, 1], with soft edges; 1 where the face is.
+            For each face, (512, 512) float32 in [0, 1] with soft edges, 1 where the face is. It may be an iterator that
+            computes the masks as they are needed.
         """

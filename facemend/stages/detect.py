@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from facemend.errors import NonFiniteError
-from facemend.machine.device import Device, allow_tf32
+from facemend.machine.device import Device
+from facemend.machine.network import Network
 from facemend.nets import retinaface
 from facemend.records import DEFAULT_SETTINGS, Face, Floats, Landmarks, Pixels, Settings, peak
 from facemend.stages import views
@@ -44,6 +44,7 @@ AGAIN_SIDE, AGAIN_MARGIN = 256, 2.0  # px of the larger square, and its side ove
 TURNED_DOUBT = 2  # for a face that the upright view does not show, 1 - score must be this many times smaller
 EYES = 5.0  # px between the eyes; below, there is nothing to restore from
 LANDMARK_FIELDS = len(Landmarks._fields)
+OUTPUTS = [4, 2, 2 * LANDMARK_FIELDS]  # numbers of the network for each prior: box, scores, landmarks
 
 
 class Decoded(NamedTuple):
@@ -74,7 +75,7 @@ class RetinaFaceDetector:
     def __init__(self, name: str, net: nn.Module, device: Device) -> None:
         self.name = name
         self._device = Device(device.place, torch.float32)
-        self._net = self._device.put(retinaface.fold_batch_norms(copy.deepcopy(net)))
+        self._network = Network(name, _Joined(retinaface.fold_batch_norms(copy.deepcopy(net))), self._device)
 
     def __call__(self, pixels: Pixels, settings: Settings = DEFAULT_SETTINGS) -> list[Face]:
         """As a `Detector`."""
@@ -194,19 +195,27 @@ class RetinaFaceDetector:
     def _decoded(self, same_size: Sequence[View], threshold: float) -> Decoded:
         """All detections with a score above the threshold, in views of one size."""
         pixels = np.stack([cv2.cvtColor(view.pixels, cv2.COLOR_RGB2BGR) for view in same_size])
-        with torch.inference_mode(), allow_tf32(False):
-            tensor = self._device.tensor(pixels)
-            if pixels.dtype == np.uint16:
-                tensor *= 255 / peak(pixels)
-            tensor -= torch.tensor(retinaface.MEAN, device=tensor.device)[:, None, None]
-            loc, conf, landmarks = (out.cpu() for out in self._net(tensor))
-        if not all(out.sum().isfinite() for out in (loc, conf, landmarks)):  # one value that is not makes the sum so
-            raise NonFiniteError(self.name)
+        tensor = self._device.tensor(pixels)
+        if pixels.dtype == np.uint16:
+            tensor *= 255 / peak(pixels)
+        tensor -= torch.tensor(retinaface.MEAN, device=tensor.device)[:, None, None]
+        loc, conf, landmarks = torch.split(self._network(tensor).cpu(), OUTPUTS, 2)
         views_index, prior_index = (conf[..., 1] > threshold).nonzero(as_tuple=True)
         kept = views_index, prior_index
         priors = retinaface.priors(*pixels.shape[1:3])[prior_index]
         boxes, points = _boxes(loc[kept], priors), _points(landmarks[kept], priors)
         return Decoded(views_index.numpy(), boxes.numpy(), points.numpy(), conf[kept][:, 1].numpy())
+
+
+class _Joined(nn.Module):
+    """A RetinaFace whose three outputs are one tensor (N, K, 16), which is one copy from a GPU."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat(self.net(x), 2)
 
 
 def _boxes(loc: Tensor, priors: Tensor) -> Tensor:

@@ -8,13 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from facemend.errors import FacemendError, MemoryLimitError, Remedy
-from facemend.machine import memory
+from facemend.errors import FacemendError
 from facemend.machine.device import Device
+from facemend.machine.network import Network
 from facemend.records import DEFAULT_SETTINGS, Pixels, Settings, StageProgress, converted
-
-LARGEST_BATCH = 8  # faces at once on a GPU; fewer are computed in batches of 4, 2 and 1: see `Captured`
-BATCHES = {"cpu": 1}  # by device type; there it is as fast, and a face comes out the same alone and among others
+from facemend.stages.batches import in_batches
 
 RestorerFunction = Callable[..., list[Pixels]]  # (crops, fidelity=...) -> as many, (512, 512, 3) uint8 RGB
 
@@ -64,7 +62,7 @@ class NetRestorer:
     def __init__(self, name: str, net: nn.Module, device: Device, face_size: int = 512) -> None:
         self.name = name
         self.face_size = face_size
-        self._net = device.put(net, fixed_size=True)
+        self._network = Network(name, net, device, fixed_size=True)
         self._options = inspect.signature(net.forward).parameters
         self._draw_noise: Any = getattr(net, "draw_noise", None)
         self._device = device
@@ -74,34 +72,19 @@ class NetRestorer:
     ) -> list[Pixels]:
         """As a `Restorer`."""
         restored: list[Pixels] = []
-        batch = BATCHES.get(self._device.place.type, LARGEST_BATCH)
-        while len(restored) < len(crops):
-            batch = memory.power_of_two(min(batch, len(crops) - len(restored)))
-            part = crops[len(restored) : len(restored) + batch]
-            try:
-                restored += self._batch(part, settings)
-            except Exception as error:
-                if not memory.exhausted(error):
-                    raise
-                if batch == 1:
-                    raise MemoryLimitError(
-                        f"{self.name} does not fit into the memory of {self._device.place}",
-                        "close other programs",
-                        Remedy("use {} cpu", "device"),
-                    ) from error
-                batch //= 2
-                continue
+        for batch in in_batches(self.name, self._device.place, crops, lambda part: self._batch(part, settings)):
+            restored += batch
             if progress:
                 progress(len(restored), len(crops))
         return restored
 
     def _batch(self, crops: Sequence[Pixels], settings: Settings) -> list[Pixels]:
-        x = self._device.faces(crops)
         arguments: dict[str, Any] = {}
         if "w" in self._options:
             arguments["w"] = settings.fidelity
         if "noise" in self._options and settings.seed is not None:
             # All faces get the same maps, so a face comes out the same alone and among others.
             arguments["noise"] = self._draw_noise(torch.Generator().manual_seed(settings.seed))
-        out = self._device.compute(self.name, self._net, x, **arguments)
-        return list(self._device.pixels((out + 1) / 2, crops[0].dtype))
+        dtype = crops[0].dtype
+        out = self._network(self._device.faces(crops), exact=dtype == np.uint16, **arguments)
+        return list(self._device.pixels((out + 1) / 2, dtype))

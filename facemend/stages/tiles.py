@@ -1,4 +1,4 @@
-"""Divide a picture into overlapping tiles, and resample a network's output for a tile to the requested size."""
+"""Divide a picture into overlapping tiles."""
 
 import itertools
 import math
@@ -6,16 +6,12 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from facemend.records import Floats, Pixels, Reals
 
 OVERLAP = 28  # px of the input that a tile includes beyond a seam; with 24, one network's result differs by two levels
 RAMP = 4  # px of the input on each side of a seam, over which two tiles are blended
 EDGE = 8  # px of mirror image around the picture, so that networks do not react to its edge
-BLOCK = 64  # rows of the result resampled at once; a block needs only the rows of the tile near it
-LANCZOS_LOBES = 3  # of the filter that resamples from the network's scale to the requested one
 
 
 @dataclass(frozen=True)
@@ -45,13 +41,15 @@ def spans(length: int, out_length: int, tile: int, step: int) -> list[Span]:
         length: px of the input.
         out_length: px of the result.
         tile: length of a tile at most, in px of the input; a multiple of `step`.
-        step: the length of a tile is a multiple of this number, which networks with pixel unshuffling need.
+        step: the length of a tile and the distances between tiles are multiples of this number, which networks with
+            pixel unshuffling or windows need.
     """
     shared = 2 * OVERLAP  # px that two neighbours have in common
     padded = step * math.ceil((length + 2 * EDGE) / step)
     count = max(1, math.ceil((padded - shared) / (tile - shared)))
     full = step * math.ceil((padded + shared * (count - 1)) / count / step)
-    firsts = [round(first) for first in np.linspace(-EDGE, padded - EDGE - full, count)]
+    # Whole steps apart, so that every tile has the windows or the unshuffled px of the whole picture.
+    firsts = [step * round(first) - EDGE for first in np.linspace(0, (padded - full) / step, count)]
     ratio = out_length / length
     ramp = RAMP * ratio
     # Seams in px of the result: the middle of the part that two neighbours have in common.
@@ -86,44 +84,3 @@ def cut(pixels: Pixels, row: Span, column: Span) -> Pixels:
         column.first + column.length - right,
         cv2.BORDER_REFLECT_101,
     )
-
-
-def resampled(tile: Tensor, span: Span, scale: int) -> Tensor:
-    """Resample the rows of a tile from the network's scale to the scale of the result.
-
-    Args:
-        tile: (3, h, w), the network's output.
-        span: the rows of the tile.
-        scale: px of `tile` per px of the input.
-
-    Returns:
-        (3, span.stop - span.start, w).
-    """
-    if span.ratio == scale:
-        return tile[:, span.start - span.first * scale :][:, : span.stop - span.start]
-    blocks = []
-    for start in range(span.start, span.stop, BLOCK):
-        rows = np.arange(start, min(start + BLOCK, span.stop), dtype=np.float64)
-        centres = (rows + 0.5) * (scale / span.ratio) - span.first * scale
-        first, weights = _lanczos_weights(centres, scale / span.ratio, span.length * scale)
-        blocks.append(torch.from_numpy(weights).to(tile.device) @ tile[:, first : first + weights.shape[1]])
-    return torch.cat(blocks, 1)
-
-
-def _lanczos_weights(centres: Reals, step: float, length: int) -> tuple[int, Floats]:
-    """Return the weights with which px of a tile contribute to px of the result, along one axis.
-
-    Args:
-        centres: centres of the px of the result, in px of the tile from its edge.
-        step: px of the tile per px of the result. Above 1, the filter is widened by this factor and averages.
-        length: px of the tile.
-
-    Returns:
-        The index of the first px of the tile that contributes, and weights (len(centres), n) of the n px from there.
-    """
-    width = max(step, 1.0)
-    first = max(math.floor(centres[0] - LANCZOS_LOBES * width), 0)
-    stop = min(math.ceil(centres[-1] + LANCZOS_LOBES * width), length)
-    distance = (np.arange(first, stop) + 0.5 - centres[:, None]) / width
-    weights = np.sinc(distance) * np.sinc(distance / LANCZOS_LOBES) * (np.abs(distance) < LANCZOS_LOBES)
-    return first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -1,5 +1,6 @@
 """Enlarge a picture: with a network in tiles, with Lanczos interpolation, or with a function of the caller's."""
 
+import functools
 import logging
 import math
 from collections.abc import Callable
@@ -7,19 +8,24 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from facemend.errors import FacemendError, MemoryLimitError, Remedy
+from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError, Remedy
 from facemend.machine import memory
 from facemend.machine.device import Device
+from facemend.machine.network import Network, is_finite
 from facemend.records import DEFAULT_SETTINGS, Pixels, Settings, Size, StageProgress, Tiling, converted, peak
-from facemend.stages.tiles import Span, cut, resampled, spans
+from facemend.stages.resampling import Resampling
+from facemend.stages.seams import Seams
+from facemend.stages.tiles import cut, spans
 from facemend.weights import blend
 
 log = logging.getLogger(__name__)
 
 LARGEST_TILE = 1088  # px of the input; 1024 px and their surroundings are one tile where there is memory for it
 SMALLEST_TILE = 96  # px of the input
+HALF_PRECISION = 0.5  # memory of a network in half precision over that in float32
+MIXTURES = 4  # mixtures of a network and its companion that are kept
 
 UpscalerFunction = Callable[[Pixels], Pixels]  # (H, W, 3) uint8 RGB -> (H * k, W * k, 3) uint8 RGB
 
@@ -100,23 +106,34 @@ class NetUpscaler:
         companion: nn.Module | None = None,
     ) -> None:
         self.name = name
-        self._net = device.put(net)
         self._tiling = tiling
         self._device = device
-        self._companion = device.put(companion) if companion else None
+        self._network: Callable[[float], Network]  # denoise -> the network to use
+        if companion is None:
+            network = Network(name, net, device)
+            self._network = lambda denoise: network
+        else:
+            blended = functools.partial(blend, net, companion)
+            self._network = functools.lru_cache(MIXTURES)(lambda denoise: Network(name, blended(denoise), device))
 
     def __call__(
         self, pixels: Pixels, size: Size, settings: Settings = DEFAULT_SETTINGS, progress: StageProgress | None = None
     ) -> Pixels:
         """As an `Upscaler`."""
-        net = self._mixed(settings.denoise)
+        network = self._network(settings.denoise)
         canvas = np.empty((*size, 3), pixels.dtype)
-        fitting = math.isqrt(memory.working(self._device.place) // self._tiling.bytes_per_pixel)
-        tile = self._whole_steps(min(max(fitting, SMALLEST_TILE), LARGEST_TILE))
+        exact = self._device.dtype == torch.float32 or pixels.dtype == np.uint16
+        tile = self._whole_steps(min(max(self._fitting(exact), SMALLEST_TILE), LARGEST_TILE))
         while True:
             try:
-                self._fill(canvas, net, pixels, tile, progress)
+                self._fill(canvas, network, pixels, tile, exact, progress)
                 return canvas
+            except NonFiniteError:
+                if exact:
+                    raise
+                network.warn_of_overflow()
+                exact = True
+                continue
             except Exception as error:
                 if not memory.exhausted(error):
                     raise
@@ -130,38 +147,47 @@ class NetUpscaler:
             tile = self._whole_steps(max(tile // 2, SMALLEST_TILE))
             log.warning("%s ran out of memory; it continues in tiles of %d px", self.name, tile)
 
+    def _fitting(self, exact: bool) -> int:
+        """The px of a side of a tile for which there is memory."""
+        share = 1 if exact else HALF_PRECISION
+        return math.isqrt(int(memory.working(self._device.place) / (share * self._tiling.bytes_per_pixel)))
+
     def _whole_steps(self, tile: int) -> int:
         return max(tile // self._tiling.step, 1) * self._tiling.step
 
-    def _mixed(self, denoise: float) -> nn.Module:
-        if self._companion is None or denoise == 1:
-            return self._net
-        return blend(self._net, self._companion, denoise)
+    def _fill(
+        self,
+        canvas: Pixels,
+        network: Network,
+        pixels: Pixels,
+        tile: int,
+        exact: bool,
+        progress: StageProgress | None,
+    ) -> None:
+        """Fill the canvas, tile by tile.
 
-    def _fill(self, canvas: Pixels, net: nn.Module, pixels: Pixels, tile: int, progress: StageProgress | None) -> None:
-        """Fill the canvas, one row of tiles after the other; only the height of one row is held in float."""
-        height, width = canvas.shape[:2]
-        rows = spans(pixels.shape[0], height, tile, self._tiling.step)
-        columns = spans(pixels.shape[1], width, tile, self._tiling.step)
-        place = self._device.place
-        waiting = torch.zeros((3, 0, width), device=place)  # rows that the next row of tiles is added to
-        for row_index, row in enumerate(rows):
-            band = torch.zeros((3, row.stop - row.start, width), device=place)
-            for column_index, column in enumerate(columns):
-                down, across = (torch.from_numpy(span.weight).to(place) for span in (row, column))
-                enlarged = self._enlarge(net, pixels, row, column).mul_(down[:, None]).mul_(across)
-                band[:, :, column.start : column.stop] += enlarged
+        Raises:
+            NonFiniteError: the network computed NaN or infinity. The canvas holds no result then.
+        """
+        place, scale = self._device.place, self._tiling.scale
+        rows, columns = (
+            spans(before, after, tile, self._tiling.step)
+            for before, after in zip(pixels.shape[:2], canvas.shape[:2], strict=True)
+        )
+        across = [Resampling(column, scale, place) for column in columns]
+        seams = Seams(rows, columns, place)
+        for y, row in enumerate(rows):
+            down = Resampling(row, scale, place)
+            finite = torch.ones((), dtype=torch.bool, device=place)
+            for x, column in enumerate(columns):
+                image = self._device.tensor(cut(pixels, row, column)[None]) / peak(pixels)
+                out = network.unchecked(image, exact=exact)[0]  # (3, h * scale, w * scale)
+                finite &= is_finite(out)
+                part = across[x](down(out.contiguous()).mT.contiguous()).mT.clamp(0, 1)
+                part.mul_(down.weight[:, None]).mul_(across[x].weight)
+                complete, where = seams.add(part, y, x)
+                canvas[where] = self._device.pixels(complete[None], pixels.dtype)[0]
                 if progress:
-                    progress(row_index * len(columns) + column_index + 1, len(rows) * len(columns))
-            band[:, : waiting.shape[1]] += waiting
-            done = (rows[row_index + 1].start if row_index + 1 < len(rows) else height) - row.start
-            canvas[row.start : row.start + done] = self._device.pixels(band[None, :, :done], pixels.dtype)[0]
-            waiting = band[:, done:]
-
-    def _enlarge(self, net: nn.Module, pixels: Pixels, row: Span, column: Span) -> Tensor:
-        """One tile's part of the result: (3, h, w) float32 on the device, white = 1; new memory."""
-        tile = self._device.tensor(cut(pixels, row, column)[None]) / peak(pixels)
-        out = self._device.compute(self.name, net, tile)[0]  # (3, h * scale, w * scale)
-        out = resampled(out.contiguous(), row, self._tiling.scale)
-        out = resampled(out.mT.contiguous(), column, self._tiling.scale).mT
-        return out.clamp(0, 1)
+                    progress(y * len(columns) + x + 1, len(rows) * len(columns))
+            if not finite:  # asked once a row, as a GPU has to finish its work before it answers
+                raise NonFiniteError(self.name)

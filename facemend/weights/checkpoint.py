@@ -1,15 +1,21 @@
 """Files of weights to networks ready to run."""
 
+import contextlib
 import copy
+import itertools
+import pkgutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from facemend.errors import MismatchError, NotInstalledError, WeightsError
+from facemend.weights import esrgan
 from facemend.weights.installed import check, find, folders
 from facemend.weights.models import MODELS, Model, Task, lookup
 
@@ -17,13 +23,13 @@ SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")  # of files of weights
 WRAPPERS = ("params_ema", "params")  # keys under which the official files keep their tensors, the better ones first
 
 
-def load(name: str, path: Path | None = None) -> nn.Module:
+def load(model: str | Model, path: Path | None = None) -> nn.Module:
     """Build a model's network with its trained weights: on the CPU, in float32, in eval mode, without gradients.
 
     The tensors are mapped from the file where its format allows, so no tensor is in memory twice.
 
     Args:
-        name: of the model.
+        model: the row of a model, or its name.
         path: a file of your own to read instead of the installed one. It need not be the official one, but must fit.
 
     Raises:
@@ -33,18 +39,18 @@ def load(name: str, path: Path | None = None) -> nn.Module:
         MismatchError: the file holds the weights of another network.
         WeightsError: the file cannot be read.
     """
-    model = lookup(name)
+    model = lookup(model) if isinstance(model, str) else model
     if path is None:
-        path = find(name)
+        path = find(model.name)
         if path is None:
-            raise NotInstalledError(name, folders())
+            raise NotInstalledError(model.name, folders())
         check(model, path)
     tensors = read(path)
     network = _unfilled(model)
     wanted = network.state_dict()
-    missing, unexpected = _differences(wanted, tensors)
+    missing, unexpected = _differences(network, tensors)
     if missing or unexpected:
-        raise MismatchError(path, name, missing, unexpected)
+        raise MismatchError(path, model.name, missing, unexpected)
     network.load_state_dict({key: tensors[key].to(wanted[key].dtype) for key in wanted}, assign=True)
     return network.requires_grad_(False)
 
@@ -52,12 +58,16 @@ def load(name: str, path: Path | None = None) -> nn.Module:
 def identify(path: Path, task: Task) -> Model:
     """Return the first model with this task whose network a file of weights fits.
 
+    If there is none, the file may hold an upscaler of a known architecture in another size. The result is then the row
+    of the official model with this architecture, with the sizes of the file.
+
     Raises:
         WeightsError: the file cannot be read, or fits none.
     """
     tensors = read(path)
-    for model in MODELS.values():
-        if model.task == task and not any(_differences(_unfilled(model).state_dict(), tensors)):
+    models = [model for model in MODELS.values() if model.task == task]
+    for model in itertools.chain(models, _resized(models, tensors)):
+        if not any(_differences(_unfilled(model), tensors)):
             return model
     raise WeightsError(
         f"{path} does not hold the weights of any {task} that facemend knows",
@@ -65,15 +75,36 @@ def identify(path: Path, task: Task) -> Model:
     )
 
 
+def _resized(models: Iterable[Model], tensors: Mapping[str, Tensor]) -> Iterator[Model]:
+    """The first model of each architecture that can read its sizes from a checkpoint, with the sizes of this one."""
+    for model in {model.architecture: model for model in reversed(tuple(models))}.values():
+        network: Any = pkgutil.resolve_name(model.architecture)
+        if model.tiling and hasattr(network, "arguments"):
+            with contextlib.suppress(LookupError):  # a checkpoint of another architecture
+                arguments, official = (
+                    network.arguments(_shapes(it)) for it in (tensors, _unfilled(model).state_dict())
+                )
+                # A smaller scale than the official one needs less memory than this.
+                size = model.tiling.bytes_per_pixel * arguments["features"] // official["features"]
+                tiling = replace(model.tiling, scale=arguments["scale"], bytes_per_pixel=size)
+                yield replace(model, arguments=arguments, tiling=tiling)
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in tensors.items()}
+
+
 def _unfilled(model: Model) -> nn.Module:
     with torch.device("meta"):  # no memory, no random numbers: every parameter comes from a file
         return model.net()
 
 
-def _differences(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+def _differences(network: nn.Module, given: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
     """Names that `given` lacks or has in another shape, and names that only `given` has."""
+    wanted = network.state_dict()
+    computed: tuple[str, ...] = getattr(network, "computed_keys", ())
     missing = [key for key in wanted if key not in given or not _fits(wanted[key], given[key])]
-    return missing, [key for key in given if key not in wanted]
+    return missing, [key for key in given if key not in wanted and not key.endswith(computed)]
 
 
 def _fits(wanted: Tensor, given: Tensor) -> bool:
@@ -83,6 +114,8 @@ def _fits(wanted: Tensor, given: Tensor) -> bool:
 
 def read(path: Path) -> dict[str, Tensor]:
     """Read the tensors of a PyTorch or safetensors file by name, without wrapper keys and `module.` prefixes.
+
+    Parameters of the first ESRGAN get the names of `RRDBNet`.
 
     Raises:
         WeightsError: the file is missing, damaged, or holds something else than tensors.
@@ -106,11 +139,15 @@ def read(path: Path) -> dict[str, Tensor]:
             content = content[wrapper]
             break
     if not isinstance(content, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) and value.layout is torch.strided
-        for key, value in content.items()
+        isinstance(key, str) and isinstance(value, Tensor) and _is_whole(value) for key, value in content.items()
     ):
         raise WeightsError(f"{path} holds something else than named tensors", "give the official file")
-    return {key.removeprefix("module."): value for key, value in content.items()}
+    return esrgan.renamed({key.removeprefix("module."): value for key, value in content.items()})
+
+
+def _is_whole(value: Tensor) -> bool:
+    """Whether a tensor has a number in the file for each element; one with stride 0 has more elements than bytes."""
+    return value.layout is torch.strided and value.nbytes <= value.untyped_storage().nbytes()
 
 
 def blend(first: nn.Module, second: nn.Module, share: float) -> nn.Module:

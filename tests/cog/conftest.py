@@ -1,6 +1,11 @@
+import contextlib
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 
-from tests.cog.serving import STAND_IN, data_url, png, serving
+from tests.cog.serving import STAND_IN, Service, data_url, png, serving
 from tests.pictures import smooth
 
 
@@ -11,12 +16,25 @@ def server(tmp_path_factory):
         yield running
 
 
+@pytest.fixture(scope="session")
+def lite(request, tmp_path_factory):
+    """The server with the bundled networks only, on one thread; or a container that runs already (--server)."""
+    if url := request.config.getoption("--server"):
+        with contextlib.closing(Service(url)) as running:
+            yield running
+        return
+    folder = tmp_path_factory.mktemp("lite")
+    options = {"FACEMEND_MODELS": "lite", "FACEMEND_WEIGHTS": str(folder / "empty"), "OMP_NUM_THREADS": "1"}
+    with serving(folder, **options) as running:
+        yield running
+
+
 @pytest.fixture(autouse=True)
 def still_ready(request):
-    """The shared server must be ready after each test."""
+    """The shared servers must be ready after each test."""
     yield
-    if "server" in request.fixturenames:
-        request.getfixturevalue("server").wait("READY", patience=10)
+    for name in {"server", "lite"}.intersection(request.fixturenames):
+        request.getfixturevalue(name).wait("READY", patience=10)
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +47,17 @@ def face():
 def wide():
     """A picture of several tiles as a data URL."""
     return data_url(png(smooth(600, 900, seed=2)))
+
+
+@pytest.fixture(scope="session")
+def javascript(tmp_path_factory):
+    """A folder with the JavaScript client installed."""
+    if not shutil.which("npm"):
+        pytest.skip("npm is not there: install Node.js 18 or newer")
+    folder = shutil.copytree(Path(__file__).parent / "js", tmp_path_factory.mktemp("js"), dirs_exist_ok=True)
+    install = subprocess.run(
+        ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    if install.returncode:
+        pytest.skip(f"npm cannot fetch the JavaScript client: {install.stderr.strip()[-300:]}")
+    return folder

@@ -25,50 +25,21 @@ PATIENCE = 90  # seconds; this machine may be busy
 TERMINAL = {"succeeded", "failed", "canceled"}
 
 
-class Server:
-    """A running server.
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
-    Args:
-        folder: an empty folder for its working directory and temporary files.
-        predictor: the file whose class Predictor it serves.
-        options: more command-line options.
-        environment: more environment variables.
-    """
 
-    def __init__(self, folder, predictor=ROOT / "predict.py", options=(), **environment):
-        self.temp = folder / "temp"
-        self.temp.mkdir()
-        (folder / ".cog").mkdir()
-        shutil.copy(
-            ROOT / "openapi.json", folder / ".cog" / "openapi_schema.json"
-        )  # without it inputs are not validated
-        (folder / "predict.py").symlink_to(ROOT / "predict.py")
-        if predictor.name != "predict.py":
-            (folder / predictor.name).symlink_to(predictor)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.log = folder / "log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1", *options],
-                cwd=folder,
-                stdout=log,
-                stderr=log,
-                env={
-                    **os.environ,
-                    # The server starts its worker as "python".
-                    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-                    "PYTHONPATH": str(ROOT),
-                    "PORT": str(self.port),
-                    "COG_PREDICT_TYPE_STUB": f"{predictor.name}:Predictor",
-                    "TMPDIR": str(self.temp),
-                    "MALLOC_ARENA_MAX": ARENAS,
-                    "COG_LOG_LEVEL": "warn",
-                    **environment,
-                },
-            )
-        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE, trust_env=False)
+class Service:
+    """A server that runs already; `temp` is its folder for temporary files."""
+
+    def __init__(self, url, temp=Path("/tmp")):
+        self.url, self.temp = url, temp
+        self.port = int(url.rsplit(":", 1)[1])
+        self.client = httpx.Client(base_url=url, timeout=PATIENCE, trust_env=False)
+
+    def running(self):
+        return True
 
     def health(self):
         return self.client.get("/health-check").json()
@@ -77,7 +48,7 @@ class Server:
         """The health report, once its status is one of `states`."""
         end = time.monotonic() + patience
         report = {}
-        while time.monotonic() < end and self.process.poll() is None:
+        while time.monotonic() < end and self.running():
             try:
                 report = self.health()
             except httpx.TransportError:
@@ -85,7 +56,7 @@ class Server:
             if report["status"] in states:
                 return report
             time.sleep(0.02)
-        raise AssertionError(f"status {report} instead of {states}: {self.log.read_text()[-2000:]}")
+        raise AssertionError(f"status {report} instead of {states}: {self.said()}")
 
     def call(self, prediction=None, *, method="POST", path="/predictions", headers=None, **inputs):
         """Send one request, again while the previous call is still being processed."""
@@ -103,8 +74,65 @@ class Server:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def stop(self):
+    def said(self):
+        """The end of its log."""
+        return ""
+
+    def close(self):
         self.client.close()
+
+
+class Server(Service):
+    """A server that is started here.
+
+    Args:
+        folder: an empty folder for its working directory and temporary files.
+        predictor: the file whose class Predictor it serves.
+        options: more command-line options.
+        environment: more environment variables.
+    """
+
+    def __init__(self, folder, predictor=ROOT / "predict.py", options=(), **environment):
+        super().__init__(f"http://127.0.0.1:{free_port()}", folder / "temp")
+        self.temp.mkdir()
+        (folder / ".cog").mkdir()
+        shutil.copy(
+            ROOT / "openapi.json", folder / ".cog" / "openapi_schema.json"
+        )  # without it inputs are not validated
+        for name in ("predict.py", "healthy.py"):
+            (folder / name).symlink_to(ROOT / name)
+        if predictor.name != "predict.py":
+            (folder / predictor.name).symlink_to(predictor)
+        self.log, self.pulse = folder / "log", folder / "pulse"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1", *options],
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+                env={
+                    **os.environ,
+                    # The server starts its worker as "python".
+                    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                    "PYTHONPATH": str(ROOT),
+                    "PORT": str(self.port),
+                    "COG_PREDICT_TYPE_STUB": f"{predictor.name}:Predictor",
+                    "TMPDIR": str(self.temp),
+                    "FACEMEND_PULSE": str(folder / "pulse"),
+                    "MALLOC_ARENA_MAX": ARENAS,
+                    "COG_LOG_LEVEL": "warn",
+                    **environment,
+                },
+            )
+
+    def running(self):
+        return self.process.poll() is None
+
+    def said(self):
+        return self.log.read_text()[-2000:]
+
+    def stop(self):
+        self.close()
         self.process.terminate()
         try:
             self.process.wait(20)

@@ -2,9 +2,7 @@
 
 import io
 import json
-import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -17,7 +15,6 @@ from tests.pictures import smooth
 pytestmark = pytest.mark.slow
 
 RED = COLOURS["gfpgan-v1.4"]
-JAVASCRIPT = Path(__file__).parent / "js"
 
 
 @pytest.fixture(scope="module")
@@ -85,20 +82,6 @@ def test_the_python_client_cancels(client, wide):
     prediction.cancel()
     prediction.wait()
     assert prediction.status == "canceled"
-
-
-@pytest.fixture(scope="module")
-def javascript(tmp_path_factory):
-    """A folder with the JavaScript client installed."""
-    if not shutil.which("npm"):
-        pytest.skip("npm is not there: install Node.js 18 or newer")
-    folder = shutil.copytree(JAVASCRIPT, tmp_path_factory.mktemp("js"), dirs_exist_ok=True)
-    install = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=120
-    )
-    if install.returncode:
-        pytest.skip(f"npm cannot fetch the JavaScript client: {install.stderr.strip()[-300:]}")
-    return folder
 
 
 @pytest.mark.parametrize("kind", ["url", "blob"])

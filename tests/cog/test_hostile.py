@@ -27,13 +27,13 @@ def pictures(server, files):
     return count
 
 
-def test_generated_files_are_restored_or_refused(server):
+def test_generated_files_are_restored_or_refused(lite):
     files = generated()
-    assert 0 < pictures(server, files) < len(files)
+    assert 0 < pictures(lite, files) < len(files)
 
 
 @pytest.mark.weights
-def test_real_broken_files_are_restored_or_refused(server, shared):
+def test_real_broken_files_are_restored_or_refused(lite, shared):
     files = {path.name: path.read_bytes() for path in (shared / "data" / "hostile").rglob("*") if path.is_file()}
     assert len(files) > 250
-    assert 0 < pictures(server, files) < len(files)
+    assert 0 < pictures(lite, files) < len(files)

@@ -28,6 +28,7 @@ INPUTS = {
     "only_center_face": False,
     "strength": 1,
     "adaptive": True,
+    "strip_metadata": False,
     "upscaler": "lanczos",
     "denoise": 1,
     "aligned": False,
@@ -42,6 +43,7 @@ INPUTS = {
 def temp(tmp_path, monkeypatch):
     """The temp folder, restored after the test; setting up a predictor changes it."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(predict, "PULSE", tmp_path / "pulse")
     return tmp_path
 
 
@@ -63,12 +65,12 @@ def predictor(monkeypatch):
 
 def test_warm_up_runs_every_network_twice(predictor):
     used = []
-    stages = {name: lambda *given, name=name: used.append((name, *map(np.shape, given))) for name in "rudp"}
+    stages = {name: lambda *given, name=name: used.append((name, *map(np.shape, given))) or [] for name in "rudp"}
     predictor.models.restorers, predictor.models.upscalers = {"r": stages["r"]}, {"u": stages["u"]}
     predictor.models.detector, predictor.models.parser = stages["d"], stages["p"]
     predictor.models.warm_up()
     face = (512, 512, 3)
-    assert sorted(set(used)) == [("d", face), ("p", face), ("r", (15, *face)), ("u", face, (2,))]
+    assert sorted(set(used)) == [("d", face), ("p", (15, *face)), ("r", (15, *face)), ("u", face, (2,))]
     assert len(used) == 8  # the second run of each is recorded
 
 
@@ -89,9 +91,10 @@ def test_healthcheck_runs_the_networks_only_after_an_unexpected_failure(predicto
         reach("restore")
         return crops
 
-    def parse(face):
-        reach("parse")
-        return np.ones(face.shape[:2], np.float32)
+    def parse(faces):
+        for face in faces:
+            reach("parse")
+            yield np.ones(face.shape[:2], np.float32)
 
     def enlarge(pixels):
         reach("enlarge")
@@ -165,10 +168,12 @@ def test_a_file_held_open_by_a_broken_download_is_let_go(predictor, monkeypatch)
         assert (error() is not None) == held
 
 
-def test_healthcheck_fails_on_a_full_disk(predictor, monkeypatch):
-    free = shutil.disk_usage("/")._replace(free=predict.ROOM - 1)
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
-    assert not predictor.healthcheck()
+def test_healthcheck_fails_on_a_disk_without_room_for_a_call(predictor, monkeypatch):
+    for total, enough in ((100 * 2**30, 2**30), (2**30, 2**28), (2**20, 2**18)):
+        for missing, healthy in ((0, True), (1, False)):
+            disk = shutil.disk_usage("/")._replace(total=total, free=enough - missing)
+            monkeypatch.setattr(shutil, "disk_usage", lambda folder, disk=disk: disk)
+            assert predictor.healthcheck() == healthy
 
 
 @pytest.mark.parametrize(
@@ -219,9 +224,9 @@ def test_each_network_is_loaded_once(shared, monkeypatch):
     loaded = Counter()
     load = facemend.loader.load
 
-    def counting(name, path=None):
-        loaded[name] += 1
-        return load(name, path)
+    def counting(model, path=None):
+        loaded[model.name] += 1
+        return load(model, path)
 
     monkeypatch.setattr(facemend.loader, "load", counting)
     monkeypatch.setenv("FACEMEND_WEIGHTS", str(shared / "weights"))

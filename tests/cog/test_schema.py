@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import subprocess
 import sys
 
 import jsonschema
@@ -10,6 +11,7 @@ import openapi_spec_validator
 import pytest
 import yaml
 
+from facemend.container.names import OLD, VERSIONS
 from facemend.weights.models import public_names
 from script.openapi import ROOT, TARGET, document
 from tests.cog.serving import ARENAS
@@ -21,20 +23,26 @@ INPUTS = SCHEMAS["Input"]["properties"]
 CONFIG = yaml.safe_load((ROOT / "cog.yaml").read_text(encoding="utf-8"))
 EXPECTED = {  # name: type, default, bounds or choices
     "image": ("string", "required", None),
-    "model": ("string", "gfpgan-v1.4", {"auto", *public_names("restorer")}),
+    "model": ("string", "auto", {"auto", *public_names("restorer")}),
     "fidelity": ("number", 0.5, (0, 1)),
     "upscale": ("number", 2, (1, 8)),
     "face_enhance": ("boolean", True, None),
     "only_center_face": ("boolean", False, None),
     "strength": ("number", 1, (0, 1)),
     "adaptive": ("boolean", True, None),
-    "upscaler": ("string", "realesrgan-x4plus", {"lanczos", *public_names("upscaler")}),
+    "strip_metadata": ("boolean", False, None),
+    "upscaler": ("string", "auto", {"auto", "lanczos", *public_names("upscaler")}),
     "denoise": ("number", 0.5, (0, 1)),
     "aligned": ("boolean", False, None),
     "sensitivity": ("number", 0.5, (0, 1)),
-    "seed": ("integer", None, (0, None)),
+    "seed": ("integer", None, (0, 2**53 - 1)),
     "output_format": ("string", "auto", {"auto", "png", "jpg", "webp"}),
     "output_quality": ("integer", 95, (1, 100)),
+    "scale": ("number", None, (1, 8)),
+    "upscaling": ("number", None, (1, 8)),
+    "version": ("string", None, set(VERSIONS)),
+    "codeformer_fidelity": ("number", None, (0, 1)),
+    "background_enhance": ("boolean", None, None),
 }
 
 
@@ -59,6 +67,11 @@ def test_the_document_has_every_input_with_its_limits():
         else:
             assert seen["type"] == kind
             assert (seen.get("minimum"), seen.get("maximum")) == (limits or (None, None)), name
+
+
+def test_old_names_are_deprecated_and_no_others():
+    assert {name for name, seen in INPUTS.items() if seen.get("deprecated")} == OLD.keys()
+    assert all(INPUTS[name]["nullable"] for name in OLD)
 
 
 def test_cog_reads_the_same_inputs_from_the_running_predictor():
@@ -194,9 +207,19 @@ def test_the_image_contains_the_weights():
     assert "FACEMEND_WEIGHTS=/src/weights" in CONFIG["environment"]
 
 
+def test_cog_takes_only_the_weights_for_weights():
+    """Cog separates every folder with a file of 10 MiB and no Python code, whatever .dockerignore says."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode:
+        pytest.skip("this is no clone, or git is not there")
+    paths = [path for path in tracked.stdout.split("\0") if path and not path.startswith("weights/")]
+    assert paths
+    assert not [path for path in paths if (ROOT / path).stat().st_size >= 10 * 2**20]
+
+
 def test_the_image_runs_what_the_tests_run():
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-    assert not {"healthy.py", "predict.py", "*.py"} & set(ignored)
+    assert not {"healthy.py", "watch.py", "predict.py", "*.py"} & set(ignored)
     assert f"MALLOC_ARENA_MAX={ARENAS}" in CONFIG["environment"]
 
 

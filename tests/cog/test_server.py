@@ -67,12 +67,81 @@ def test_metrics_and_progress_are_returned(server, face):
     assert (metrics["faces_detected"], metrics["faces_restored"]) == (1, 1)
     (reported,) = metrics["faces"]
     assert reported["box"] == [0, 0, 95, 95]
-    assert (reported["restored"], reported["share"], reported["reason"]) == (True, 1, "")
+    assert (reported["restored"], reported["net"], reported["share"], reported["reason"]) == (
+        True,
+        "gfpgan-v1.4",
+        1,
+        "",
+    )
+    assert (metrics["width"], metrics["height"]) == opened(answer["output"]).size == (192, 192)
+    assert "seed" not in metrics
     assert (metrics["restorer"], metrics["upscaler"]) == ("gfpgan-v1.4", "realesrgan-x4plus")
     stages = {"decode", "detect", "align", "restore", "upscale", "paste", "total", "encode"}
     assert metrics["seconds"].keys() == stages
     assert answer["logs"].endswith("\n")
     assert re.fullmatch(r"\s*100%\|.+?\| 1/1 restore\n\s*100%\|.+?\| 1/1 paste\n", answer["logs"])
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "restorer", "upscaler"),
+    [
+        ({"scale": 4}, 384, "gfpgan-v1.4", "realesrgan-x4plus"),
+        ({"upscaling": 3}, 288, "gfpgan-v1.4", "realesrgan-x4plus"),
+        ({"version": "v1.3", "scale": 1}, 96, "gfpgan-v1.3", "realesrgan-x4plus"),
+        ({"background_enhance": False}, 192, "gfpgan-v1.4", "lanczos"),
+        ({"background_enhance": True, "face_upsample": True}, 192, "gfpgan-v1.4", "realesrgan-x4plus"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_inputs_of_other_models_mean_what_they_mean_there(server, face, options, size, restorer, upscaler):
+    answer = server.predict(image=face, aligned=True, **options)
+    assert opened(answer["output"]).size == (size, size)
+    assert (answer["metrics"]["restorer"], answer["metrics"]["upscaler"]) == (restorer, upscaler)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": 4, "upscale": 2}, "^FacemendError: scale is 4, but must be left out where upscale is 2$"),
+        ({"codeformer_fidelity": 0.7}, "^FacemendError: model is 'codeformer', but must be one this server has"),
+        ({"codeformer_fidelity": 0.7, "model": "auto"}, "^FacemendError: codeformer_fidelity .* model is 'auto'$"),
+    ],
+    ids=str,
+)
+def test_an_input_of_another_model_is_never_silently_ignored(server, face, options, message):
+    assert re.search(message, failure(server.predict(image=face, aligned=True, **options)))
+
+
+@pytest.mark.parametrize("name", ["img", "image_url"])
+def test_a_picture_under_another_name_is_asked_for(server, face, name):
+    answer = server.call(**{name: face})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"][-1] == "image"
+
+
+def test_whole_numbers_may_be_written_as_floats(server):
+    body = {"image": data_url(photo("jpeg")), "face_enhance": False}
+    answer = server.predict(**body, seed=7.0, output_quality=95.0, upscale=2.0)
+    assert answer["metrics"]["seed"] == 7
+    assert isinstance(answer["metrics"]["seed"], int)
+    assert answer["output"] == server.predict(**body, seed=7, output_quality=95)["output"]
+
+
+@pytest.mark.parametrize(
+    "spell", [lambda url: url.replace("data", "DATA"), lambda url: f" {url}\n", lambda url: url[22:]]
+)
+def test_a_picture_may_be_base64_or_a_url_in_another_spelling(server, spell):
+    answer = server.predict(image=spell(data_url(photo())), face_enhance=False)
+    assert opened(answer["output"]).size == (160, 128)
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+def test_strip_metadata_leaves_out_exif(server, stripped):
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    image = data_url(photo("jpeg", exif=exif), "image/jpeg")
+    output = server.predict(image=image, face_enhance=False, strip_metadata=stripped)["output"]
+    assert opened(output).getexif().get(0x010F) == (None if stripped else "a camera")
 
 
 @pytest.mark.parametrize(
@@ -121,8 +190,10 @@ def test_alternating_models_are_not_confused(server, face):
         assert (answer["metrics"]["restorer"], answer["metrics"]["upscaler"]) == (model, upscaler)
 
 
-def test_auto_is_the_preferred_loaded_restorer(server, face):
-    assert server.predict(image=face, aligned=True, model="auto")["metrics"]["restorer"] == "gfpgan-v1.4"
+@pytest.mark.parametrize("options", [{}, {"model": "auto", "upscaler": "auto"}], ids=["default", "auto"])
+def test_the_best_loaded_models_are_the_default(server, face, options):
+    metrics = server.predict(image=face, aligned=True, **options)["metrics"]
+    assert (metrics["restorer"], metrics["upscaler"]) == ("gfpgan-v1.4", "realesrgan-x4plus")
 
 
 @pytest.mark.parametrize("options", [{"model": "codeformer"}, {"upscaler": "realesrgan-x2plus"}])
@@ -148,10 +219,11 @@ def test_http_url_inputs_are_downloaded(server):
     with listening(Files) as url:
         assert "404" in failure(server.predict(image=f"{url}/other.jpg"))
         assert "IncompleteRead" in failure(server.predict(image=f"{url}/cut.jpg"))
-        answer = server.predict(image=f"{url}/old.jpg", face_enhance=False)
-        assert opened(answer["output"]).format == "JPEG"
+        for spelled in (f" {url}/old.jpg ".replace("http", "HTTP"), f"{url}/old.jpg"):
+            answer = server.predict(image=spelled, face_enhance=False)
+            assert opened(answer["output"]).format == "JPEG"
     (left,) = server.files()  # the partial downloads are removed
-    assert left.endswith("output.jpg")
+    assert left.endswith(".jpg")
 
 
 def test_all_invalid_inputs_are_listed_in_one_answer(server, face):
@@ -182,6 +254,9 @@ def huge(side):
         (lambda: "file:///etc/passwd", {}, "not a file that came with this call"),
         (lambda: "ftp://127.0.0.1/x.png", {}, "not a file that came with this call"),
         (lambda: "http://127.0.0.1:9/x.png", {}, "Connection refused"),
+        (lambda: "HTTP://127.0.0.1:9/x.png", {}, "Connection refused"),
+        (lambda: "", {}, "image is empty; give"),
+        (lambda: "x", {}, "FacemendError: image is not a file that came with this call; give"),
         (
             lambda: huge(10100),
             {},
@@ -347,11 +422,16 @@ def test_results_are_uploaded_to_the_upload_url(tmp_path):
     with listening(Storage) as url:
         options = ("--upload-url", f"{url}/results/")
         with serving(tmp_path, STAND_IN, options, FACEMEND_MODELS="lanczos") as server:
-            answer = server.call({"id": "fine"}, image=data_url(photo("jpeg")), face_enhance=False).json()
+            answer, other = (
+                server.call({"id": key}, image=data_url(photo("jpeg")), face_enhance=False).json()
+                for key in ("fine", "other")
+            )
             refused = server.call({"id": "fail"}, image=data_url(photo("jpeg")), face_enhance=False).json()
     path, kind, data = came[0]
-    assert answer["output"] == f"{url}/results/output.jpg"
-    assert (path, kind) == ("/results/output.jpg", "image/jpeg")
+    assert answer["output"] == url + path
+    assert other["output"] == url + came[1][0] != answer["output"]  # no call replaces or guesses another's result
+    assert re.fullmatch(r"/results/[0-9a-f]{32}\.jpg", path)
+    assert kind == "image/jpeg"
     assert Image.open(BytesIO(data)).size == (160, 128)
     assert "upload returned status 500" in failure(refused)
 
@@ -400,35 +480,32 @@ def test_setup_refuses_invalid_lists_of_models(tmp_path, models, message):
         assert re.search(message, server.health()["setup"]["logs"])
 
 
+def test_setup_names_a_pulse_that_cannot_be_written(tmp_path):
+    options = {"FACEMEND_MODELS": "lanczos", "FACEMEND_PULSE": str(tmp_path / "none" / "pulse")}
+    with serving(tmp_path, wait=("SETUP_FAILED",), **options) as server:
+        assert str(tmp_path / "none" / "pulse") in server.health()["setup"]["logs"]
+
+
 @pytest.mark.weights
 def test_a_server_without_a_restorer_refuses_to_restore_and_enlarges(tmp_path, shared):
-    """Asking for restoration is an error, and is not silently ignored."""
+    """Asking for a restorer by name is an error. A call of nothing but a picture does what the server can."""
     options = {"FACEMEND_MODELS": "realesr-animevideov3,retinaface-mobile0.25"}
     with serving(tmp_path, FACEMEND_WEIGHTS=str(shared / "weights"), **options) as server:
         image = data_url((shared / "data" / "old_photos" / "000007.jpg").read_bytes(), "image/jpeg")
-        assert "it has none" in failure(server.predict(image=image))
-        answer = server.predict(image=image, face_enhance=False, upscaler="realesr-animevideov3")
-        assert answer["metrics"]["upscaler"] == "realesr-animevideov3"
+        assert "it has none" in failure(server.predict(image=image, model="gfpgan-v1.4"))
+        answer = server.predict(image=image)
+        assert (answer["metrics"]["restorer"], answer["metrics"]["upscaler"]) == ("none", "realesr-animevideov3")
         assert opened(answer["output"]).size[0] == 2 * Image.open(BytesIO(base64.b64decode(image[23:]))).size[0]
-
-
-@pytest.fixture(scope="module")
-def lite(tmp_path_factory):
-    """A server with the bundled networks only, on one thread."""
-    folder = tmp_path_factory.mktemp("lite")
-    options = {"FACEMEND_MODELS": "lite", "FACEMEND_WEIGHTS": str(folder / "empty"), "OMP_NUM_THREADS": "1"}
-    with serving(folder, **options) as server:
-        yield server
 
 
 def test_lite_restores_without_a_download(lite):
     image = data_url(OLD.read_bytes(), "image/jpeg")
-    for model in ("lite", "auto"):
-        answer = lite.predict(image=image, model=model, upscaler="lite")
+    for options in ({}, {"model": "lite", "upscaler": "lite"}, {"model": "auto", "upscaler": "auto"}):
+        answer = lite.predict(image=image, **options)
         assert answer["status"] == "succeeded", answer
-        assert answer["metrics"]["restorer"] == "lite"
+        assert (answer["metrics"]["restorer"], answer["metrics"]["upscaler"]) == ("lite", "lite")
         assert answer["metrics"]["faces_restored"] >= 1
-    assert "one this server has: lite" in failure(lite.predict(image=image))
+    assert "one this server has: lite" in failure(lite.predict(image=image, model="gfpgan-v1.4"))
 
 
 def test_another_process_makes_the_same_bytes_with_the_same_number_of_threads(lite, tmp_path):

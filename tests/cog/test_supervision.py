@@ -1,11 +1,12 @@
-"""The supervisors of docs/supervision.md restart a server whose worker died."""
+"""The health check and the examples for Docker, Kubernetes and systemd notice every failure, and end the server."""
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -15,33 +16,40 @@ import yaml
 from tests.cog.serving import PATIENCE, ROOT, STAND_IN, Handler, data_url, listening, opened, png, serving
 from tests.pictures import smooth
 
-PAGE = (ROOT / "docs" / "supervision.md").read_text(encoding="utf-8")
-COMPOSE, DEPLOYMENT = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.+?)```", PAGE, re.DOTALL))
-CONTAINER = DEPLOYMENT["spec"]["template"]["spec"]["containers"][0]
-LIVENESS, READINESS = (CONTAINER[f"{kind}Probe"]["exec"]["command"] for kind in ("liveness", "readiness"))
-_, DOCKER = COMPOSE["services"]["facemend"]["healthcheck"]["test"]
-SYSTEMD = re.search(r"ExecStart=/bin/sh -c '(.+)'", PAGE)[1]
+EXAMPLES = ROOT / "examples" / "serving"
+COMPOSE = yaml.safe_load((EXAMPLES / "compose.yaml").read_text(encoding="utf-8"))
+DEPLOYMENT = yaml.safe_load((EXAMPLES / "kubernetes.yaml").read_text(encoding="utf-8"))
+POD = DEPLOYMENT["spec"]["template"]["spec"]
+(CONTAINER,) = POD["containers"]
+UNIT, WATCH = ((EXAMPLES / f"{name}@.service").read_text(encoding="utf-8") for name in ("facemend", "facemend-watch"))
+READINESS = CONTAINER["readinessProbe"]["exec"]["command"]
+# As `python watch.py`, but without waiting between the checks, and with less patience for a server that is hanging.
+WATCHING = [sys.executable, "-c", "import watch; watch.PAUSE = 0; watch.main()"]
+HASTILY = [*WATCHING[:2], f"import healthy; healthy.TIMEOUT = 1; {WATCHING[2]}"]
+HUNG_FOREVER = "x" * 300  # an id that Cog makes a file name of
 
 
-@contextmanager
-def started(command, port, tools=""):
-    """Start a command of the page with shorter sleeps; `tools` is a folder that precedes the others in PATH."""
-    if isinstance(command, str):
-        command = ["/bin/sh", "-c", re.sub(r"sleep \d+", "sleep 0.1", command)]
-    folders = [str(tools), str(Path(sys.executable).parent), os.environ["PATH"]]
-    environment = {**os.environ, "PATH": os.pathsep.join(folders), "PORT": str(port)}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def run(command, port, **environment):
+    """The exit code and stderr of a command of the examples."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PATH": path, "PORT": str(port), **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=PATIENCE,
+    )
+    return done.returncode, done.stderr
 
 
-def run(command, port):
-    """The exit code and stderr of a command of the page."""
-    with started(command, port) as process:
-        _, said = process.communicate(timeout=PATIENCE)
-        return process.returncode, said
+class Health(Handler):
+    """Answers health checks with `status`."""
+
+    status = ""
+
+    def do_GET(self):  # noqa: N802
+        self.answer(200, {"status": self.status, "setup": {"status": "succeeded", "logs": "READY"}})
 
 
 @pytest.mark.parametrize(
@@ -55,59 +63,152 @@ def run(command, port):
         ("DEFUNCT", False, False),
     ],
 )
-def test_probes_pass_and_fail_by_status(status, alive, ready):
-    class Health(Handler):
-        def do_GET(self):  # noqa: N802
-            self.answer(200, {"status": status, "setup": {"status": "succeeded", "logs": "READY"}})
-
-    with listening(Health) as url:
-        for command, passes in ((LIVENESS, alive), (READINESS, ready)):
-            code, said = run(command, url.rsplit(":")[-1])
+def test_the_checks_pass_and_fail_by_status(tmp_path, status, alive, ready):
+    with listening(type("Fixed", (Health,), {"status": status})) as url:
+        for allowed, passes in ((["STARTING", "READY", "BUSY"], alive), (READINESS[2:], ready)):
+            command = ["python", "healthy.py", *allowed]
+            code, said = run(command, url.rsplit(":")[-1], FACEMEND_PULSE=str(tmp_path / "pulse"))
             assert code == (0 if passes else 1)
-            assert said == ("" if passes else f"the server is {status}, not {' or '.join(command[2:])}\n")
+            assert said == ("" if passes else f"the server is {status}, not {' or '.join(allowed)}\n")
 
 
-def test_a_probe_fails_where_no_server_answers():
-    code, said = run(LIVENESS, 9)
+def test_the_check_fails_where_no_server_answers():
+    code, said = run(READINESS, 9)
     assert code == 1
     assert re.fullmatch("the server does not answer: .*refused\n", said)
 
 
-@pytest.mark.slow
-def test_supervisors_restart_a_server_whose_worker_died(tmp_path, wide):
-    """Each example is tried. The worker is killed with SIGKILL, as the kernel does when memory runs out."""
-    folders = [tmp_path / name for name in ("first", "second", "tools")]
-    for folder in folders:
-        folder.mkdir()
-    systemctl = folders[2] / "systemctl"
-    systemctl.write_text(f'#!/bin/sh\necho "$@" > {folders[2]}/told\nkill $PPID\n')
-    systemctl.chmod(0o755)
-    options = {"FACEMEND_MODELS": "lanczos"}
-    with (
-        serving(folders[0], STAND_IN, **options) as server,
-        started(SYSTEMD, server.port, folders[2]) as watch,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        docker = DOCKER.replace("kill 1", f"kill {server.process.pid}")  # in a container the server is process 1
-        assert docker != DOCKER
+def test_busy_fails_only_after_the_limit_without_progress(tmp_path):
+    pulse = tmp_path / "pulse"
+    options = {"FACEMEND_PULSE": str(pulse), "FACEMEND_BUSY_LIMIT": "900"}
+    with listening(type("Fixed", (Health,), {"status": "BUSY"})) as url:
+        port = url.rsplit(":")[-1]
+        assert run(READINESS, port, **options) == (0, "")  # the first check ever
+        for age, code in ((800, 0), (1000, 1), (1000, 1)):
+            os.utime(pulse, (time.time() - age,) * 2)
+            assert run(READINESS, port, **options)[0] == code
+        assert "BUSY without progress for 1000 seconds, over the limit of 900" in run(READINESS, port, **options)[1]
+    with listening(type("Fixed", (Health,), {"status": "READY"})) as url:
+        assert run(READINESS, url.rsplit(":")[-1], **options) == (0, "")
+    assert time.time() - pulse.stat().st_mtime < PATIENCE  # a call that begins now has the whole limit
+
+
+def test_a_call_is_progress(server, wide):
+    """A long call is not taken for one that hangs."""
+    server.pulse.touch()
+    os.utime(server.pulse, (0, 0))
+    with ThreadPoolExecutor(1) as pool:
         call = pool.submit(server.predict, image=wide, face_enhance=False, upscaler="realesrnet-x4plus")
-        server.wait("BUSY")
-        for command in (LIVENESS, READINESS, docker):
-            assert run(command, server.port) == (0, "")
-        (worker,) = psutil.Process(server.process.pid).children()
-        worker.kill()
-        assert call.result()["error"] == "Worker crashed"
-        assert server.wait("UNHEALTHY")["user_healthcheck_error"]
-        for command in (LIVENESS, READINESS):
-            assert run(command, server.port)[0] == 1
-        _, said = watch.communicate(timeout=PATIENCE)
-        assert said == "the server is UNHEALTHY, not STARTING or READY or BUSY\n" * 3
-        assert (folders[2] / "told").read_text() == "try-restart facemend\n"
-        assert server.client.post("/predictions", json={"input": {"image": wide}}).status_code == 409
-        assert server.process.poll() is None
-        run(docker, server.port)
-        assert server.process.wait(10) == 0
-    assert COMPOSE["services"]["facemend"]["restart"] == "always"  # Docker restarts it whatever its exit code
-    with serving(folders[1], STAND_IN, **options) as server:
-        answer = server.predict(image=data_url(png(smooth(64, 80))), face_enhance=False)
-        assert opened(answer["output"]).size == (160, 128)
+        for _ in range(3):  # the beginning, and parts of the work
+            seen = server.pulse.stat().st_mtime
+            while server.pulse.stat().st_mtime == seen:
+                assert not call.done()
+                time.sleep(0.01)
+        call.result()
+
+
+def failing_worker(server):
+    """Kill the worker, as the kernel does when memory runs out."""
+    worker(server).kill()
+    server.wait("UNHEALTHY")
+
+
+def hanging_worker(server):
+    worker(server).suspend()
+
+
+def bad_id(server):
+    answer = server.client.post("/predictions", json={"id": HUNG_FOREVER, "input": {"image": "x"}}).json()
+    assert "File name too long" in answer["error"]
+    server.wait("BUSY")
+    os.utime(server.pulse, (0, 0))
+
+
+def hanging_server(server):
+    psutil.Process(server.process.pid).suspend()
+
+
+def alive(process):
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def worker(server):
+    (process,) = psutil.Process(server.process.pid).children()
+    return process
+
+
+@pytest.mark.slow
+def test_a_server_that_fails_is_ended_and_works_after_a_restart(tmp_path, wide):
+    """Docker, Kubernetes and systemd start it again, whatever its exit code. The failures are tried at once."""
+
+    def attempt(fail):
+        first, second = (tmp_path / f"{fail.__name__}-{number}" for number in (1, 2))
+        first.mkdir()
+        second.mkdir()
+        with serving(first, STAND_IN, FACEMEND_MODELS="lanczos") as server:
+            options = {"FACEMEND_PULSE": str(server.pulse), "FACEMEND_BUSY_LIMIT": "900"}
+            assert run(WATCHING, server.port, **options) == (0, "")
+            processes = [psutil.Process(server.process.pid), worker(server)]
+            fail(server)
+            code, said = run(HASTILY if fail in (hanging_worker, hanging_server) else WATCHING, server.port, **options)
+            assert code == 1
+            assert len(said.splitlines()) == 3, said
+            server.process.wait(PATIENCE)
+            assert not any(alive(process) for process in processes)
+        with serving(second, STAND_IN, FACEMEND_MODELS="lanczos") as server:
+            answer = server.predict(image=data_url(png(smooth(64, 80))), face_enhance=False)
+            assert opened(answer["output"]).size == (160, 128)
+
+    failures = failing_worker, hanging_worker, bad_id, hanging_server
+    with ThreadPoolExecutor(len(failures)) as pool:
+        list(pool.map(attempt, failures))
+
+
+def test_watching_says_if_there_is_no_server_to_end():
+    code, said = run(WATCHING, 9)
+    assert code == 1
+    assert said.splitlines()[-1] == "no server of this user listens on port 9"
+
+
+def test_the_examples_watch_and_restart():
+    for name in ("facemend-1", "facemend-2"):
+        service = COMPOSE["services"][name]
+        assert service["healthcheck"]["test"] == ["CMD", "python", "watch.py"]
+        assert service["restart"] == "always"
+    assert CONTAINER["livenessProbe"]["exec"]["command"] == ["python", "watch.py"]
+    assert "python watch.py" in WATCH
+    assert "Restart=always" in UNIT
+    for command in (["watch.py"], READINESS[1:]):
+        assert (ROOT / command[0]).is_file()
+
+
+def test_the_examples_give_the_server_few_rights_and_limits():
+    for service in COMPOSE["services"].values():
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["read_only"]
+        assert service["mem_limit"]
+        assert service["image"] != "facemend" or service["user"] == "1000:1000"
+    assert POD["securityContext"]["runAsNonRoot"]
+    assert CONTAINER["securityContext"]["allowPrivilegeEscalation"] is False
+    assert CONTAINER["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert CONTAINER["resources"]["limits"].keys() == {"memory", "ephemeral-storage", "nvidia.com/gpu"}
+    for line in ("DynamicUser=yes", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "MemoryMax=8G"):
+        assert line in UNIT.splitlines()
+
+
+def test_systemd_accepts_the_units(tmp_path):
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not there")
+    for name, text in (("facemend", UNIT), ("facemend-watch", WATCH)):
+        text = text.replace("/opt/facemend/.venv/bin/python", sys.executable)  # it checks that the program exists
+        (tmp_path / f"{name}@5001.service").write_text(text)
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", *map(str, tmp_path.iterdir())],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert str(tmp_path) not in checked.stderr
+    assert "facemend" not in checked.stderr

@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 import torch
 from torch import nn
@@ -96,6 +98,122 @@ def test_a_recording_that_does_not_fit_into_memory_is_given_up(monkeypatch, capl
         assert torch.equal(net(x, w=0.5), 3.5 * torch.ones_like(x))
     assert tried == [2, 1]
     assert not caplog.records
+
+
+def test_a_call_that_does_not_fit_as_a_recording_does_not_keep_other_networks_waiting(monkeypatch):
+    class Looking(Scaled):
+        def forward(self, x, w=1.0):
+            assert not captured.LOCK.locked()
+            return super().forward(x, w)
+
+    def record_graph(net, x, arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(captured, "record_graph", record_graph)
+    net, x = Captured(Looking()), torch.ones(1, 3, 4, 4)
+    for _ in range(3):
+        assert torch.equal(net(x), x)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda recorded, x: recorded,  # the result of the recorded input
+        lambda recorded, x: x * 1.01,
+        lambda recorded, x: torch.zeros_like(x),
+        lambda recorded, x: x * torch.nan,
+    ],
+)
+def test_a_recording_with_another_result_is_not_used(monkeypatch, caplog, wrong):
+    def record_graph(net, x, arguments):
+        recorded = net(x, **arguments)
+        return lambda x: wrong(recorded, x)
+
+    monkeypatch.setattr(captured, "record_graph", record_graph)
+    net, x = Captured(Scaled()), torch.arange(48.0).reshape(1, 3, 4, 4)
+    for _ in range(4):
+        assert torch.equal(net(x), x)
+    (record,) = caplog.records
+    assert record.getMessage().endswith("runs more slowly without one: the recording gives another result")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_recording_may_differ_by_rounding(dtype):
+    x = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).to(dtype)
+    assert captured.agree(x * (1 + 2 * torch.finfo(dtype).eps), x)
+    assert captured.agree(torch.full_like(x, torch.inf), torch.full_like(x, torch.inf))
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    """A stand-in for the streams and graphs of CUDA: it notes what they do in order, and runs the work at once."""
+    did, current = [], ["caller"]
+
+    class Stream:
+        def __init__(self, device):
+            did.append("new stream")
+
+        def wait_stream(self, other):
+            did.append(f"side waits for {other.name}")
+
+        name = "side"
+
+    class Caller:
+        name = "caller"
+
+        def wait_stream(self, other):
+            did.append(f"caller waits for {other.name}")
+
+    class Graph:
+        def replay(self):
+            did.append(f"replay on {current[-1]}")
+
+    @contextlib.contextmanager
+    def use(stream):
+        current.append(stream.name)
+        yield
+        current.pop()
+
+    @contextlib.contextmanager
+    def record(graph, pool, stream, capture_error_mode):
+        did.append("record")
+        yield
+
+    caller = Caller()
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: caller)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "stream", use)
+    monkeypatch.setattr(torch.cuda, "graph", record)
+    captured._recording_resources.cache_clear()
+    yield did
+    captured._recording_resources.cache_clear()
+
+
+def test_a_replay_runs_after_the_work_of_its_caller_and_before_what_the_caller_does_next(cuda):
+    net, x = Scaled(), torch.ones(1, 3, 4, 4)
+    replay = captured.record_graph(net, x, {"w": 2})
+    assert cuda == ["new stream", "side waits for caller", "caller waits for side", "record"]
+    cuda.clear()
+    out = replay(3 * x)
+    assert cuda == ["side waits for caller", "replay on side", "caller waits for side"]
+    assert torch.equal(out, 2 * x), "the output of the recorded run, as nothing is replayed here"
+    assert out.data_ptr() != replay(x).data_ptr(), "a result stays as it is when the next one is computed"
+
+
+def test_the_memory_of_a_failed_recording_is_not_used_again(cuda, monkeypatch):
+    def record_graph(net, x, arguments):
+        captured._recording_resources(x.device)
+        raise RuntimeError("not permitted when stream is capturing")
+
+    monkeypatch.setattr(captured, "record_graph", record_graph)
+    for _ in range(2):
+        net, x = Captured(Scaled()), torch.ones(1, 3, 4, 4)
+        for _ in range(3):
+            net(x)
+    assert cuda == ["new stream", "new stream"]
 
 
 @pytest.mark.gpu

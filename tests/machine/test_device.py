@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -7,7 +5,7 @@ import torch
 from facemend.errors import OptionError
 from facemend.machine import device
 from facemend.machine.device import choose
-from facemend.nets.codeformer import CodeFormer
+from facemend.machine.network import Network
 
 
 @pytest.mark.parametrize(
@@ -41,13 +39,31 @@ def test_bfloat16_support_is_read_from_the_cpu_capabilities(monkeypatch):
         assert device.bf16_in_hardware.__wrapped__() is expected
 
 
-def test_float32_parts_stay_in_float32():
-    net = CodeFormer()
-    choose("cpu", "bf16", "bf16").put(net)
-    dtypes = {name: parameter.dtype for name, parameter in net.named_parameters()}
-    assert {dtypes[name] for name in dtypes if name.split(".")[0] in net.float32_parts} == {torch.float32}
-    assert {dtypes[name] for name in dtypes if name.split(".")[0] not in net.float32_parts} == {torch.bfloat16}
-    assert dtypes["position_emb"] == torch.float32
+@pytest.mark.parametrize(
+    ("asked", "safe", "generation", "expected"),
+    [
+        ("fp16", "fp16", (7, 5), torch.float16),
+        ("fp16", "bf16", (7, 5), torch.float32),
+        ("fp16", "bf16", (8, 0), torch.bfloat16),
+        ("fp16", "fp32", (8, 0), torch.float32),
+        ("bf16", "fp16", (7, 5), torch.bfloat16),
+        ("bf16", "fp32", (8, 0), torch.float32),
+        ("fp32", "fp16", (8, 0), torch.float32),
+    ],
+)
+def test_a_precision_that_a_network_is_not_safe_in_is_raised(monkeypatch, asked, safe, generation, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda place: generation)
+    assert choose("cuda:0", asked, safe).dtype == expected
+
+
+@pytest.mark.parametrize("name", ["cuda", "auto"])
+def test_a_gpu_without_an_index_is_the_current_one_of_the_thread_that_loads(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert choose(name, "fp32", "fp32").place == torch.device("cuda:1")
 
 
 @pytest.mark.parametrize(
@@ -64,31 +80,6 @@ def test_unavailable_devices_and_precisions_are_refused(device, precision, messa
         choose(device, precision, "fp16")
 
 
-def test_networks_are_stored_channels_last():
-    chosen = choose("cpu", "bf16", "bf16")
-    net = chosen.put(torch.nn.Conv2d(3, 8, 3))
-    assert net.weight.dtype == torch.bfloat16
-    assert net.weight.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_requested_float32_disables_tf32_during_the_computation_only(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    seen = []
-
-    class Looking(torch.nn.Module):
-        def forward(self, x):
-            seen.append(torch.backends.cudnn.allow_tf32)
-            return x
-
-    for precision in ("fp32", "auto"):
-        chosen = replace(choose("cuda", precision, "fp32"), place=torch.device("cpu"))
-        chosen.compute("net", Looking(), torch.zeros(1))
-        assert torch.backends.cudnn.allow_tf32, "the setting of the process is restored"
-    assert seen == [False, True]
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_and_cpu_agree():
@@ -99,6 +90,17 @@ def test_cuda_and_cpu_agree():
     outs = []
     for name in ("cpu", "cuda"):
         chosen = choose(name, "fp32", "fp32")
-        out = chosen.compute("net", chosen.put(net), chosen.tensor(picture) / 255)
+        out = Network("net", net, chosen)(chosen.tensor(picture) / 255)
         outs.append(chosen.pixels(out, np.uint8).astype(int))
     assert np.abs(outs[0] - outs[1]).max() <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pixels_of_a_gpu_are_copied_in_parts(monkeypatch, dtype):
+    monkeypatch.setattr(device, "PINNED", 1000)  # no whole number of rows
+    images = torch.rand((2, 3, 37, 41), generator=torch.Generator().manual_seed(0))
+    expected, out = (choose(name, "fp32", "fp32").pixels(images.to(name), dtype) for name in ("cpu", "cuda"))
+    assert out.dtype == dtype
+    np.testing.assert_array_equal(out, expected)

@@ -6,24 +6,47 @@ from facemend.machine import memory
 
 
 @pytest.mark.parametrize(
-    ("available", "expected"), [(2**40, memory.WORKING), (2000, 512), (2048, 1024), (2049, 1024), (2, 1), (0, 1)]
+    ("available", "expected"),
+    [
+        (2**40, memory.WORKING),
+        (2000, 896),
+        (2046, 896),
+        (2048, 1024),
+        (2500, 1024),
+        (2560, 1280),
+        (10, 5),
+        (2, 1),
+        (0, 1),
+    ],
 )
 def test_working_memory_is_half_of_the_free_memory_within_bounds(monkeypatch, available, expected):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": available}))
     assert memory.working(torch.device("cpu")) == expected
 
 
-@pytest.mark.parametrize("place", ["cuda", "cuda:1"])
-def test_working_memory_of_a_gpu_includes_the_general_cache_of_pytorch(monkeypatch, place):
-    """Half of 1000 + (1500 - 700); memory of another GPU or of a CUDA graph does not count."""
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU with 1000 free bytes, and the cache of PyTorch: 800 of it; of another GPU and of a CUDA graph the rest."""
     segments = [
         {"device": device, "segment_pool_id": pool, "total_size": total, "allocated_size": allocated}
         for device, pool, total, allocated in ((1, (0, 0), 1500, 700), (0, (0, 0), 9000, 0), (1, (0, 3), 9000, 0))
     ]
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "native")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda place: (1000, 9999))
     monkeypatch.setattr(torch.cuda, "memory_snapshot", lambda: segments)
-    assert memory.working(torch.device(place)) == 512
+
+
+def test_working_memory_of_a_gpu_is_most_of_the_free_memory_with_the_general_cache_of_pytorch(gpu):
+    assert memory.working(torch.device("cuda:1")) == 1280  # below 3/4 of 1800
+
+
+def test_working_memory_of_a_gpu_with_the_allocator_of_cuda(gpu, monkeypatch):
+    """That allocator has no snapshot."""
+    monkeypatch.setattr(torch.cuda, "get_allocator_backend", lambda: "cudaMallocAsync")
+    monkeypatch.setattr(torch.cuda, "memory_snapshot", lambda: pytest.fail("raises with this allocator"))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", {torch.device("cuda:1"): 2500}.get)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", {torch.device("cuda:1"): 1400}.get)
+    assert memory.working(torch.device("cuda:1")) == 1536  # below 3/4 of 2100
 
 
 @pytest.mark.parametrize(
@@ -46,7 +69,7 @@ def test_out_of_memory_errors_are_distinguished_from_others(error, expected):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_memory_cached_by_pytorch_on_a_gpu_counts_as_free():
-    place = torch.device("cuda")
+    place = torch.device("cuda", torch.cuda.current_device())
     before = memory.working(place)
     torch.empty(2**28, dtype=torch.uint8, device=place)
     assert memory.working(place) == before

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -55,6 +56,22 @@ print(held - psutil.Process().memory_info().rss)
 """
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(out.stdout) > 2**27
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, process.SPINS), ({"GOMP_SPINCOUNT": "77"}, "77"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "30000000000")],
+)
+def test_waiting_threads_do_not_spin_for_long_unless_the_environment_says_so(monkeypatch, given, expected):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    code = "from facemend.machine import process\nwith process.startup(): import torch"
+    environment = {**os.environ, "OMP_DISPLAY_ENV": "VERBOSE", **given}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    if "GOMP_SPINCOUNT" not in ran.stderr:
+        pytest.skip("this PyTorch has another OpenMP than GNU's")
+    assert f"GOMP_SPINCOUNT = '{expected}'" in ran.stderr
 
 
 @pytest.mark.parametrize("platform", ["win32", "darwin"])

@@ -2,8 +2,8 @@
 
 `tests/data/parity` holds, for each network, the names and shapes of the official checkpoint (`NAME.keys.json`) and up
 to 4096 values of each output (`NAME.npz`). They were recorded with the original implementations (gfpgan 1.3.8, basicsr
-1.4.2, realesrgan 0.3.0, facexlib 0.3.0, the CodeFormer repository) in float32 on a CPU, from the weights and images
-of `deterministic.py` with seed 1.
+1.4.2, realesrgan 0.3.0, facexlib 0.3.0, the repositories of CodeFormer and SwinIR) in float32 on a CPU, from the
+weights and images of `deterministic.py` with seed 1.
 """
 
 import json
@@ -23,6 +23,8 @@ from facemend.nets.parsenet import ParseNet
 from facemend.nets.realesrgan import RRDBNet, SRVGGNetCompact
 from facemend.nets.restoreformer import RestoreFormer
 from facemend.nets.retinaface import MEAN, RetinaFace
+from facemend.nets.swinir import SwinIR
+from facemend.weights.models import MODELS
 from tests.nets import deterministic
 
 RECORDS = Path(__file__).parents[1] / "data" / "parity"
@@ -90,13 +92,17 @@ CASES: Mapping[str, Case] = {
     "realesrgan_x4plus_anime_6b": Case(partial(RRDBNet, num_block=6), background),
     "realesr_general_x4v3": Case(partial(SRVGGNetCompact, num_conv=32), background),
     "realesr_animevideov3": Case(partial(SRVGGNetCompact, num_conv=16), background),
+    # The tanh form of GELU, or another epsilon of the layer norms, makes an error of 1e-4.
+    "swinir_l_x4": Case(partial(SwinIR, **MODELS["swinir-l-x4"].arguments), background, tolerance=1e-5),
+    "swinir_m_x4": Case(SwinIR, background, tolerance=1e-5),
+    "swinir_m_x2": Case(partial(SwinIR, scale=2), background, tolerance=1e-5),
 }
 
 
 def checkpoint_shapes(name: str) -> dict[str, tuple[list[int], str]]:
-    """Name -> (shape, dtype) of every entry of the official checkpoint."""
+    """Name -> (shape, dtype) of every entry of the official checkpoint that is loaded."""
     entries = json.loads((RECORDS / f"{name}.keys.json").read_text())
-    return {key: (shape, dtype) for key, (shape, dtype) in entries.items()}
+    return {key: (shape, dtype) for key, (shape, dtype) in entries.items() if not key.endswith(SwinIR.computed_keys)}
 
 
 def load(name: str) -> nn.Module:

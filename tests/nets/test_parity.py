@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from facemend.machine.device import choose
+from facemend.machine.network import Network
 from facemend.nets.gfpgan import GFPGAN, ModulatedConv2d
 from tests.nets import deterministic, reference
 from tests.nets.reference import CASES, Outputs
@@ -105,8 +106,7 @@ def test_float32_parts_reduce_the_error_of_bfloat16() -> None:
     all_bfloat16 = copy.deepcopy(net).bfloat16()
     with torch.inference_mode():
         expected, without = net(x), all_bfloat16(x.bfloat16()).float()
-        device = choose("cpu", "bf16", "bf16")
-        result = device.compute("x2plus", device.put(net), x)
+        result = Network("x2plus", net, choose("cpu", "bf16", "bf16"))(x)
     assert torch.linalg.norm(result - expected) < 0.7 * torch.linalg.norm(without - expected)
 
 

@@ -5,6 +5,7 @@ from torch import nn
 
 from facemend.pipeline import Pipeline
 from facemend.records import Settings
+from facemend.stages import batches
 from facemend.stages.parse import FACE_CLASSES, ParseNetParser
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import LanczosUpscaler
@@ -28,7 +29,7 @@ class Halves(nn.Module):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_the_mask_contains_face_classes_with_soft_edges_and_no_frame(dtype):
-    mask = ParseNetParser("halves", Halves(1, 0), CPU)(smooth(512, 512, dtype))
+    (mask,) = ParseNetParser("halves", Halves(1, 0), CPU)([smooth(512, 512, dtype)])
     assert mask.shape == (512, 512)
     assert mask.dtype == np.float32
     assert mask[256, 128] == pytest.approx(1, abs=1e-3)
@@ -41,9 +42,28 @@ def test_the_mask_contains_face_classes_with_soft_edges_and_no_frame(dtype):
 
 @pytest.mark.parametrize("label", range(19))
 def test_the_mask_excludes_hat_neck_necklace_clothes_and_background(label):
-    inside = ParseNetParser("halves", Halves(label, label), CPU)(smooth(512, 512))[256, 256]
-    assert inside == pytest.approx(float(label in FACE_CLASSES), abs=1e-3)
+    (mask,) = ParseNetParser("halves", Halves(label, label), CPU)([smooth(512, 512)])
+    assert mask[256, 256] == pytest.approx(float(label in FACE_CLASSES), abs=1e-3)
     assert (label in FACE_CLASSES) == (label not in (0, 14, 16, 17, 18))
+
+
+def test_faces_are_masked_in_batches_and_in_order(monkeypatch):
+    monkeypatch.setattr(batches, "LARGEST_BY_TYPE", {})
+    sizes = []
+
+    class Brightness(nn.Module):
+        """Predicts class 1 for bright faces and background for dark ones."""
+
+        def forward(self, x):
+            sizes.append(len(x))
+            classes = (x[:, :1] > 0).float()
+            return torch.cat((1 - classes, classes), 1)
+
+    bright = [True, False, False, True, True, False, True]
+    faces = [np.full((512, 512, 3), 200 if one else 50, np.uint8) for one in bright]
+    masks = ParseNetParser("brightness", Brightness(), CPU)(faces)
+    assert [bool(mask[256, 256] > 0.5) for mask in masks] == bright
+    assert sizes == [4, 2, 1]
 
 
 def test_only_the_parsed_part_of_a_face_is_pasted():

@@ -3,11 +3,10 @@ import pytest
 import torch
 from torch import nn
 
-from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError
+from facemend.errors import FacemendError, MemoryLimitError
 from facemend.loader import Loader
-from facemend.machine.device import choose
 from facemend.records import Settings
-from facemend.stages import restore
+from facemend.stages import batches
 from facemend.stages.restore import FunctionRestorer, NetRestorer
 from tests.pictures import CPU, smooth
 
@@ -42,7 +41,7 @@ def test_range_and_depth_are_kept(dtype, level):
 @pytest.fixture
 def batched(monkeypatch):
     """The CPU restores several faces in one batch, as a GPU does."""
-    monkeypatch.setattr(restore, "BATCHES", {})
+    monkeypatch.setattr(batches, "LARGEST_BY_TYPE", {})
 
 
 def test_faces_are_restored_in_batches_and_returned_in_order(batched):
@@ -108,29 +107,12 @@ def test_seed_draws_noise_and_without_it_the_stored_noise_is_used():
     assert (one != plain).any()
 
 
-class Overflowing(nn.Module):
-    """Returns NaN in half precision, and in float32 too if `always`."""
-
-    def __init__(self, always):
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor(0.0), requires_grad=False)
-        self.always = always
-
-    def forward(self, x, w=0.5):
-        bad = self.always or self.weight.dtype != torch.float32
-        return x + (torch.nan if bad else w - 0.5)
-
-
-def test_a_network_that_overflows_in_half_precision_is_run_again_in_float32():
-    half = choose("cpu", "bf16", "bf16")
-    (out,) = NetRestorer("overflowing", Overflowing(always=False), half)([grey(77)], Settings(fidelity=0.9))
-    assert (out == 128).all()
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_values_that_are_no_numbers_raise_an_error(precision):
-    with pytest.raises(NonFiniteError, match="overflowing"):
-        NetRestorer("overflowing", Overflowing(always=True), choose("cpu", precision, "bf16"))([grey(77)])
+def test_16_bits_are_restored_in_float32_on_a_device_in_half_precision():
+    """In bfloat16 a face has a quarter of these levels."""
+    face = np.broadcast_to(np.linspace(0, 65535, 512).astype(np.uint16)[None, :, None], (512, 512, 3))
+    half, exact = (Loader("cpu", precision).restorer("lite")([face])[0] for precision in ("bf16", "fp32"))
+    np.testing.assert_array_equal(half, exact)
+    assert len(np.unique(half[256, :, 1])) > 480
 
 
 def test_a_function_is_a_restorer():

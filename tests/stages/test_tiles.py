@@ -24,6 +24,7 @@ def test_weights_of_overlapping_tiles_sum_to_1(length, scale, tile):
 def test_tiles_have_equal_size_and_overlap(length, tile):
     cuts = spans(length, length * 4, tile, STEP)
     assert len({span.length for span in cuts}) == 1
+    assert not any((span.first - cuts[0].first) % STEP for span in cuts)
     assert cuts[0].first <= -tiles.EDGE
     assert cuts[-1].first + cuts[-1].length >= length + tiles.EDGE
     seen = tiles.OVERLAP - tiles.RAMP - 1

@@ -1,4 +1,7 @@
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +11,17 @@ from hypothesis import strategies as st
 from torch import nn
 
 from facemend.errors import FacemendError, MemoryLimitError, NonFiniteError
+from facemend.loader import Loader
 from facemend.machine import memory
+from facemend.machine.device import choose
 from facemend.records import Settings, Tiling
-from facemend.stages import upscale
+from facemend.stages import resampling, upscale
+from facemend.stages.tiles import spans
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos
-from facemend.weights import load
+from facemend.weights import blend, load
 from tests.pictures import CPU, TILING, Repeat, smooth
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -36,6 +44,42 @@ def test_tiles_are_as_large_as_fits_within_the_limits(bytes_per_pixel, largest):
     tiling = Tiling(scale=1, step=4, bytes_per_pixel=bytes_per_pixel)
     NetUpscaler("net", Recording(1), CPU, tiling)(smooth(130, 3000), (130, 3000))
     assert largest * 0.8 < max(sides) <= largest
+
+
+def test_tiles_in_half_precision_are_as_large_as_fits_with_half_of_the_bytes():
+    sides = {}
+
+    class Recording(Repeat):
+        def forward(self, x):
+            sides.setdefault(x.dtype, set()).update(x.shape[2:])
+            return super().forward(x)
+
+    tiling = Tiling(scale=1, step=4, bytes_per_pixel=memory.WORKING // 203**2)
+    upscaler = NetUpscaler("net", Recording(1), choose("cpu", "bf16", "bf16"), tiling)
+    for dtype in (np.uint8, np.uint16):
+        upscaler(smooth(130, 3000, dtype), (130, 3000))
+    assert 160 < max(sides[torch.float32]) <= 200 < 230 < max(sides[torch.bfloat16]) <= 284
+
+
+# Run by another process: the peak of memory while pictures of one size and of several shapes are enlarged.
+PEAKS = """
+import resource
+import numpy as np
+from facemend.stages.upscale import NetUpscaler
+from facemend.records import Tiling
+from tests.pictures import CPU, Repeat
+
+upscaler = NetUpscaler("repeat", Repeat(1), CPU, Tiling(scale=1, step=4, bytes_per_pixel=10_000))
+for height, width in ((1500, 1500), (100, 22500)):
+    upscaler(np.zeros((height, width, 3), np.uint8), (2 * height, 2 * width))
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_width_of_a_picture():
+    ran = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True, cwd=ROOT)
+    square, wide = map(int, ran.stdout.split())
+    assert wide < square + 30_000, "KiB"
 
 
 def repeat(scale=4):
@@ -178,15 +222,6 @@ def test_values_that_are_no_numbers_raise_an_error_with_the_name_of_the_network(
         NetUpscaler("lost", Lost(), CPU, TILING)(smooth(20, 20), (80, 80))
 
 
-def test_other_errors_of_the_network_are_not_taken_for_too_little_memory():
-    class Broken(Repeat):
-        def forward(self, x):
-            raise RuntimeError("broken")
-
-    with pytest.raises(RuntimeError, match="broken"):
-        NetUpscaler("broken", Broken(), CPU, TILING)(smooth(20, 20), (80, 80))
-
-
 class Level(nn.Module):
     """Returns a uniform grey."""
 
@@ -196,6 +231,70 @@ class Level(nn.Module):
 
     def forward(self, x):
         return self.level.expand(len(x), 3, x.shape[2] * 4, x.shape[3] * 4)
+
+
+class Overflowing(Level):
+    """Returns white, but in half precision infinity for a tile without white. It notes the dtype of each tile."""
+
+    def __init__(self):
+        super().__init__(1.0)
+        self.seen = []
+
+    def __deepcopy__(self, memo):
+        copy = Overflowing()
+        copy.seen = self.seen
+        return copy
+
+    def forward(self, x):
+        self.seen.append(x.dtype)
+        overflows = x.max() < 1 and x.dtype != torch.float32
+        return super().forward(x) / (0 if overflows else 1)
+
+
+def test_a_picture_that_overflows_in_half_precision_is_enlarged_in_float32(tile, caplog):
+    net = Overflowing()
+    upscaler = NetUpscaler("overflowing", net, choose("cpu", "bf16", "bf16"), TILING)
+    picture = np.full((60, 200, 3), 255, np.uint8)
+    assert (upscaler(picture, (240, 800)) == 255).all()
+    tiles = len(net.seen)
+    picture[:, 100:] = 100
+    for _ in range(2):
+        net.seen.clear()
+        assert (upscaler(picture, (240, 800)) == 255).all()
+        assert net.seen == [torch.bfloat16] * tiles + [torch.float32] * tiles
+    assert [record.getMessage() for record in caplog.records] == [
+        "overflowing overflows in bfloat16; where it does, it is computed again in float32"
+    ]
+
+
+def test_16_bits_are_enlarged_in_float32_on_a_device_in_half_precision():
+    """In bfloat16 the ramp has a fifth of these levels."""
+    ramp = np.broadcast_to(np.linspace(0, 65535, 256).astype(np.uint16)[None, :, None], (64, 256, 3))
+    half, exact = (Loader("cpu", precision).upscaler("lite")(ramp, (256, 1024)) for precision in ("bf16", "fp32"))
+    np.testing.assert_array_equal(half, exact)
+    assert len(np.unique(half[128, :, 1])) > 1000
+
+
+@pytest.mark.parametrize("size", [(450, 600), (300, 400)])
+def test_the_filters_of_a_column_of_tiles_are_computed_once(tile, monkeypatch, size):
+    computed = []
+    compute = resampling._lanczos_weights
+    monkeypatch.setattr(resampling, "_lanczos_weights", lambda *given: computed.append(given) or compute(*given))
+    repeat()(smooth(150, 200), size)
+    rows, columns = (
+        [span.stop - span.start for span in spans(a, b, 96, 4)] for a, b in zip((150, 200), size, strict=True)
+    )
+    assert len(rows) > 1 < len(columns)
+    assert len(computed) == sum(-(-length // resampling.BLOCK) for length in (*rows, *columns))
+
+
+def test_other_errors_of_the_network_are_not_taken_for_too_little_memory():
+    class Broken(Repeat):
+        def forward(self, x):
+            raise RuntimeError("broken")
+
+    with pytest.raises(RuntimeError, match="broken"):
+        NetUpscaler("broken", Broken(), CPU, TILING)(smooth(20, 20), (80, 80))
 
 
 def test_tiles_are_blended_at_their_seams(tile):
@@ -213,7 +312,17 @@ def test_tiles_are_blended_at_their_seams(tile):
 def test_denoise_mixes_the_two_networks(denoise, expected):
     clean, grainy = Level(200 / 255), Level(0.0)
     upscaler = NetUpscaler("level", clean, CPU, TILING, companion=grainy)
-    assert (upscaler(smooth(10, 10), (40, 40), Settings(denoise=denoise)) == expected).all()
+    for _ in range(2):
+        assert (upscaler(smooth(10, 10), (40, 40), Settings(denoise=denoise)) == expected).all()
+
+
+def test_a_mixture_is_kept_for_the_next_picture(monkeypatch):
+    mixed = []
+    monkeypatch.setattr(upscale, "blend", lambda *given: mixed.append(given[2]) or blend(*given))
+    upscaler = NetUpscaler("level", Level(1.0), CPU, TILING, companion=Level(0.0))
+    for denoise in (0.25, 0.25, 0.75, 0.25):
+        upscaler(smooth(10, 10), (40, 40), Settings(denoise=denoise))
+    assert mixed == [0.25, 0.75]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

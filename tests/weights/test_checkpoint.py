@@ -2,6 +2,7 @@ import dataclasses
 import hashlib
 import os
 import pickle
+import warnings
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,11 @@ def damaged(kind: str, path: Path, tensors: dict[str, torch.Tensor]) -> None:
         path.write_bytes(pickle.dumps(Code(), protocol=2))
     elif kind == "code in a zip":
         torch.save(tensors | {"code": Code()}, path)
+    elif kind == "few bytes":  # 3 kB that would become 400 MB
+        torch.save({"conv.weight": torch.zeros(1).expand(10**4, 10**4)}, path)
+    elif kind == "script":
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            torch.jit.save(torch.jit.trace(nn.Conv2d(3, 3, 3), torch.zeros(1, 3, 4, 4)), path)
     elif kind == "sparse":
         torch.save({"conv.weight": torch.eye(3).to_sparse()}, path)
     else:
@@ -130,7 +136,19 @@ def damaged(kind: str, path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize(
-    "kind", ["half a zip", "half a legacy file", "code", "code in a zip", "sparse", "text", "empty", "noise"]
+    "kind",
+    [
+        "half a zip",
+        "half a legacy file",
+        "code",
+        "code in a zip",
+        "few bytes",
+        "script",
+        "sparse",
+        "text",
+        "empty",
+        "noise",
+    ],
 )
 def test_other_and_damaged_files_are_an_error_of_one_line(row, tiny, tmp_path, monkeypatch, kind, suffix):
     monkeypatch.chdir(tmp_path)

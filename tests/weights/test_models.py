@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from facemend.errors import OptionError
-from facemend.weights.models import MODELS, lookup, lookup_for, public_names
+from facemend.weights.models import MODELS, automatic, lookup, lookup_for, public_names
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=list(MODELS))
@@ -49,6 +49,22 @@ def test_public_names_by_task():
     assert public_names("detector") == ("retinaface-r50", "retinaface-mobile0.25", "lite")
     assert public_names("parser") == ("parsenet",)
     assert "realesr-general-x4v3" in public_names("upscaler")
+
+
+@pytest.mark.parametrize(
+    ("scale", "first", "last"),
+    [
+        (0, "realesrgan-x4plus", "lite"),
+        (1, "realesrgan-x2plus", "lite"),
+        (2, "realesrgan-x2plus", "lite"),
+        (2.5, "realesrgan-x4plus", "lite"),
+        (8, "realesrgan-x4plus", "lite"),
+    ],
+)
+def test_the_preferred_upscaler_has_the_smallest_scale_that_is_enough(scale, first, last):
+    names = [model.public_name for model in automatic("upscaler", scale)]
+    assert (names[0], names[-1]) == (first, last)
+    assert set(names) == {model.public_name for model in automatic("upscaler")}
 
 
 @pytest.mark.parametrize("task", ["restorer", "upscaler", "detector"])

@@ -1,0 +1,1 @@
+"""The parts of the container that need no declaration in predict.py."""

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from facemend.errors import NonFiniteError
+from facemend.machine import network
+from facemend.machine.device import Device, choose
+from facemend.machine.network import Network
+from facemend.nets.codeformer import CodeFormer
+from tests.pictures import CPU
+
+BF16 = choose("cpu", "bf16", "bf16")
+X = torch.zeros((1, 3, 4, 4))
+
+
+class Thirds(nn.Module):
+    """Adds a third, rounded to the precision of its parameter, and the tensors it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.third = nn.Parameter(torch.tensor(1 / 3), requires_grad=False)
+
+    def forward(self, x, w=0.0, noise=()):
+        return x + self.third + w + sum(noise)
+
+
+def test_float32_parts_stay_in_float32():
+    net = Network("codeformer", CodeFormer(), BF16)._net
+    dtypes = {name: parameter.dtype for name, parameter in net.named_parameters()}
+    assert {dtypes[name] for name in dtypes if name.split(".")[0] in net.float32_parts} == {torch.float32}
+    assert {dtypes[name] for name in dtypes if name.split(".")[0] not in net.float32_parts} == {torch.bfloat16}
+    assert dtypes["position_emb"] == torch.float32
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_parameters_are_stored_channels_last(exact):
+    class Looking(nn.Conv2d):
+        def forward(self, x):
+            assert self.weight.dtype == (torch.float32 if exact else torch.bfloat16)
+            assert self.weight.is_contiguous(memory_format=torch.channels_last)
+            return super().forward(x)
+
+    assert Network("net", Looking(3, 8, 3), BF16)(X, exact=exact).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("device", "exact", "expected"), [(BF16, False, 0.333984375), (BF16, True, 1 / 3), (CPU, False, 1 / 3)]
+)
+def test_an_exact_call_has_the_parameters_of_the_file(device, exact, expected):
+    assert Network("thirds", Thirds(), device)(X, exact=exact)[0, 0, 0, 0] == np.float32(expected)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_tensors_among_the_arguments_have_the_dtype_of_the_network(exact):
+    seen = []
+
+    class Looking(Thirds):
+        def forward(self, x, w, noise):
+            seen.extend([type(w), *(one.dtype for one in (x, *noise))])
+            return x
+
+    Network("looking", Looking(), BF16)(X, exact=exact, w=0.5, noise=[torch.ones(1), torch.ones(1)])
+    assert seen == [float, *[torch.float32 if exact else torch.bfloat16] * 3]
+
+
+class Overflowing(Thirds):
+    """Returns infinity in half precision, and in float32 too if `always`."""
+
+    def __init__(self, always=False):
+        super().__init__()
+        self.always = always
+
+    def forward(self, x, w=0.0):
+        out = super().forward(x, w)
+        return out if self.third.dtype == torch.float32 and not self.always else out / 0
+
+
+def test_what_overflows_in_half_precision_is_computed_again_in_float32(monkeypatch, caplog):
+    net = Network("overflowing", Overflowing(), BF16)
+    monkeypatch.setattr(network.copy, "deepcopy", lambda net: pytest.fail("the network in float32 is kept"))
+    for w in (0.5, 1.5):
+        assert net(X, w=w)[0, 0, 0, 0] == np.float32(1 / 3) + np.float32(w)
+    assert [record.getMessage() for record in caplog.records] == [
+        "overflowing overflows in bfloat16; where it does, it is computed again in float32"
+    ]
+
+
+@pytest.mark.parametrize(("device", "exact"), [(CPU, False), (BF16, False), (BF16, True)])
+def test_values_that_are_no_numbers_raise_an_error_with_the_name_of_the_network(device, exact):
+    with pytest.raises(NonFiniteError, match="lost"):
+        Network("lost", Overflowing(always=True), device)(X, exact=exact)
+
+
+@pytest.mark.parametrize("fixed_size", [False, True])
+@pytest.mark.parametrize(
+    ("dtype", "tf32", "exact"), [("float32", False, False), ("float32", True, False), ("bfloat16", True, True)]
+)
+def test_settings_of_convolutions_are_those_of_the_network_during_its_call_only(
+    monkeypatch, dtype, tf32, exact, fixed_size
+):
+    flags = torch.backends.cudnn
+    monkeypatch.setattr(flags, "allow_tf32", True)
+    monkeypatch.setattr(flags, "benchmark", False)
+    seen = []
+
+    class Looking(Thirds):
+        def forward(self, x):
+            seen.append((flags.allow_tf32, flags.benchmark))
+            raise RuntimeError("broken")
+
+    device = Device(torch.device("cpu"), getattr(torch, dtype), tf32)
+    with pytest.raises(RuntimeError, match="broken"):
+        Network("looking", Looking(), device, fixed_size=fixed_size)(X, exact=exact)
+    assert seen == [(tf32 and not exact, fixed_size)]
+    assert (flags.allow_tf32, flags.benchmark) == (True, False)
