@@ -105,7 +105,8 @@ def test_options_of_models_and_of_the_machine_are_passed_to_load(run, photo, mon
         "parsenet": "a.pth",
         "codeformer": "b=c.pth",
     }
-    assert given == {"restorer": "codeformer", "upscaler": "lanczos", "device": "cuda:1", "precision": "bf16"}
+    machine = {"device": "cuda:1", "precision": "bf16"}
+    assert given == {"restorer": "codeformer", "upscaler": "lanczos", "scale": 2.0, **machine}
 
 
 @pytest.mark.parametrize("option", ["--model", "--upscaler"])
