@@ -61,6 +61,7 @@ from facemend.cli import main
 from facemend.pipeline import Pipeline
 def interrupt(cls, **options):
     signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
 Pipeline.load = classmethod(interrupt)
 main(sys.argv[1:])
 """
