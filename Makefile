@@ -48,7 +48,7 @@ fuzz: $(READY)
 
 # Runs the container's server without Docker. It reads PORT and FACEMEND_MODELS from the environment.
 serve: $(READY) .cog/openapi_schema.json
-	PATH="$(abspath $(VENV))/bin:$$PATH" MALLOC_ARENA_MAX=1 COG_PREDICT_TYPE_STUB=predict.py:Predictor \
+	PATH="$(abspath $(VENV))/bin:$$PATH" MALLOC_ARENA_MAX=1 GOMP_SPINCOUNT=1000 COG_PREDICT_TYPE_STUB=predict.py:Predictor \
 		exec $(RUN)python -m cog.server.http --host 127.0.0.1
 
 # Where Cog's server looks for it. Without it, the server does not check inputs.

@@ -121,7 +121,7 @@ class Predictor(BaseRunner):
         ),
         strip_metadata: bool = Input(
             default=False,
-            description="Whether to leave out the EXIF data of the photo, such as its date, camera and place. If false, the result keeps them.",
+            description="Whether to leave out what the file says about the photo, such as its date, camera, place and caption (EXIF, XMP, IPTC, comments). If false, the result keeps it.",
         ),
         upscaler: str = Input(
             default="auto",
@@ -233,6 +233,8 @@ class Predictor(BaseRunner):
             self.suspect = pipeline
             raise
         assert done is not None  # for the type checker: `run` returns None only with a check
+        if done.lost:
+            sys.stdout.write(f"not kept: {', '.join(done.lost)}\n")
         result = done.result
         self.record_metric("faces_detected", len(result.faces))
         self.record_metric("faces_restored", sum(face.restored for face in result.faces))

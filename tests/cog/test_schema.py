@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from facemend.container.names import OLD, VERSIONS
+from facemend.machine import process
 from facemend.weights.models import public_names
 from script.openapi import ROOT, TARGET, document
 from tests.cog.serving import ARENAS
@@ -221,6 +222,7 @@ def test_the_image_runs_what_the_tests_run():
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert not {"healthy.py", "watch.py", "predict.py", "*.py"} & set(ignored)
     assert f"MALLOC_ARENA_MAX={ARENAS}" in CONFIG["environment"]
+    assert f"GOMP_SPINCOUNT={process.SPINS}" in CONFIG["environment"]
 
 
 def test_answers_match_the_document(server, face):

@@ -144,6 +144,12 @@ def test_strip_metadata_leaves_out_exif(server, stripped):
     assert opened(output).getexif().get(0x010F) == (None if stripped else "a camera")
 
 
+def test_what_cannot_be_kept_is_in_the_log(server):
+    answer = server.predict(image=data_url(photo("jpeg", exif=b"Exif\0\0no block"), "image/jpeg"), face_enhance=False)
+    assert answer["status"] == "succeeded"
+    assert "\nnot kept: EXIF (damaged: it does not begin as an EXIF block)\n" in answer["logs"]
+
+
 @pytest.mark.parametrize(
     ("wanted", "given", "kind"),
     [
