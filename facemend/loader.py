@@ -8,14 +8,15 @@ from typing import TypeVar
 
 from torch import nn
 
-from facemend.errors import OptionError
+from facemend.errors import OptionError, WeightsError
 from facemend.machine.device import Device, choose
 from facemend.stages import Detector, Parser, Restorer, Upscaler
 from facemend.stages.detect import RetinaFaceDetector
 from facemend.stages.parse import ParseNetParser
 from facemend.stages.restore import FunctionRestorer, NetRestorer, RestorerFunction
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, UpscalerFunction
-from facemend.weights.checkpoint import SUFFIXES, identify, load
+from facemend.weights import foreign
+from facemend.weights.checkpoint import SUFFIXES, identify, load, read
 from facemend.weights.installed import find
 from facemend.weights.models import Model, Task, automatic, lookup, lookup_for, public_names
 
@@ -37,7 +38,8 @@ class Loader:
 
     - None: the one of `weights` with that task, else the preferred one that is installed;
     - the name of a model, see `facemend.weights.MODELS`;
-    - the path of a file whose parameters fit the network of a model with that task.
+    - the path of a file whose parameters fit the network of a model with that task; an upscaler may be of another size,
+      or of any architecture that spandrel knows, where that is installed.
 
     The arguments are those of `Pipeline.load`.
     """
@@ -72,13 +74,14 @@ class Loader:
         """
         if callable(wanted):
             return FunctionUpscaler(wanted)
+        if wanted is not None and is_path(wanted):
+            return self._upscaler_of_file(Path(wanted))
         found = self._find("upscaler", wanted, LanczosUpscaler.name, scale)
         if found is None:
             return LanczosUpscaler()
-        name, model, path = found
+        name, model, _ = found
         assert model.tiling is not None  # for the type checker: every upscaler has one
-        companion = self._companion(model) if path is None else None
-        return NetUpscaler(name, *self._net(model, path), model.tiling, companion=companion)
+        return NetUpscaler(name, *self._net(model), model.tiling, companion=self._companion(model))
 
     def parser(self, wanted: str | Path | None) -> Parser | None:
         """Load a parser; "none" is none."""
@@ -108,13 +111,25 @@ class Loader:
             models = filter(self._installed, (*own, *automatic(task, scale)))
             return next(((model.public_name, model, None) for model in models), None)
         if is_path(wanted):
-            return Path(wanted).stem, identify(Path(wanted), task), Path(wanted)
+            model = identify(read(Path(wanted)), task)
+            if model is None:
+                problem = f"{wanted} does not hold the weights of any {task} that facemend knows"
+                raise WeightsError(problem, "give a file of a model that 'facemend models' lists")
+            return Path(wanted).stem, model, Path(wanted)
         if wanted not in (choices := (*public_names(task), without)):
             raise OptionError(task, wanted, (*choices, "the path of a file of weights"))
         if wanted == without:
             return None
         model = lookup_for(task, str(wanted))
         return model.public_name, model, None
+
+    def _upscaler_of_file(self, path: Path) -> Upscaler:
+        tensors = read(path)
+        model = identify(tensors, "upscaler")
+        if model and model.tiling:
+            return NetUpscaler(path.stem, *self._net(model, path), model.tiling)
+        net, tiling, precision = foreign.build(path, tensors)
+        return NetUpscaler(path.stem, net, choose(self._device, self._precision, precision), tiling)
 
     def _companion(self, model: Model) -> nn.Module | None:
         for companion in model.parts()[1:]:

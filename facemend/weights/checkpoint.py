@@ -20,7 +20,8 @@ from facemend.weights.installed import check, find, folders
 from facemend.weights.models import MODELS, Model, Task, lookup
 
 SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")  # of files of weights
-WRAPPERS = ("params_ema", "params")  # keys under which the official files keep their tensors, the better ones first
+# Keys under which files keep their tensors, the better ones first. The official files have the first two.
+WRAPPERS = ("params_ema", "params", "params-ema", "model_state_dict", "state_dict", "model", "net")
 
 
 def load(model: str | Model, path: Path | None = None) -> nn.Module:
@@ -55,24 +56,17 @@ def load(model: str | Model, path: Path | None = None) -> nn.Module:
     return network.requires_grad_(False)
 
 
-def identify(path: Path, task: Task) -> Model:
-    """Return the first model with this task whose network a file of weights fits.
+def identify(tensors: Mapping[str, Tensor], task: Task) -> Model | None:
+    """Return the first model with this task whose network the tensors of a file fit; None if they fit none.
 
-    If there is none, the file may hold an upscaler of a known architecture in another size. The result is then the row
-    of the official model with this architecture, with the sizes of the file.
-
-    Raises:
-        WeightsError: the file cannot be read, or fits none.
+    The file may hold an upscaler of a known architecture in another size. The result is then the row of the official
+    model with this architecture, with the sizes of the file.
     """
-    tensors = read(path)
     models = [model for model in MODELS.values() if model.task == task]
     for model in itertools.chain(models, _resized(models, tensors)):
         if not any(_differences(_unfilled(model), tensors)):
             return model
-    raise WeightsError(
-        f"{path} does not hold the weights of any {task} that facemend knows",
-        "give a file of a model that 'facemend models' lists",
-    )
+    return None
 
 
 def _resized(models: Iterable[Model], tensors: Mapping[str, Tensor]) -> Iterator[Model]:
