@@ -72,7 +72,8 @@ class FacemendError(Exception):
         known = [remedy for remedy in self._remedies if isinstance(remedy, str) or spelled(remedy.option)]
         texts = [remedy if isinstance(remedy, str) else remedy.text.format(spelled(remedy.option)) for remedy in known]
         parts = (self._problem_as(spelled), listed(texts))
-        return " ".join("; ".join(part for part in parts if part).split())
+        line = " ".join("; ".join(part for part in parts if part).split())
+        return "".join(character if character.isprintable() else "?" for character in line)  # a file may name anything
 
     def _problem_as(self, spelled: Spelling) -> str:
         return self._problem

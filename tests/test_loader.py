@@ -1,5 +1,6 @@
 """Stages from names, from files of weights and from functions."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,9 +104,39 @@ def test_the_sizes_of_an_upscaler_are_read_from_its_file(loader, tmp_path, name)
     torch.save({"params_ema": net.state_dict()}, tmp_path / "own.pth")
     upscaler = loader.upscaler(tmp_path / "own.pth")
     assert upscaler._tiling.scale == scale
+    official = next(model for model in MODELS.values() if model.architecture.endswith(type(net).__name__))
+    assert upscaler._tiling.bytes_per_pixel == official.tiling.bytes_per_pixel, "at least, as all of them are smaller"
     tiling, size = replace(MODELS["swinir-l-x4"].tiling, scale=scale), (30 * scale, 40 * scale)
     expected = NetUpscaler("own", net.eval().requires_grad_(False), CPU, tiling)(PICTURE, size)
     np.testing.assert_array_equal(upscaler(PICTURE, size), expected)
+
+
+def test_memory_of_a_larger_network_is_estimated_higher(loader, tmp_path):
+    torch.save(SRVGGNetCompact(num_conv=1, scale=8, features=96).state_dict(), tmp_path / "own.pth")
+    tiling = loader.upscaler(tmp_path / "own.pth")._tiling
+    assert tiling.bytes_per_pixel == 1.5 * 2**2 * MODELS["realesr-animevideov3"].tiling.bytes_per_pixel
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        {"conv_first.weight": (8,)},
+        {**{name: tuple(value.shape) for name, value in SIZES["a small SwinIR"][1].state_dict().items()}}
+        | {"conv_first.weight": (25, 3, 3, 3)},  # no multiple of the number of heads
+    ],
+)
+def test_a_file_with_unlikely_shapes_is_one_line(loader, tmp_path, monkeypatch, shapes):
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    torch.save({name: torch.zeros(shape) for name, shape in shapes.items()}, tmp_path / "own.pth")
+    with pytest.raises(WeightsError, match=r"own.pth does not hold"):
+        loader.upscaler(tmp_path / "own.pth")
+
+
+def test_no_network_is_built_of_more_blocks_than_a_file_has_parameters_for():
+    """Otherwise 2 MB of names would become 2 GB."""
+    blocks = {f"body.{number}.rdb1.conv1.weight": (4, 4, 1, 1) for number in range(9999)}
+    with pytest.raises(KeyError, match="body"):
+        RRDBNet.arguments({"conv_first.weight": (4, 3, 3, 3), **blocks})
 
 
 def first_names(tensors):

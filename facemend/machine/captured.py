@@ -21,7 +21,7 @@ from facemend.machine import memory
 log = logging.getLogger(__name__)
 
 MAX_GRAPHS = 8  # kept for each network: four batch sizes, with two values of an argument
-MAX_RECENT = 32  # calls remembered for each network. Only a repeated call is recorded, as that costs as much as 3 runs
+MAX_RECENT = 32  # calls remembered for each network. Only a repeated call is recorded, as that costs as much as 5 runs
 WARM_UP_RUNS = 2  # before recording; in these runs, libraries choose their algorithms and allocate memory
 
 Replay = Callable[[Tensor], Tensor]  # the network's input -> its output
@@ -41,13 +41,13 @@ class Captured(nn.Module):
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
-        self._replays: dict[object, Replay | None] = {}  # None where there is too little memory for a recording
+        self._replays: dict[object, Replay | None] = {}  # None where no recording could be made
         self._recent: deque[object] = deque(maxlen=MAX_RECENT)
-        self._can_be_recorded = True
+        self._has_warned = False
 
     def forward(self, x: Tensor, **arguments: Any) -> Tensor:
         """Return the network's output for (N, C, H, W)."""
-        if self._can_be_recorded and all(isinstance(value, (int, float)) for value in arguments.values()):
+        if all(isinstance(value, (int, float)) for value in arguments.values()):
             key = (x.shape, *sorted(arguments.items()))
             with LOCK:
                 if replay := self._replay(key, x, arguments):
@@ -78,8 +78,9 @@ class Captured(nn.Module):
             if memory.exhausted(error):  # recording needs more memory than a plain run
                 return None
             reason = " ".join(str(error).split())
-        self._can_be_recorded = False
-        log.warning("a network cannot be recorded as a CUDA graph and runs more slowly without one: %s", reason)
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning("a network cannot be recorded as a CUDA graph and runs more slowly without one: %s", reason)
         return None
 
 

@@ -16,6 +16,8 @@ from facemend.machine.device import Device
 
 log = logging.getLogger(__name__)
 
+SETTINGS = threading.RLock()  # of convolutions, which are those of the process
+
 
 class Network:
     """A network on a device, in the device's precision, and in float32 where that is not enough.
@@ -40,6 +42,7 @@ class Network:
             (parameter.dtype for parameter in moved.parameters()), device.dtype
         )  # of its first layer
         self._net = Captured(moved) if fixed_size and device.place.type == "cuda" else moved
+        self._exact: nn.Module | None = None  # the network in float32, once it is needed
         self._lock = threading.Lock()
         self._has_warned = False
 
@@ -71,7 +74,8 @@ class Network:
         exact = exact and self._is_half
         net, dtype = (self._in_float32(), torch.float32) if exact else (self._net, self._input_dtype)
         arguments = {name: _moved(value, self._device.place, dtype) for name, value in arguments.items()}
-        with torch.inference_mode(), _convolutions(tf32=self._device.tf32 and not exact, benchmark=self._fixed_size):
+        tf32 = self._device.tf32 and not exact
+        with torch.inference_mode(), _convolutions(self._device.place, tf32=tf32, benchmark=self._fixed_size):
             out: Tensor = net(x.to(dtype), **arguments)
             return out.float()
 
@@ -83,8 +87,10 @@ class Network:
             log.warning("%s overflows in %s; where it does, it is computed again in float32", self.name, dtype)
 
     def _in_float32(self) -> nn.Module:
-        with self._lock:  # it is moved by the first call
-            return _move(self._original, self._device.place, torch.float32)
+        with self._lock:
+            if self._exact is None:
+                self._exact = _move(self._original, self._device.place, torch.float32)
+            return self._exact
 
 
 def is_finite(x: Tensor) -> Tensor:
@@ -117,17 +123,32 @@ def _moved(value: Any, place: torch.device, dtype: torch.dtype) -> Any:
 
 
 @contextmanager
-def _convolutions(*, tf32: bool, benchmark: bool) -> Iterator[None]:
-    """Set how a GPU computes the convolutions inside. PyTorch has these flags once for the process.
+def _convolutions(place: torch.device, *, tf32: bool, benchmark: bool) -> Iterator[None]:
+    """Set how a GPU computes the convolutions inside. PyTorch has these settings once for the process.
+
+    So one thread at a time starts the operations of a network. The GPU computes them one after the other in any case.
 
     Args:
+        place: where they are computed; only for a GPU anything is set.
         tf32: whether float32 may be rounded to TensorFloat-32.
         benchmark: whether the algorithms for an input's shape are timed when the shape is first seen.
     """
-    flags = torch.backends.cudnn
-    before = flags.allow_tf32, flags.benchmark
-    flags.allow_tf32, flags.benchmark = tf32, benchmark
-    try:
+    if place.type != "cuda":
         yield
-    finally:
-        flags.allow_tf32, flags.benchmark = before
+        return
+    flags: Any = torch.backends.cudnn
+    with SETTINGS:
+        # PyTorch's newer name of the setting. Where it was used, reading the older one raises an error.
+        owner, name, values = (
+            (flags.conv, "fp32_precision", ("ieee", "tf32"))
+            if hasattr(flags, "conv")
+            else (flags, "allow_tf32", (False, True))
+        )
+        before = getattr(owner, name), flags.benchmark
+        setattr(owner, name, values[tf32])
+        flags.benchmark = benchmark
+        try:
+            yield
+        finally:
+            setattr(owner, name, before[0])
+            flags.benchmark = before[1]

@@ -25,6 +25,7 @@ from facemend.nets.upconv import nearest_conv
 
 FEATURES = 64  # channels between blocks, in the official models
 GROWTH = 32  # channels that each convolution of a dense block adds, likewise
+PARAMETERS_OF_BLOCK = 30  # number of tensors of an RRDB
 SLOPE = 0.2  # of every leaky ReLU
 RESIDUAL = 0.2  # factor of a block's output before it is added to its input
 
@@ -96,8 +97,11 @@ class RRDBNet(nn.Module):
     def arguments(shapes: Shapes) -> dict[str, int]:
         """Read the constructor's arguments from the shapes of a checkpoint; KeyError if it is of another network."""
         features, inputs = shapes["conv_first.weight"][:2]
+        blocks = count(shapes, "body.{}.rdb1.conv1.weight")
+        if PARAMETERS_OF_BLOCK * blocks > len(shapes):
+            raise KeyError("body")
         return {
-            "num_block": count(shapes, "body.{}.rdb1.conv1.weight"),
+            "num_block": blocks,
             "scale": {3: 4, 12: 2, 48: 1}[inputs],
             "features": features,
             "growth": shapes["body.0.rdb1.conv1.weight"][0],

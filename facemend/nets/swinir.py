@@ -205,7 +205,7 @@ class SwinIR(nn.Module):
     @staticmethod
     def arguments(shapes: Shapes) -> dict[str, int]:
         """Read the constructor's arguments from the shapes of a checkpoint; KeyError if it is of another network."""
-        return {
+        arguments = {
             "scale": 4 if "conv_up2.weight" in shapes else 2,
             "features": shapes["conv_first.weight"][0],
             "heads": shapes["layers.0.residual_group.blocks.0.attn.relative_position_bias_table"][1],
@@ -213,6 +213,9 @@ class SwinIR(nn.Module):
             "depth": count(shapes, "layers.0.residual_group.blocks.{}.norm1.weight"),
             "bottleneck": "conv_after_body.0.weight" in shapes,
         }
+        if arguments["features"] % arguments["heads"] or arguments["groups"] * arguments["depth"] > len(shapes):
+            raise KeyError("heads")
+        return arguments
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
@@ -254,6 +257,7 @@ def _channels_first(x: Tensor) -> Tensor:
 
 
 @functools.cache
+@torch.inference_mode(False)  # a tensor made in inference mode could not be used in training
 def _relative_positions(device: torch.device) -> Tensor:
     """(64, 64): for each pair of px of a window, the row of the bias table."""
     side = torch.arange(WINDOW)
@@ -263,6 +267,7 @@ def _relative_positions(device: torch.device) -> Tensor:
 
 
 @functools.cache
+@torch.inference_mode(False)
 def _edge_masks(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """(64, 64) each: what is added to the logits in windows at the right edge, at the bottom edge, and in the corner.
 

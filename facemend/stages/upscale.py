@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 LARGEST_TILE = 1088  # px of the input; 1024 px and their surroundings are one tile where there is memory for it
 SMALLEST_TILE = 96  # px of the input
 HALF_PRECISION = 0.5  # memory of a network in half precision over that in float32
+RGB_FLOATS = 12  # bytes of a px in float32
+RESAMPLED_COPIES = 3  # of a tile of the result at the peak
 MIXTURES = 4  # mixtures of a network and its companion that are kept
 
 UpscalerFunction = Callable[[Pixels], Pixels]  # (H, W, 3) uint8 RGB -> (H * k, W * k, 3) uint8 RGB
@@ -123,7 +125,8 @@ class NetUpscaler:
         network = self._network(settings.denoise)
         canvas = np.empty((*size, 3), pixels.dtype)
         exact = self._device.dtype == torch.float32 or pixels.dtype == np.uint16
-        tile = self._whole_steps(min(max(self._fitting(exact), SMALLEST_TILE), LARGEST_TILE))
+        ratio = max(after / before for after, before in zip(size, pixels.shape[:2], strict=True))
+        tile = self._whole_steps(min(max(self._fitting(exact, ratio), SMALLEST_TILE), LARGEST_TILE))
         while True:
             try:
                 self._fill(canvas, network, pixels, tile, exact, progress)
@@ -147,10 +150,11 @@ class NetUpscaler:
             tile = self._whole_steps(max(tile // 2, SMALLEST_TILE))
             log.warning("%s ran out of memory; it continues in tiles of %d px", self.name, tile)
 
-    def _fitting(self, exact: bool) -> int:
-        """The px of a side of a tile for which there is memory."""
-        share = 1 if exact else HALF_PRECISION
-        return math.isqrt(int(memory.working(self._device.place) / (share * self._tiling.bytes_per_pixel)))
+    def _fitting(self, exact: bool, ratio: float) -> int:
+        """The px of a side of a tile for which there is memory; the result has `ratio` times as many."""
+        in_network = self._tiling.bytes_per_pixel * (1 if exact else HALF_PRECISION)
+        in_resampling = RGB_FLOATS * (self._tiling.scale**2 + RESAMPLED_COPIES * ratio**2)
+        return math.isqrt(int(memory.working(self._device.place) / max(in_network, in_resampling)))
 
     def _whole_steps(self, tile: int) -> int:
         return max(tile // self._tiling.step, 1) * self._tiling.step

@@ -19,6 +19,7 @@ from facemend.weights import esrgan
 from facemend.weights.installed import check, find, folders
 from facemend.weights.models import MODELS, Model, Task, lookup
 
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64)  # of parameters
 SUFFIXES = (".pth", ".pt", ".ckpt", ".safetensors")  # of files of weights
 # Keys under which files keep their tensors, the better ones first. The official files have the first two.
 WRAPPERS = ("params_ema", "params", "params-ema", "model_state_dict", "state_dict", "model", "net")
@@ -74,12 +75,14 @@ def _resized(models: Iterable[Model], tensors: Mapping[str, Tensor]) -> Iterator
     for model in {model.architecture: model for model in reversed(tuple(models))}.values():
         network: Any = pkgutil.resolve_name(model.architecture)
         if model.tiling and hasattr(network, "arguments"):
-            with contextlib.suppress(LookupError):  # a checkpoint of another architecture
+            with contextlib.suppress(LookupError, ValueError):  # a checkpoint of another architecture
                 arguments, official = (
                     network.arguments(_shapes(it)) for it in (tensors, _unfilled(model).state_dict())
                 )
-                # A smaller scale than the official one needs less memory than this.
-                size = model.tiling.bytes_per_pixel * arguments["features"] // official["features"]
+                # An upper bound: a network with fewer channels or of a smaller scale needs less.
+                more = max(1, arguments["features"] / official["features"])
+                more *= max(1, arguments["scale"] / official["scale"]) ** 2
+                size = round(model.tiling.bytes_per_pixel * more)
                 tiling = replace(model.tiling, scale=arguments["scale"], bytes_per_pixel=size)
                 yield replace(model, arguments=arguments, tiling=tiling)
 
@@ -118,8 +121,12 @@ def read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             content: object = safetensors.torch.load_file(path)
         else:
+            if _is_compressed(path):
+                raise WeightsError(f"{path} is compressed, which files of PyTorch are not", "give the official file")
             # Files from before PyTorch 1.6 are no zip archives and cannot be mapped.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except WeightsError:
+        raise
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # a file that is no checkpoint makes the unpickler raise anything, KeyError for a text
@@ -132,16 +139,36 @@ def read(path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
             break
-    if not isinstance(content, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) and _is_whole(value) for key, value in content.items()
+    if (
+        not isinstance(content, Mapping)
+        or not all(
+            isinstance(key, str) and isinstance(value, Tensor) and _is_plain(value) for key, value in content.items()
+        )
+        or _shares_memory(content.values())
     ):
         raise WeightsError(f"{path} holds something else than named tensors", "give the official file")
     return esrgan.renamed({key.removeprefix("module."): value for key, value in content.items()})
 
 
-def _is_whole(value: Tensor) -> bool:
-    """Whether a tensor has a number in the file for each element; one with stride 0 has more elements than bytes."""
-    return value.layout is torch.strided and value.nbytes <= value.untyped_storage().nbytes()
+def _is_compressed(path: Path) -> bool:
+    """Whether a file of PyTorch is a zip archive with compressed entries, which may become many times larger."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether a tensor can be a parameter's value."""
+    return (
+        value.layout is torch.strided and value.device.type == "cpu" and value.dtype in DTYPES and 0 not in value.shape
+    )
+
+
+def _shares_memory(tensors: Iterable[Tensor]) -> bool:
+    """Whether tensors have more elements than numbers in the file, as those with stride 0."""
+    storages = {value.untyped_storage().data_ptr(): value.untyped_storage().nbytes() for value in tensors}
+    return sum(value.nbytes for value in tensors) > sum(storages.values())
 
 
 def blend(first: nn.Module, second: nn.Module, share: float) -> nn.Module:

@@ -75,11 +75,10 @@ def build(path: Path, tensors: Mapping[str, Tensor]) -> Foreign:
     if found.tiling != spandrel.ModelTiling.SUPPORTED:
         log.warning("%s is not made for tiles; a large picture may have seams", path.stem)
     found.model.eval().requires_grad_(False)
-    step = max(found.size_requirements.multiple_of, 1)
     precision: Precision = "fp32"
     if found.supports_bfloat16:
         precision = "fp16" if found.supports_half else "bf16"
-    return Foreign(_Described(found), Tiling(found.scale, step, BYTES_PER_PIXEL), precision)
+    return Foreign(_Described(found), Tiling(found.scale, 1, BYTES_PER_PIXEL), precision)
 
 
 def _spandrel(path: Path) -> ModuleType:
@@ -88,8 +87,8 @@ def _spandrel(path: Path) -> ModuleType:
     except ModuleNotFoundError as error:
         raise WeightsError(
             f"{path} does not hold the weights of any upscaler that facemend knows",
-            "run pip install 'facemend[spandrel]', which knows more",
             "give a file of a model that 'facemend models' lists",
+            "install spandrel, which knows more",
         ) from error
     except Exception as error:  # torchvision raises a RuntimeError where its version does not fit that of torch
         reason = " ".join(str(error).split())[:200]

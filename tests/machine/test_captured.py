@@ -137,6 +137,23 @@ def test_a_recording_with_another_result_is_not_used(monkeypatch, caplog, wrong)
     assert record.getMessage().endswith("runs more slowly without one: the recording gives another result")
 
 
+def test_a_failed_recording_leaves_the_others_in_use(monkeypatch, caplog):
+    replayed = []
+
+    def record_graph(net, x, arguments):
+        if len(x) > 1:
+            raise RuntimeError("not permitted when stream is capturing")
+        return lambda x: replayed.append(len(x)) or net(x, **arguments)
+
+    monkeypatch.setattr(captured, "record_graph", record_graph)
+    net = Captured(Scaled())
+    for count in (1, 1, 2, 2, 3, 3, 1):
+        x = torch.ones(count, 3, 4, 4)
+        assert torch.equal(net(x), x)
+    assert replayed == [1, 1, 1], "compared, returned, and again after the failure of others"
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_recording_may_differ_by_rounding(dtype):
     x = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).to(dtype)

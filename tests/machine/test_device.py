@@ -55,7 +55,9 @@ def test_a_precision_that_a_network_is_not_safe_in_is_raised(monkeypatch, asked,
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda place: generation)
-    assert choose("cuda:0", asked, safe).dtype == expected
+    chosen = choose("cuda:0", asked, safe)
+    assert (chosen.dtype, chosen.tf32) == (expected, False)
+    assert choose("cuda:0", "auto", safe).tf32
 
 
 @pytest.mark.parametrize("name", ["cuda", "auto"])

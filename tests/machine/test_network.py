@@ -1,3 +1,7 @@
+import contextlib
+import threading
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -93,24 +97,59 @@ def test_values_that_are_no_numbers_raise_an_error_with_the_name_of_the_network(
 
 
 @pytest.mark.parametrize("fixed_size", [False, True])
-@pytest.mark.parametrize(
-    ("dtype", "tf32", "exact"), [("float32", False, False), ("float32", True, False), ("bfloat16", True, True)]
-)
-def test_settings_of_convolutions_are_those_of_the_network_during_its_call_only(
-    monkeypatch, dtype, tf32, exact, fixed_size
-):
-    flags = torch.backends.cudnn
-    monkeypatch.setattr(flags, "allow_tf32", True)
-    monkeypatch.setattr(flags, "benchmark", False)
-    seen = []
+@pytest.mark.parametrize(("dtype", "exact", "expected"), [("float32", False, True), ("bfloat16", True, False)])
+def test_an_exact_call_does_not_round_convolutions(monkeypatch, dtype, exact, expected, fixed_size):
+    asked = []
 
-    class Looking(Thirds):
-        def forward(self, x):
-            seen.append((flags.allow_tf32, flags.benchmark))
-            raise RuntimeError("broken")
+    @contextlib.contextmanager
+    def convolutions(place, **settings):
+        asked.append(settings)
+        yield
 
-    device = Device(torch.device("cpu"), getattr(torch, dtype), tf32)
-    with pytest.raises(RuntimeError, match="broken"):
-        Network("looking", Looking(), device, fixed_size=fixed_size)(X, exact=exact)
-    assert seen == [(tf32 and not exact, fixed_size)]
-    assert (flags.allow_tf32, flags.benchmark) == (True, False)
+    monkeypatch.setattr(network, "_convolutions", convolutions)
+    device = Device(torch.device("cpu"), getattr(torch, dtype), tf32=True)
+    Network("thirds", Thirds(), device, fixed_size=fixed_size)(X, exact=exact)
+    assert asked == [{"tf32": expected, "benchmark": fixed_size}]
+
+
+class Flags:
+    """The settings of convolutions in PyTorch, with the newer name or only the older one."""
+
+    def __init__(self, newer):
+        self.benchmark = False
+        if newer:
+            self.conv = type("Convolutions", (), {"fp32_precision": "none"})()
+        else:
+            self.allow_tf32 = True
+
+    def read(self):
+        return self.conv.fp32_precision if hasattr(self, "conv") else self.allow_tf32, self.benchmark
+
+
+@pytest.mark.parametrize(("newer", "before", "exact"), [(True, "none", "ieee"), (False, True, False)])
+def test_settings_of_convolutions_are_set_for_one_thread_at_a_time_and_restored(monkeypatch, newer, before, exact):
+    flags = Flags(newer)
+    monkeypatch.setattr(torch.backends, "cudnn", flags)
+    seen, gpu = [], torch.device("cuda:0")
+
+    def compute(benchmark):
+        for _ in range(20):
+            with network._convolutions(gpu, tf32=False, benchmark=benchmark):
+                time.sleep(0.001)
+                seen.append((*flags.read(), benchmark))
+
+    threads = [threading.Thread(target=compute, args=(benchmark,)) for benchmark in (False, True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(seen) == {(exact, False, False), (exact, True, True)}
+    with pytest.raises(RuntimeError, match="broken"), network._convolutions(gpu, tf32=True, benchmark=True):
+        assert flags.read() == ("tf32" if newer else True, True)
+        raise RuntimeError("broken")
+    assert flags.read() == (before, False)
+
+
+def test_on_a_cpu_no_setting_is_read_or_changed(monkeypatch):
+    monkeypatch.setattr(torch.backends, "cudnn", None)
+    assert Network("thirds", Thirds(), CPU)(X).isfinite().all()

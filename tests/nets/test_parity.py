@@ -13,6 +13,7 @@ from torch import Tensor
 from facemend.machine.device import choose
 from facemend.machine.network import Network
 from facemend.nets.gfpgan import GFPGAN, ModulatedConv2d
+from facemend.nets.swinir import SwinIR
 from tests.nets import deterministic, reference
 from tests.nets.reference import CASES, Outputs
 
@@ -108,6 +109,22 @@ def test_float32_parts_reduce_the_error_of_bfloat16() -> None:
         expected, without = net(x), all_bfloat16(x.bfloat16()).float()
         result = Network("x2plus", net, choose("cpu", "bf16", "bf16"))(x)
     assert torch.linalg.norm(result - expected) < 0.7 * torch.linalg.norm(without - expected)
+
+
+def test_swinir_takes_pictures_of_any_size() -> None:
+    torch.manual_seed(0)
+    net = SwinIR(features=24, heads=2, groups=1, depth=2).eval()
+    x = torch.rand((1, 3, 13, 21))
+    with torch.inference_mode():
+        padded = net(torch.nn.functional.pad(x, (0, 3, 0, 3), "reflect"))
+        assert torch.equal(net(x), padded[:, :, : 4 * 13, : 4 * 21])
+
+
+def test_swinir_can_be_trained_after_it_has_run_in_inference_mode() -> None:
+    net, x = SwinIR(features=24, heads=2, groups=1, depth=2), torch.rand((1, 3, 16, 16))
+    with torch.inference_mode():
+        net(x)
+    net(x).sum().backward()
 
 
 def test_modulated_weights_can_be_channels_last() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from facemend.errors import NonFiniteError
+from facemend.machine.device import Device
 from facemend.nets import retinaface
 from facemend.records import Settings
 from facemend.stages.detect import RetinaFaceDetector
@@ -168,18 +169,10 @@ def test_faces_side_by_side_both_stay_from_left_to_right():
     assert found((300, 10, 400, 110, 0.99), (20, 200, 120, 300, 0.9)) == [(20, 200, 120, 300), (300, 10, 400, 110)]
 
 
-def test_convolutions_are_exact_and_the_setting_of_the_process_is_as_before():
-    seen = set()
-
-    class Looking(Drawn):
-        def forward(self, x):
-            seen.add(torch.backends.cudnn.allow_tf32)
-            return super().forward(x)
-
-    assert torch.backends.cudnn.allow_tf32
-    RetinaFaceDetector("looking", Looking(), CPU)(patch(640, 640, 100, 60, 80))
-    assert seen == {False}
-    assert torch.backends.cudnn.allow_tf32
+def test_the_detector_computes_exactly_on_any_device():
+    device = Device(torch.device("cpu"), torch.bfloat16, tf32=True)
+    used = RetinaFaceDetector("drawn", Drawn(), device)._network._device
+    assert (used.dtype, used.tf32) == (torch.float32, False)
 
 
 def turned_face(degrees, side=500):

@@ -47,6 +47,10 @@ def test_the_mask_excludes_hat_neck_necklace_clothes_and_background(label):
     assert (label in FACE_CLASSES) == (label not in (0, 14, 16, 17, 18))
 
 
+def test_a_gpu_replays_recordings_of_the_parser():
+    assert ParseNetParser("halves", Halves(1, 0), CPU)._network._fixed_size
+
+
 def test_faces_are_masked_in_batches_and_in_order(monkeypatch):
     monkeypatch.setattr(batches, "LARGEST_BY_TYPE", {})
     sizes = []

@@ -107,6 +107,10 @@ def test_seed_draws_noise_and_without_it_the_stored_noise_is_used():
     assert (one != plain).any()
 
 
+def test_a_gpu_replays_recordings_of_restorers():
+    assert NetRestorer("darker", Darker(), CPU)._network._fixed_size
+
+
 def test_16_bits_are_restored_in_float32_on_a_device_in_half_precision():
     """In bfloat16 a face has a quarter of these levels."""
     face = np.broadcast_to(np.linspace(0, 65535, 512).astype(np.uint16)[None, :, None], (512, 512, 3))

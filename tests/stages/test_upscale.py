@@ -76,6 +76,21 @@ for height, width in ((1500, 1500), (100, 22500)):
 """
 
 
+@pytest.mark.parametrize(("ratio", "largest"), [(2, 200), (8, 96)])
+def test_tiles_of_a_much_larger_result_are_smaller(monkeypatch, ratio, largest):
+    monkeypatch.setattr(memory, "working", lambda place: 20_000_000)
+    sides = set()
+
+    class Recording(Repeat):
+        def forward(self, x):
+            sides.update(x.shape[2:])
+            return super().forward(x)
+
+    tiling = Tiling(scale=1, step=4, bytes_per_pixel=20_000_000 // 203**2)
+    NetUpscaler("net", Recording(1), CPU, tiling)(smooth(60, 900), (60 * ratio, 900 * ratio))
+    assert largest * 0.8 < max(sides) <= largest
+
+
 def test_memory_does_not_grow_with_the_width_of_a_picture():
     ran = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True, cwd=ROOT)
     square, wide = map(int, ran.stdout.split())
@@ -257,7 +272,7 @@ def test_a_picture_that_overflows_in_half_precision_is_enlarged_in_float32(tile,
     picture = np.full((60, 200, 3), 255, np.uint8)
     assert (upscaler(picture, (240, 800)) == 255).all()
     tiles = len(net.seen)
-    picture[:, 100:] = 100
+    picture[:, :100] = 100
     for _ in range(2):
         net.seen.clear()
         assert (upscaler(picture, (240, 800)) == 255).all()

@@ -3,6 +3,7 @@ import hashlib
 import os
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,22 @@ def damaged(kind: str, path: Path, tensors: dict[str, torch.Tensor]) -> None:
         torch.save(tensors | {"code": Code()}, path)
     elif kind == "few bytes":  # 3 kB that would become 400 MB
         torch.save({"conv.weight": torch.zeros(1).expand(10**4, 10**4)}, path)
+    elif kind == "shared bytes":
+        both = torch.zeros(10**4)
+        torch.save({"conv.weight": both, "conv.bias": both}, path)
+    elif kind == "meta":
+        torch.save({"conv.weight": torch.empty(4, 3, 3, 3, device="meta")}, path)
+    elif kind == "no elements":
+        torch.save({"conv.weight": torch.empty(4, 0)}, path)
+    elif kind == "complex":
+        torch.save({"conv.weight": torch.zeros(4, 3, 3, 3, dtype=torch.complex64)}, path)
+    elif kind == "compressed":
+        torch.save(tensors, path)
+        with zipfile.ZipFile(path) as stored:
+            content = {name: stored.read(name) for name in stored.namelist()}
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in content.items():
+                archive.writestr(name, data)
     elif kind == "script":
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             torch.jit.save(torch.jit.trace(nn.Conv2d(3, 3, 3), torch.zeros(1, 3, 4, 4)), path)
@@ -143,6 +160,11 @@ def damaged(kind: str, path: Path, tensors: dict[str, torch.Tensor]) -> None:
         "code",
         "code in a zip",
         "few bytes",
+        "shared bytes",
+        "meta",
+        "no elements",
+        "complex",
+        "compressed",
         "script",
         "sparse",
         "text",
