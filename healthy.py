@@ -14,9 +14,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-PORT = int(os.environ.get("PORT", "5000"))
+
+def number(name: str, default: int) -> int:
+    """Return a whole number from an environment variable; end with one line where it has none."""
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal():
+        sys.exit(f"{name} is {text!r}, but must be a whole number")
+    return int(text)
+
+
+PORT = number("PORT", 5000)
 TIMEOUT = 15  # seconds; the server itself waits up to 10 for its worker
-BUSY_LIMIT = float(os.environ.get("FACEMEND_BUSY_LIMIT", "900"))  # seconds that the server may be BUSY without progress
+BUSY_LIMIT = number("FACEMEND_BUSY_LIMIT", 900)  # seconds that the server may be BUSY without progress
 # A file whose time of modification is when the server was last seen idle, which this check notes, or when a call made
 # progress, which predict.py notes.
 PULSE = Path(os.environ.get("FACEMEND_PULSE") or Path(tempfile.gettempdir(), f"facemend-{PORT}.pulse"))
@@ -34,16 +43,23 @@ def problem(allowed: Sequence[str]) -> str:
         status = json.load(connection.getresponse())["status"]
     except (OSError, http.client.HTTPException) as error:
         return f"the server does not answer: {error}"
+    except (ValueError, LookupError, TypeError):
+        return f"what answers on port {PORT} is not Cog's server"
     finally:
         connection.close()
     if status not in allowed:
         return f"the server is {status}, not {' or '.join(allowed)}"
-    if status != "BUSY" or not PULSE.exists():
-        PULSE.touch()
-    elif (seconds := time.time() - PULSE.stat().st_mtime) > BUSY_LIMIT:
-        return f"the server is BUSY without progress for {seconds:.0f} seconds, over the limit of {BUSY_LIMIT:.0f}"
+    try:
+        if status != "BUSY" or not PULSE.exists():
+            PULSE.touch()
+        elif (seconds := time.time() - PULSE.stat().st_mtime) > BUSY_LIMIT:
+            return f"the server is BUSY without progress for {seconds:.0f} seconds, over the limit of {BUSY_LIMIT}"
+    except OSError as error:
+        return f"cannot write {PULSE}: {error.strerror}; set FACEMEND_PULSE to another file"
     return ""
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("give the statuses that are right, such as READY BUSY")
     sys.exit(problem(sys.argv[1:]) or None)

@@ -150,7 +150,13 @@ def run(
 def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:
     """The files of a job; raises OptionError where a format cannot hold the result."""
     height, width = size = settings.output_size(*picture.pixels.shape[:2])
-    row = formats.choose(picture, job.format or formats.by_suffix(job.target).name, size)
+    requested = job.format or formats.by_suffix(job.target).name
+    try:
+        row = formats.choose(picture, requested, size)
+    except OptionError as error:
+        if job.format:
+            raise
+        raise OptionError("the output", str(job.target), error.allowed) from error
     target = job.target.with_name(job.target.name + row.suffix) if job.format else job.target
     limit = formats.FORMATS["jpeg"].longest_side
     if job.compare and max(height, 2 * width + SEAM) > limit:

@@ -18,12 +18,17 @@ def finished(job: "Job") -> Path | None:
 
 
 def check_result(target: Path, source: Path, settings: Settings) -> None:
-    """Raise OptionError if a file cannot be the result of a picture: of another size, or taken at another time."""
+    """Raise OptionError if a file cannot be the result of a picture: damaged, of another size or another time."""
     from facemend.files import headers  # imports OpenCV, which --help need not wait for
 
+    remedies = "choose another folder", Remedy("overwrite it with {}", "force")
     try:
-        there, picture = headers.read(target), headers.read(source)
-    except (DecodeError, OSError):  # a damaged file has nothing to compare
+        there = headers.read(target)
+    except DecodeError as error:  # results appear whole, so it is not one
+        raise OptionError("the output", str(target), "a result that can be read", *remedies) from error
+    try:
+        picture = headers.read(source)
+    except (DecodeError, OSError):  # it has nothing to compare
         return
     (height, width), (high, wide) = there.size, settings.output_size(*picture.size)
     if (height, width) != (high, wide):
@@ -32,7 +37,6 @@ def check_result(target: Path, source: Path, settings: Settings) -> None:
         found, expected = f"of a photo taken at {there.taken}", f"of one taken at {picture.taken}"
     else:
         return
-    remedies = "choose another folder", Remedy("overwrite it with {}", "force")
     raise OptionError("the output", f"{target} {found}", f"the result of {source}, {expected}", *remedies)
 
 

@@ -131,9 +131,16 @@ def _of_image(image: Image.Image) -> Metadata:
         exif=block,
         xmp=info.get("xmp") or None,
         iptc=resources.get(iptc.RECORDS) if isinstance(resources, dict) else None,
-        comment=info.get("comment") if isinstance(info.get("comment"), bytes) else None,
+        comment=_comment(image),
         lost=tuple(lost),
     )
+
+
+def _comment(image: Image.Image) -> bytes | None:
+    """The comment; several comments of a JPEG in one, in lines."""
+    comments = [body for name, body in getattr(image, "applist", ()) if name == "COM"]
+    comment = b"\n".join(comments) if comments else image.info.get("comment")
+    return comment if isinstance(comment, bytes) else None
 
 
 def _exif(image: Image.Image) -> bytes:
@@ -190,10 +197,12 @@ def _of_png(image: PngImagePlugin.PngImageFile, stream: BinaryIO) -> Metadata:
                 continue
             if keyword == PROFILE:
                 records = iptc.of_profile(png.of_profile(texts.get(keyword.decode(), "")))
-            elif keyword == COMMENT and comment is None:
-                comment = texts.get("Comment", "").encode() or None
             else:
                 text.append((kind, body))
+        comments = [one for one in text if one[1].partition(b"\0")[0] == COMMENT]
+        if len(comments) == 1:  # a JPEG has a place for one; several stay the texts of a PNG
+            text.remove(comments[0])
+            comment = texts.get("Comment", "").encode() or None
     except DecodeError:
         lost.append("PNG texts (damaged)")
     return replace(metadata, text=tuple(text), comment=comment, iptc=records, lost=tuple(lost))

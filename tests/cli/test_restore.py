@@ -225,14 +225,32 @@ def test_skip_existing_makes_only_missing_results(run, drawn, photo, tmp_path):
     Image.fromarray(smooth(30, 40)).save(tmp_path / "b.png")
     out = tmp_path / "out"
     assert run("restore", photo, "-o", f"{out}/", "--skip-existing")[0] == 0
-    (out / "old.jpg").write_bytes(b"as it was")
+    Image.new("RGB", (440, 400)).save(out / "old.jpg")
+    before = (out / "old.jpg").read_bytes()
     code, said, _ = run("restore", photo, tmp_path / "b.png", "-o", out, "--skip-existing", "--json")
     first, second = map(json.loads, said.splitlines())
     assert code == 0
     assert first == {"input": str(photo), "output": str(out / "old.jpg"), "skipped": True}
     assert second["size"] == [80, 60]
-    assert (out / "old.jpg").read_bytes() == b"as it was"
+    assert (out / "old.jpg").read_bytes() == before
     assert f"{out / 'old.jpg'}  exists already\n" in run("restore", photo, "-o", out, "--skip-existing")[1]
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_skip_existing_does_not_take_a_damaged_file_for_a_result(run, drawn, photo, tmp_path, content):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.jpg").write_bytes(content)
+    code, out, err = run("restore", photo, "-o", tmp_path / "out", "--skip-existing")
+    assert (code, out) == (2, "")
+    assert "old.jpg', but must be a result that can be read; choose another folder or overwrite it with --force" in err
+    assert (tmp_path / "out" / "old.jpg").read_bytes() == content
+
+
+def test_a_file_name_whose_format_cannot_hold_the_picture_is_named(run, tmp_path):
+    Image.fromarray(np.zeros((20, 20, 4), np.uint8)).save(tmp_path / "clear.png")
+    code, _, err = run("restore", tmp_path / "clear.png", "-o", tmp_path / "clear.jpg")
+    assert code == 2
+    assert f"the output is '{tmp_path / 'clear.jpg'}', but must be png, webp or tiff for a picture with transp" in err
 
 
 def test_skip_existing_replaces_extra_files_whose_result_is_missing(run, drawn, photo):

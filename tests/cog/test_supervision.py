@@ -78,6 +78,29 @@ def test_the_check_fails_where_no_server_answers():
     assert re.fullmatch("the server does not answer: .*refused\n", said)
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}"])
+def test_another_server_is_one_line(body):
+    class Other(Handler):
+        def do_GET(self):  # noqa: N802
+            self.answer(200, body)
+
+    with listening(Other) as url:
+        port = url.rsplit(":")[-1]
+        assert run(READINESS, port) == (1, f"what answers on port {port} is not Cog's server\n")
+
+
+@pytest.mark.parametrize("name", ["PORT", "FACEMEND_BUSY_LIMIT"])
+def test_a_setting_that_is_no_number_is_one_line(name):
+    assert run(READINESS, 9, **{name: "abc"}) == (1, f"{name} is 'abc', but must be a whole number\n")
+
+
+def test_a_pulse_file_that_cannot_be_written_is_one_line():
+    with listening(type("Fixed", (Health,), {"status": "READY"})) as url:
+        code, said = run(READINESS, url.rsplit(":")[-1], FACEMEND_PULSE="/proc/none/pulse")
+    assert code == 1
+    assert re.fullmatch("cannot write /proc/none/pulse: .*; set FACEMEND_PULSE to another file\n", said)
+
+
 def test_busy_fails_only_after_the_limit_without_progress(tmp_path):
     pulse = tmp_path / "pulse"
     options = {"FACEMEND_PULSE": str(pulse), "FACEMEND_BUSY_LIMIT": "900"}

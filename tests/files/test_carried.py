@@ -130,6 +130,19 @@ def test_iptc_in_a_png_is_read_as_two_programs_write_it(wrapped):
     assert (picture.metadata.iptc, picture.metadata.text) == (RECORDS, ())
 
 
+def test_several_comments_of_a_jpeg_become_one_of_several_lines():
+    data = saved(Image.fromarray(scene()), "jpeg", comment=b"second")
+    first = b"\xff\xfe" + (2 + len(b"first")).to_bytes(2, "big") + b"first"
+    assert decode(data[:2] + first + data[2:]).metadata.comment == b"first\nsecond"
+
+
+def test_several_comments_of_a_png_stay_its_texts():
+    texts = (b"tEXt", b"Comment\0one"), (b"tEXt", b"Comment\0two")
+    picture = decode(encode(Picture(scene(), metadata=Metadata(text=texts)), "png"))
+    assert (picture.metadata.comment, picture.metadata.text) == (None, texts)
+    assert decode(encode(picture, "png")).metadata.text == texts
+
+
 @pytest.mark.parametrize("part", ["xmp", "iptc", "comment"])
 def test_what_is_too_long_for_a_jpeg_is_named(part):
     longest = formats.FORMATS["jpeg"].longest[part]
