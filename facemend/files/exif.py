@@ -253,7 +253,9 @@ def with_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes:
     block = Block(exif) if exif else empty()
     entries = block.main_entries()
     for tag, value in zip((X_RESOLUTION, Y_RESOLUTION), dpi, strict=True):
-        rational = struct.pack(f"{block.order}II", round(value * 1000), 1000)
+        whole = abs(value - round(value)) < 0.01  # a PNG has px per metre, so 300 dpi become 299.9994
+        numbers = (round(value), 1) if whole else (round(value * 1000), 1000)
+        rational = struct.pack(f"{block.order}II", *numbers)
         entries[tag] = block.entry(RATIONAL, 1, rational)
     entries[UNIT] = block.entry(SHORT, 1, struct.pack(f"{block.order}H", PER_INCH))
     block.replace_main(entries)

@@ -120,8 +120,11 @@ def _of_image(image: Image.Image) -> Metadata:
     block = _usable(_exif(image).removeprefix(EXIF_PREFIX), lost)
     # Scanners write the resolution outside EXIF. In other formats `dpi` repeats EXIF, or is a default of Pillow.
     across, down = info.get("dpi", (0, 0)) if image.format in ("PNG", "BMP") or info.get("jfif_unit") else (0, 0)
-    if across > 0 and down > 0 and not (block and exif.fields(exif.Block(block).main, exif.X_RESOLUTION)):
+    said = exif.Block(block) if block else None
+    if across > 0 and down > 0 and not (said and exif.fields(said.main, exif.X_RESOLUTION)):
         block = exif.with_resolution(block, (across, down))
+    elif image.format == "PNG" and said and not _agree(said.dpi, (across, down)):
+        block = exif.with_resolution(block, (across, down))  # most programs read only this one of a PNG
     if any(body.startswith(EXTENDED_XMP) for _, body in getattr(image, "applist", ())):
         lost.append("the second part of the XMP packet (over 64 KB)")
     resources = info.get("photoshop")
@@ -134,6 +137,11 @@ def _of_image(image: Image.Image) -> Metadata:
         comment=_comment(image),
         lost=tuple(lost),
     )
+
+
+def _agree(one: tuple[float, float] | None, other: tuple[float, float]) -> bool:
+    """Whether two resolutions are the same, or the other is none."""
+    return min(other) <= 0 or (one is not None and all(abs(a - b) < 0.5 for a, b in zip(one, other, strict=True)))
 
 
 def _comment(image: Image.Image) -> bytes | None:

@@ -136,6 +136,18 @@ def test_several_comments_of_a_jpeg_become_one_of_several_lines():
     assert decode(data[:2] + first + data[2:]).metadata.comment == b"first\nsecond"
 
 
+@pytest.mark.parametrize(("stored", "kept"), [(72, 300), (300, 300)])
+def test_the_resolution_of_a_png_is_that_of_its_own_chunk(stored, kept):
+    exif = Image.Exif()
+    exif[282], exif[283], exif[296], exif[315] = stored, stored, 2, "me"
+    picture = decode(saved(Image.fromarray(scene()), "png", dpi=(300, 300), exif=exif))
+    block = Block(picture.metadata.exif)
+    assert block.dpi == (kept, kept)
+    assert b"me" in block.data
+    with Image.open(io.BytesIO(encode(picture, "png"))) as image:
+        assert round(image.info["dpi"][0]) == 300
+
+
 def test_several_comments_of_a_png_stay_its_texts():
     texts = (b"tEXt", b"Comment\0one"), (b"tEXt", b"Comment\0two")
     picture = decode(encode(Picture(scene(), metadata=Metadata(text=texts)), "png"))
