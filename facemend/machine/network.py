@@ -38,9 +38,8 @@ class Network:
         self._is_half = device.dtype != torch.float32
         self._original = net
         moved = _move(_copy(net) if self._is_half else net, device.place, device.dtype)
-        self._input_dtype = next(
-            (parameter.dtype for parameter in moved.parameters()), device.dtype
-        )  # of its first layer
+        first = next(moved.parameters(), None)
+        self._input_dtype = device.dtype if first is None else first.dtype
         self._net = Captured(moved) if fixed_size and device.place.type == "cuda" else moved
         self._exact: nn.Module | None = None  # the network in float32, once it is needed
         self._lock = threading.Lock()
