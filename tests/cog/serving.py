@@ -1,6 +1,7 @@
 """Cog's own server as a child process, and small HTTP servers for it to talk to."""
 
 import base64
+import itertools
 import json
 import os
 import queue
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
@@ -25,9 +26,15 @@ PATIENCE = 90  # seconds; this machine may be busy
 TERMINAL = {"succeeded", "failed", "canceled"}
 
 
+# Not among those that Linux gives to connections (from 32768), which could take a port before its server listens
+PORTS = itertools.count(20000 + os.getpid() % 10000)
+
+
 def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+    for port in PORTS:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("there is always another port")
 
 
 class Service:
