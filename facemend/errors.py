@@ -20,9 +20,12 @@ A message is one line: what happened, the value seen, what to do. Messages name 
 `FacemendError.message`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # characters that a terminal may obey
 
 Spelling = Callable[[str], str | None]  # option in Python -> in an interface; None where it has no such option
 
@@ -73,7 +76,7 @@ class FacemendError(Exception):
         texts = [remedy if isinstance(remedy, str) else remedy.text.format(spelled(remedy.option)) for remedy in known]
         parts = (self._problem_as(spelled), listed(texts))
         line = " ".join("; ".join(part for part in parts if part).split())
-        return "".join(character if character.isprintable() else "?" for character in line)  # a file may name anything
+        return CONTROL.sub(lambda found: ascii(found[0])[1:-1], line)  # of a name in a file, which may be anything
 
     def _problem_as(self, spelled: Spelling) -> str:
         return self._problem

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from facemend.errors import OptionError, WeightsError
 from facemend.machine.device import Device, choose
@@ -16,7 +16,7 @@ from facemend.stages.parse import ParseNetParser
 from facemend.stages.restore import FunctionRestorer, NetRestorer, RestorerFunction
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, UpscalerFunction
 from facemend.weights import foreign
-from facemend.weights.checkpoint import SUFFIXES, identify, load, read
+from facemend.weights.checkpoint import SUFFIXES, filled, identify, load, read
 from facemend.weights.installed import find
 from facemend.weights.models import Model, Task, automatic, lookup, lookup_for, public_names
 
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 NONE = "none"  # the choice to go without a stage
 
 Weights = Mapping[str, str | Path]
+Tensors = Mapping[str, Tensor]
 Given = TypeVar("Given")
 
 
@@ -62,8 +63,8 @@ class Loader:
         found = self._find("restorer", wanted, NONE)
         if found is None:
             return None
-        name, model, path = found
-        return NetRestorer(name, *self._net(model, path), model.face_size)
+        name, model, tensors = found
+        return NetRestorer(name, *self._net(model, tensors), model.face_size)
 
     def upscaler(self, wanted: str | Path | UpscalerFunction | None, scale: float = 0) -> Upscaler:
         """Load an upscaler, or wrap a function; None is "lanczos" where no network is installed.
@@ -99,23 +100,24 @@ class Loader:
         found = self._find(task, wanted, NONE)
         if found is None:
             return None
-        name, model, path = found
-        return make(name, *self._net(model, path))
+        name, model, tensors = found
+        return make(name, *self._net(model, tensors))
 
     def _find(
         self, task: Task, wanted: str | Path | None, without: str, scale: float = 0
-    ) -> tuple[str, Model, Path | None] | None:
-        """The name to show, the model and the caller's file of what is asked for; None to go without."""
+    ) -> tuple[str, Model, Tensors | None] | None:
+        """The name to show, the model and the tensors of the caller's file of what is asked for; None to go without."""
         if wanted is None:
             own = [lookup(name) for name in self._files if lookup(name).task == task]
             models = filter(self._installed, (*own, *automatic(task, scale)))
             return next(((model.public_name, model, None) for model in models), None)
         if is_path(wanted):
-            model = identify(read(Path(wanted)), task)
+            tensors = read(Path(wanted))
+            model = identify(tensors, task)
             if model is None:
                 problem = f"{wanted} does not hold the weights of any {task} that facemend knows"
                 raise WeightsError(problem, "give a file of a model that 'facemend models' lists")
-            return Path(wanted).stem, model, Path(wanted)
+            return Path(wanted).stem, model, tensors
         if wanted not in (choices := (*public_names(task), without)):
             raise OptionError(task, wanted, (*choices, "the path of a file of weights"))
         if wanted == without:
@@ -127,7 +129,7 @@ class Loader:
         tensors = read(path)
         model = identify(tensors, "upscaler")
         if model and model.tiling:
-            return NetUpscaler(path.stem, *self._net(model, path), model.tiling)
+            return NetUpscaler(path.stem, *self._net(model, tensors), model.tiling)
         net, tiling, precision = foreign.build(path, tensors)
         return NetUpscaler(path.stem, net, choose(self._device, self._precision, precision), tiling)
 
@@ -141,10 +143,10 @@ class Loader:
     def _installed(self, model: Model) -> bool:
         return model.name in self._files or find(model.name) is not None
 
-    def _net(self, model: Model, path: Path | None = None) -> tuple[nn.Module, Device]:
+    def _net(self, model: Model, tensors: Tensors | None = None) -> tuple[nn.Module, Device]:
         self._used.add(model.name)
-        device = choose(self._device, self._precision, model.safe_precision)  # before the file is read
-        return load(model, path or self._files.get(model.name)), device
+        device = choose(self._device, self._precision, model.safe_precision)
+        return filled(model, tensors) if tensors else load(model, self._files.get(model.name)), device
 
 
 def is_path(wanted: str | Path) -> bool:

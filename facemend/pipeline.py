@@ -1,6 +1,5 @@
 """From a picture to a better one: the only file that knows the order of the stages."""
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from facemend.records import DEFAULT_SETTINGS, Crop, Face, Floats, Landmarks, Pi
 from facemend.result import Result
 from facemend.stages import Detector, Parser, Restorer, Upscaler, adapt
 from facemend.stages.align import TEMPLATE, TEMPLATE_SIZE, align, whole
+from facemend.stages.choose import choose
 from facemend.stages.grey import in_tone_of, one_ink, print_in
 from facemend.stages.paste import (
     Layer,
@@ -164,7 +164,7 @@ class Pipeline:
                     found = self._find(before, settings)
                 else:
                     found = []
-                chosen = self._choose(found, before, settings)
+                chosen = choose(found, (height, width), settings) if self.restorer else []
             with _timed(seconds, "align"):
                 crops = {index: self._crop(before, found[index], settings) for index in chosen}
                 fitting = {index: crop for index, crop in crops.items() if crop is not None}
@@ -204,25 +204,6 @@ class Pipeline:
         if self.detector is None:
             raise NotInstalledError(automatic("detector")[0].name, folders())
         return self.detector(picture.pixels, settings)
-
-    def _choose(self, faces: Sequence[Face], picture: Picture, settings: Settings) -> list[int]:
-        """Indices of the faces to restore."""
-        if not isinstance(settings.faces, str):
-            if max(settings.faces) >= len(faces):
-                numbers = ",".join(map(str, settings.faces))
-                count = f"{len(faces)} {'face was' if len(faces) == 1 else 'faces were'} found"
-                allowed = f"below {len(faces)}, as {count}" if faces else "left out, as no faces were found"
-                raise OptionError("faces", numbers, allowed)
-            wanted = sorted(set(settings.faces))
-        elif settings.faces == "largest":
-            wanted = sorted(range(len(faces)), key=lambda index: -_area(faces[index]))[:1]
-        elif settings.faces == "center":
-            height, width = picture.pixels.shape[:2]
-            middle = (width - 1) / 2, (height - 1) / 2
-            wanted = sorted(range(len(faces)), key=lambda index: _distance(faces[index], middle))[:1]
-        else:
-            wanted = list(range(len(faces))) if settings.faces == "all" else []
-        return wanted if self.restorer else []
 
     def _crop(self, picture: Picture, face: Face, settings: Settings) -> Crop | None:
         size = self.restorer.face_size if self.restorer else TEMPLATE_SIZE
@@ -330,16 +311,6 @@ def _decoded(source: Source | Picture, settings: Settings) -> Picture:
         return decode(source, settings)
     settings.check_size(*source.pixels.shape[:2])
     return source
-
-
-def _area(face: Face) -> float:
-    x0, y0, x1, y1 = face.box
-    return (x1 - x0) * (y1 - y0)
-
-
-def _distance(face: Face, point: tuple[float, float]) -> float:
-    x0, y0, x1, y1 = face.box
-    return math.dist(((x0 + x1) / 2, (y0 + y1) / 2), point)
 
 
 def _equal_channels(pixels: Pixels) -> bool:

@@ -244,11 +244,11 @@ def fields(directory: list[Field], tag: int) -> list[Field]:
 
 
 def with_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes:
-    """Return a block with the resolution, in px per inch across and down, added to its first directory.
+    """Return a block with this resolution in its first directory.
 
     Args:
-        exif: a block without one, or None for a new block.
-        dpi: the resolution.
+        exif: a block, or None for a new one.
+        dpi: px per inch across and down.
     """
     block = Block(exif) if exif else empty()
     entries = block.main_entries()

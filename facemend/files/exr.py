@@ -5,10 +5,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from facemend.errors import DecodeError
-from facemend.files import icc
 from facemend.files.decoders import decoding
 from facemend.files.samples import CheckSize, Samples
-from facemend.files.spaces import SRGB_PRIMARIES
+from facemend.files.spaces import to_srgb
 from facemend.records import Reals, to_dtype
 
 HIGHEST = 65504.0  # a half-precision number
@@ -54,6 +53,6 @@ def _to_srgb(header: dict[str, Any]) -> Reals:
         return np.eye(3)
     points = [(numbers[i], numbers[i + 1]) for i in (0, 2, 4, 6)]
     try:
-        return np.asarray(np.linalg.inv(icc.rgb_to_xyz(*SRGB_PRIMARIES)) @ icc.rgb_to_xyz(*points))
+        return to_srgb(points)
     except ValueError as error:
         raise DecodeError(f"damaged ({error})", "use a whole file") from error

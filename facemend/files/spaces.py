@@ -1,6 +1,7 @@
 """The colour space of a file: said by an ICC profile, by code points (CICP), by numbers in a PNG, or by EXIF."""
 
 import re
+from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -61,11 +62,21 @@ def of(image: Image.Image, stream: BinaryIO | None, adobe_rgb: bool) -> Space:
     return Space(icc.made(*ADOBE_RGB, ADOBE_GAMMA) if adobe_rgb else None)
 
 
+def to_srgb(points: Sequence[Chromaticity]) -> Reals:
+    """Return the matrix (3, 3) to the linear RGB of sRGB, from that with these primaries and white.
+
+    Raises:
+        ValueError: there is none.
+    """
+    red, green, blue, white = points
+    matrix: Reals = np.linalg.inv(icc.rgb_to_xyz(*SRGB_PRIMARIES)) @ icc.rgb_to_xyz(red, green, blue, white)
+    return matrix
+
+
 def _of_codes(primaries: int, transfer: int) -> Space:
     points = PRIMARIES.get(primaries, SRGB_PRIMARIES)
     if transfer in HDR:
-        to_srgb = np.linalg.inv(icc.rgb_to_xyz(*SRGB_PRIMARIES)) @ icc.rgb_to_xyz(*points)
-        return Space(None, HDR[transfer], to_srgb)
+        return Space(None, HDR[transfer], to_srgb(points))
     if primaries not in PRIMARIES and transfer not in GAMMAS:
         return Space(None)
     return Space(icc.made(*points, GAMMAS.get(transfer, 0)))
@@ -94,8 +105,8 @@ def _png_code_points(stream: BinaryIO) -> tuple[int, int] | None:
                 break
             if kind == b"cICP" and len(body) == 4:
                 return body[0], body[1]
-    except DecodeError:
-        pass
+    except DecodeError:  # the pixels could be read; `metadata.read` says what else is damaged
+        return None
     return None
 
 

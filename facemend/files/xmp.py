@@ -5,6 +5,8 @@ import re
 # XMP has a property as an attribute, prefix:Name="6", or as an element, <prefix:Name>6</prefix:Name>. The prefixes are
 # those that part 2 of the XMP specification prefers; programs keep to them.
 PROPERTY = rb"""((?:\s%(name)s\s*=\s*["']|<%(name)s\s*>)\s*)([^"'<>]*)"""
+# The size in px of the picture that face regions are relative to
+REGIONS_APPLY_TO = re.compile(rb"<mwg-rs:AppliedToDimensions\b.*?(?:/>|</mwg-rs:AppliedToDimensions>)", re.DOTALL)
 SRGB_PROFILE = b"sRGB IEC61966-2.1"
 
 
@@ -25,8 +27,8 @@ def sized(xmp: bytes, height: int, width: int) -> bytes:
     across, down = str(width).encode(), str(height).encode()
     values = {b"tiff:ImageWidth": across, b"tiff:ImageLength": down}
     values |= {b"exif:PixelXDimension": across, b"exif:PixelYDimension": down}
-    values |= {b"stDim:w": across, b"stDim:h": down}  # of the picture that face regions are relative to
-    return _with_values(xmp, values)
+    region_values = {b"stDim:w": across, b"stDim:h": down}  # which other properties have in other units
+    return REGIONS_APPLY_TO.sub(lambda found: _with_values(found[0], region_values), _with_values(xmp, values))
 
 
 def _with_values(xmp: bytes, values: dict[bytes, bytes]) -> bytes:

@@ -72,7 +72,7 @@ class Network:
         """As a call, but return NaN and infinity too. A GPU computes on while Python goes on."""
         exact = exact and self._is_half
         net, dtype = (self._in_float32(), torch.float32) if exact else (self._net, self._input_dtype)
-        arguments = {name: _moved(value, self._device.place, dtype) for name, value in arguments.items()}
+        arguments = {name: _converted(value, self._device.place, dtype) for name, value in arguments.items()}
         tf32 = self._device.tf32 and not exact
         with torch.inference_mode(), _convolutions(self._device.place, tf32=tf32, benchmark=self._fixed_size):
             out: Tensor = net(x.to(dtype), **arguments)
@@ -114,10 +114,10 @@ def _move(net: nn.Module, place: torch.device, dtype: torch.dtype) -> nn.Module:
     return net.to(place)
 
 
-def _moved(value: Any, place: torch.device, dtype: torch.dtype) -> Any:
+def _converted(value: Any, place: torch.device, dtype: torch.dtype) -> Any:
     """An argument of a network with its tensors in this place and dtype."""
     if isinstance(value, list):
-        return [_moved(one, place, dtype) for one in value]
+        return [_converted(one, place, dtype) for one in value]
     return value.to(place, dtype) if isinstance(value, Tensor) else value
 
 

@@ -151,7 +151,7 @@ class NetUpscaler:
             log.warning("%s ran out of memory; it continues in tiles of %d px", self.name, tile)
 
     def _fitting(self, exact: bool, ratio: float) -> int:
-        """The px of a side of a tile for which there is memory; the result has `ratio` times as many."""
+        """The px of a side of a tile for which there is memory; a side of the result has `ratio` times as many."""
         in_network = self._tiling.bytes_per_pixel * (1 if exact else HALF_PRECISION)
         in_resampling = RGB_FLOATS * (self._tiling.scale**2 + RESAMPLED_COPIES * ratio**2)
         return math.isqrt(int(memory.working(self._device.place) / max(in_network, in_resampling)))

@@ -48,11 +48,16 @@ def load(model: str | Model, path: Path | None = None) -> nn.Module:
             raise NotInstalledError(model.name, folders())
         check(model, path)
     tensors = read(path)
-    network = _unfilled(model)
-    wanted = network.state_dict()
-    missing, unexpected = _differences(network, tensors)
+    missing, unexpected = _differences(_unfilled(model), tensors)
     if missing or unexpected:
         raise MismatchError(path, model.name, missing, unexpected)
+    return filled(model, tensors)
+
+
+def filled(model: Model, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Build a model's network with the tensors of a file that fits it; otherwise as `load`."""
+    network = _unfilled(model)
+    wanted = network.state_dict()
     network.load_state_dict({key: tensors[key].to(wanted[key].dtype) for key in wanted}, assign=True)
     return network.requires_grad_(False)
 

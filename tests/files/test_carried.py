@@ -130,6 +130,19 @@ def test_iptc_in_a_png_is_read_as_two_programs_write_it(wrapped):
     assert (picture.metadata.iptc, picture.metadata.text) == (RECORDS, ())
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'<mwg-rs:AppliedToDimensions stDim:w="48" stDim:h="32" stDim:unit="pixel"/>',
+        b"<mwg-rs:AppliedToDimensions><stDim:w>48</stDim:w><stDim:h>32</stDim:h></mwg-rs:AppliedToDimensions>",
+    ],
+)
+def test_only_the_size_that_face_regions_refer_to_becomes_that_of_the_result(said):
+    page = b'<xmpTPg:MaxPageSize stDim:w="210" stDim:h="297" stDim:unit="Millimeters"/>'
+    changed = said.replace(b"48", b"96").replace(b"32", b"64")
+    assert xmp.sized(page + said + page, height=64, width=96) == page + changed + page
+
+
 def test_several_comments_of_a_jpeg_become_one_of_several_lines():
     data = saved(Image.fromarray(scene()), "jpeg", comment=b"second")
     first = b"\xff\xfe" + (2 + len(b"first")).to_bytes(2, "big") + b"first"

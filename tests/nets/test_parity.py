@@ -125,6 +125,7 @@ def test_swinir_can_be_trained_after_it_has_run_in_inference_mode() -> None:
     with torch.inference_mode():
         net(x)
     net(x).sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
 
 
 def test_modulated_weights_can_be_channels_last() -> None:

@@ -91,7 +91,7 @@ def test_tiles_of_a_much_larger_result_are_smaller(monkeypatch, ratio, largest):
     assert largest * 0.8 < max(sides) <= largest
 
 
-def test_memory_does_not_grow_with_the_width_of_a_picture():
+def test_a_wide_picture_is_enlarged_with_as_few_bytes_as_a_square_one():
     ran = subprocess.run([sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True, cwd=ROOT)
     square, wide = map(int, ran.stdout.split())
     assert wide < square + 30_000, "KiB"
