@@ -30,8 +30,14 @@ def recordings(monkeypatch):
     made = []
 
     def record_graph(net, x, arguments):
+        assert captured.LOCK.locked(), "CUDA records one graph at a time"
         made.append((tuple(x.shape), arguments))
-        return lambda x: net(x, **arguments)
+
+        def replay(x):
+            assert captured.LOCK.locked(), "all graphs share their memory"
+            return net(x, **arguments)
+
+        return replay
 
     monkeypatch.setattr(captured, "record_graph", record_graph)
     return made
