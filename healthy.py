@@ -1,8 +1,8 @@
 """A health check of the server on this machine: `python healthy.py READY BUSY` (see docs/supervision.md).
 
 The exit code is 0 if the server's status is one of those given. Otherwise it is 1, with one line on stderr. The HTTP
-status is no health check: if its worker is dead, Cog's server still answers 200 but refuses every call. BUSY alone is
-none either: Cog's server can stay BUSY for ever with nothing to do. Then there is no progress, which `PULSE` shows.
+status is no health check: if its worker is dead, Cog's server still answers 200 but refuses every call. Its BUSY
+alone is none either: it can stay BUSY for ever with nothing to do. `PULSE` shows whether there is progress.
 """
 
 import http.client
@@ -26,8 +26,7 @@ def number(name: str, default: int) -> int:
 PORT = number("PORT", 5000)
 TIMEOUT = 15  # seconds; the server itself waits up to 10 for its worker
 BUSY_LIMIT = number("FACEMEND_BUSY_LIMIT", 900)  # seconds that the server may be BUSY without progress
-# A file whose time of modification is when the server was last seen idle, which this check notes, or when a call made
-# progress, which predict.py notes.
+# A file that this check touches when the server is idle, and predict.py whenever a call makes progress
 PULSE = Path(os.environ.get("FACEMEND_PULSE") or Path(tempfile.gettempdir(), f"facemend-{PORT}.pulse"))
 
 

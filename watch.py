@@ -6,6 +6,7 @@ Kubernetes or systemd starts it again, and the exit code is 1, with a line on st
 
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 
@@ -37,12 +38,14 @@ def stop() -> None:
         if listens and listens.port == healthy.PORT and connection.pid:
             server = psutil.Process(connection.pid)
             for worker in server.children(recursive=True):
-                worker.kill()
-            server.terminate()
-            try:
-                server.wait(PATIENCE)
-            except psutil.TimeoutExpired:
-                server.kill()
+                with suppress(psutil.NoSuchProcess):  # it has just ended
+                    worker.kill()
+            with suppress(psutil.NoSuchProcess):
+                server.terminate()
+                try:
+                    server.wait(PATIENCE)
+                except psutil.TimeoutExpired:
+                    server.kill()
             return
     print(f"no server of this user listens on port {healthy.PORT}", file=sys.stderr)
 

@@ -13,10 +13,10 @@ FacemendError
 │   └── MismatchError         not the parameters this network has
 ├── OutputError               a result could not be written
 ├── NonFiniteError            a network computed NaN or infinity, in float32 too
-└── MemoryLimitError          the smallest tile does not fit
+└── MemoryLimitError          too little memory, even for the smallest part of the work
 
-A message is one line: what happened, the value seen, what to do. Messages name options as Python spells them
-(`max_input_mp`). An interface that spells them otherwise (`--max-input-mp`) passes its spelling to
+A message is one line: what happened, the value seen if there is one, and what to do. Messages name options as Python
+spells them (`max_input_mp`). An interface that spells them otherwise (`--max-input-mp`) passes its spelling to
 `FacemendError.message`.
 """
 
@@ -239,4 +239,4 @@ class NonFiniteError(FacemendError):
 
 
 class MemoryLimitError(FacemendError):
-    """The device has too little free memory for the smallest tile."""
+    """There is too little free memory for the smallest part of the work: a picture to read, a face or a tile."""

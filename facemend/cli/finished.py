@@ -24,12 +24,14 @@ def check_result(target: Path, source: Path, settings: Settings) -> None:
     remedies = "choose another folder", Remedy("overwrite it with {}", "force")
     try:
         there = headers.read(target)
-    except DecodeError as error:  # results appear whole, so it is not one
+    except DecodeError as error:  # this program writes whole files, so it is not one of its results
         raise OptionError("the output", str(target), "a result that can be read", *remedies) from error
     try:
         picture = headers.read(source)
-    except (DecodeError, OSError):  # it has nothing to compare
+    except DecodeError:  # it has nothing to compare
         return
+    except OSError as error:
+        raise DecodeError(f"cannot open {source}: {error.strerror}", "check the path") from error
     (height, width), (high, wide) = there.size, settings.output_size(*picture.size)
     if (height, width) != (high, wide):
         found, expected = f"of {width} x {height} px", f"of {wide} x {high} px"

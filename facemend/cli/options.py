@@ -98,7 +98,7 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     output.add_argument(
         "--quality", type=_quality, default=95, metavar="1..100|lossless",
-        help="quality of JPEG and WebP files; a WebP without loss stays so from 95 on; lossless is 100 for a JPEG "
+        help="quality of JPEG and WebP files; a lossless WebP stays lossless from 95 on; lossless is 100 for a JPEG "
         "(%(default)s)",
     )  # fmt: skip
     output.add_argument(

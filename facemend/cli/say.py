@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from facemend.pipeline import Pipeline
 
 DONE, FAILED, MISTAKE = 0, 1, 2  # exit codes
+# Parts of messages that name the picture already
+NAMING = ("cannot read {}", "cannot open {}", "not enough memory to read {}", "result of {}", "{} holds no pictures")
 
 
 class Reporter:
@@ -70,7 +71,7 @@ class Reporter:
             message = problem.message(self.spelled)
         elif isinstance(problem, Exception) and not isinstance(problem, OSError):
             message = f"unexpected {type(problem).__name__}: {message} (--debug shows where)"
-        if source and not re.search(rf"(^|[ ']){re.escape(str(source))}($|[ ':;,])", message):
+        if source and not any(naming.format(source) in message for naming in NAMING):
             message = f"{source}: {message}"
         return " ".join(message.split())
 
@@ -124,7 +125,7 @@ def _line(done: "Done", looked_for_faces: bool) -> str:
     if reasons := dict.fromkeys(face.reason for face in result.faces if face.reason):
         faces += f" ({', '.join(reasons)})"
     parts = [str(done.outputs.target), f"{width} x {height}", *([faces] if looked_for_faces else [])]
-    return " ".join("  ".join([*parts, f"{result.seconds['total']:.1f} s"]).split("\n"))
+    return "  ".join([*parts, f"{result.seconds['total']:.1f} s"]).replace("\n", " ")
 
 
 def _record(source: Path, done: "Done") -> dict[str, Any]:

@@ -42,6 +42,7 @@ def collect(
         failed(DecodeError(f"cannot open {path}: {error.strerror}"), path)
 
     if _is_file(output, inputs):
+        formats.by_suffix(Path(output or ""))  # a mistake in it is an error before the networks are loaded
         return [Source(path, Path(output or ""), has_suffix=True) for path in inputs if _exists(path, unreadable)]
     sources: list[Source] = []
     names = Names()

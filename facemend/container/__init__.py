@@ -1,1 +1,1 @@
-"""The parts of the container that need no declaration in predict.py."""
+"""Parts of the container: what Cog does not require to be in predict.py."""

@@ -8,6 +8,7 @@ import cog
 from facemend.errors import InputError
 from facemend.files.formats import HEAD, recognise
 
+ALLOWED = "give an http(s) or data URL, or base64"
 SCHEMES = ("http", "https", "data")
 
 
@@ -23,15 +24,15 @@ def source(image: Path | str, uploads: Path) -> Path | bytes:
         uploads: the folder where Cog saves the files of a call. No file outside it is read.
 
     Raises:
-        InputError: neither of them.
+        InputError: it is empty, or neither a file of this call nor a URL nor base64.
     """
     if isinstance(image, Path):
         if image not in uploads.iterdir():
-            raise InputError("image is not a file that came with this call; give an http(s) or data URL, or base64")
+            raise InputError(f"image is not a file that came with this call; {ALLOWED}")
         return image
     text = image.strip()
     if not text:
-        raise InputError("image is empty; give an http(s) or data URL, or base64")
+        raise InputError(f"image is empty; {ALLOWED}")
     scheme, colon, rest = text.partition(":")
     if colon and scheme.lower() in SCHEMES:
         path: Path = cog.Path.validate(f"{scheme.lower()}:{rest}").convert()
@@ -41,5 +42,5 @@ def source(image: Path | str, uploads: Path) -> Path | bytes:
     except ValueError:
         data = b""
     if not recognise(data[:HEAD]):
-        raise InputError("image is not a file that came with this call; give an http(s) or data URL, or base64")
+        raise InputError(f"image is not a file that came with this call; {ALLOWED}")
     return data

@@ -18,7 +18,7 @@ from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import Samples
 from facemend.records import DEFAULT_SETTINGS, Metadata, Picture, Pixels, Settings, converted
 
-Source = str | Path | bytes | Image.Image | Pixels
+Source = str | Path | bytes | bytearray | memoryview | Image.Image | Pixels
 
 TABLES = "8 of 16 bits (the colour profile consists of tables)"
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")

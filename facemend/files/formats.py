@@ -16,11 +16,11 @@ import numpy as np
 from facemend.errors import OptionError, listed
 from facemend.records import Metadata, Picture
 
-# What files may have besides 8-bit colours, and what pages and messages call it; `METADATA` are those of `Metadata`
+# What pixels may have besides 8-bit colours, and what pages and messages call it
 ABILITIES = {"deep": "16 bits", "alpha": "transparency", "profile": "ICC profile", "hdr": "HDR"}
 Quality = int | Literal["lossless"]
 LOSSLESS: Final = "lossless"  # a quality; for a JPEG the same as 100
-LOSSLESS_FROM = 95  # quality from which a WebP without loss becomes one without loss
+LOSSLESS_FROM = 95  # from this quality on, a lossless WebP stays lossless
 HEAD = 64  # bytes of a file that are enough to recognise it
 # Fields of `Metadata`, and what messages call them
 METADATA = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "comment": "comment", "text": "PNG texts"}
@@ -52,6 +52,7 @@ class Format:
         deep: whether it holds 16 bits per channel.
         alpha: whether it holds transparency.
         longest_side: the longest side in px that its writer can write; 0 for any.
+        most_bytes: the most bytes of pixels that it can hold; 0 for any.
         holds: the fields of `Metadata` that its writer writes.
         longest: the most bytes that such a field can have, where there is a limit.
     """
@@ -70,6 +71,7 @@ class Format:
     deep: bool = False
     alpha: bool = False
     longest_side: int = 0
+    most_bytes: int = 0
     holds: tuple[str, ...] = ()
     longest: Mapping[str, int] = field(default_factory=dict, hash=False)
 
@@ -97,6 +99,9 @@ class Format:
             return "transparency"
         if self.longest_side and max(size) > self.longest_side:
             return f"a side over {self.longest_side} pixels"
+        channels = 4 if picture.alpha is not None else 1 if picture.grey else 3
+        if self.most_bytes and size[0] * size[1] * channels * picture.pixels.itemsize > self.most_bytes:
+            return f"over {self.most_bytes / 1e9:.1f} GB of pixels"
         return ""
 
     def writes(self, ability: str) -> bool:
@@ -179,6 +184,7 @@ FORMATS: Mapping[str, Format] = {
             writer="facemend.files.encode:write_tiff",
             deep=True,
             alpha=True,
+            most_bytes=2**32 - 2**26,  # as its offsets have 32 bits; the rest is for metadata
             holds=("exif", "xmp", "iptc"),
         ),
         Format(

@@ -5,7 +5,10 @@ the curve of BT.2390-11, 5.4.1: darker values up to the knee stay as they are. T
 red, green and blue, so hues stay.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 
 from facemend.records import Pixels, Reals, peak, to_dtype
 
@@ -54,14 +57,13 @@ def tone_mapped(luminance: Reals) -> Reals:
 
 def of_scene(linear: Reals) -> Pixels:
     """sRGB, uint16, of linear light, (H, W, 3) with the primaries of sRGB; tone-mapped where it is brighter than 1."""
-    result = np.empty(linear.shape, np.uint16)
     bright = linear.max(initial=0) > 1
-    for row in range(0, len(linear), ROWS):
-        block = np.maximum(linear[row : row + ROWS].astype(np.float64), 0)
-        result[row : row + ROWS] = to_dtype(
-            linear_to_srgb(tone_mapped(block * TARGET_PEAK) if bright else block) * 65535, np.uint16
-        )
-    return result
+
+    def to_linear(rows: Reals) -> Reals:
+        light = np.maximum(rows.astype(np.float64), 0)
+        return tone_mapped(light * TARGET_PEAK) if bright else light
+
+    return _converted(linear, np.uint16, to_linear)
 
 
 def to_sdr(pixels: Pixels, transfer: str, to_srgb: Reals) -> Pixels:
@@ -76,11 +78,16 @@ def to_sdr(pixels: Pixels, transfer: str, to_srgb: Reals) -> Pixels:
         The same shape and dtype, in sRGB.
     """
     luminance = {"PQ": of_pq, "HLG": of_hlg}[transfer]
-    converted = np.empty_like(pixels)
-    for row in range(0, len(pixels), ROWS):
-        linear = tone_mapped(luminance(pixels[row : row + ROWS] / peak(pixels))) @ to_srgb.T
-        converted[row : row + ROWS] = to_dtype(linear_to_srgb(linear) * peak(pixels), pixels.dtype)
-    return converted
+    return _converted(pixels, pixels.dtype, lambda rows: tone_mapped(luminance(rows / peak(pixels))) @ to_srgb.T)
+
+
+def _converted(picture: Pixels, dtype: npt.DTypeLike, to_linear: Callable[[Pixels], Reals]) -> Pixels:
+    """The sRGB values of a picture, (H, W, 3), of whose rows `to_linear` gives the linear light, 0 to 1."""
+    result: Pixels = np.empty(picture.shape, dtype)
+    for row in range(0, len(picture), ROWS):
+        srgb = linear_to_srgb(to_linear(picture[row : row + ROWS]))
+        result[row : row + ROWS] = to_dtype(srgb * peak(result), dtype)
+    return result
 
 
 def linear_to_srgb(linear: Reals) -> Reals:

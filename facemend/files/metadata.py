@@ -121,10 +121,10 @@ def _of_image(image: Image.Image) -> Metadata:
     # Scanners write the resolution outside EXIF. In other formats `dpi` repeats EXIF, or is a default of Pillow.
     across, down = info.get("dpi", (0, 0)) if image.format in ("PNG", "BMP") or info.get("jfif_unit") else (0, 0)
     said = exif.Block(block) if block else None
-    if across > 0 and down > 0 and not (said and exif.fields(said.main, exif.X_RESOLUTION)):
+    unsaid = not (said and exif.fields(said.main, exif.X_RESOLUTION))
+    other = said is not None and image.format == "PNG" and not _agree(said.dpi, (across, down))
+    if across > 0 and down > 0 and (unsaid or other):  # of a PNG, most programs read only this one
         block = exif.with_resolution(block, (across, down))
-    elif image.format == "PNG" and said and not _agree(said.dpi, (across, down)):
-        block = exif.with_resolution(block, (across, down))  # most programs read only this one of a PNG
     if any(body.startswith(EXTENDED_XMP) for _, body in getattr(image, "applist", ())):
         lost.append("the second part of the XMP packet (over 64 KB)")
     resources = info.get("photoshop")
@@ -140,8 +140,8 @@ def _of_image(image: Image.Image) -> Metadata:
 
 
 def _agree(one: tuple[float, float] | None, other: tuple[float, float]) -> bool:
-    """Whether two resolutions are the same, or the other is none."""
-    return min(other) <= 0 or (one is not None and all(abs(a - b) < 0.5 for a, b in zip(one, other, strict=True)))
+    """Whether two resolutions are the same."""
+    return one is not None and all(abs(a - b) < 0.5 for a, b in zip(one, other, strict=True))
 
 
 def _comment(image: Image.Image) -> bytes | None:
@@ -177,7 +177,7 @@ def _usable(block: bytes, lost: list[str]) -> bytes | None:
 
 def _of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
     reader = tiff.Reader(stream)
-    _, page = next(reader.pages(), (0, None))
+    _, page = next(reader.pages(), (0, reader.first_directory()))
     if page is None:
         return Metadata(lost=("EXIF, XMP and IPTC (of a BigTIFF)",)), 1
     lost: list[str] = []

@@ -147,7 +147,7 @@ def exif(reader: Reader, page: Directory) -> tuple[bytes | None, bool]:
     everything = [*main.values(), *(value for _, child in children for value in child.values.values())]
     ends += [value.at + len(value.data) for value in everything]
     stays = max(ends) < LONGEST_IN_PLACE
-    data = bytearray(reader.order.replace("<", "II*\0").replace(">", "MM\0*").encode() + bytes(4))
+    data = bytearray(next(mark for mark, order in BYTE_ORDERS.items() if order == reader.order) + bytes(4))
 
     def put(value: bytes, at: int | None) -> bytes:
         start = at if stays and at is not None else len(data) + len(data) % 2

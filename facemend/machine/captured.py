@@ -90,7 +90,7 @@ def agree(one: Tensor, other: Tensor) -> bool:
     The errors of rounding grow in a network, but a wrong recording differs in the first digit.
     """
     tolerance = math.sqrt(torch.finfo(one.dtype).eps)
-    one, other = (x.double().nan_to_num(0, 0, 0) for x in (one, other))  # of an overflow, which is not the recording's
+    one, other = (x.double().nan_to_num(0, 0, 0) for x in (one, other))  # both overflow alike, so that is not compared
     return bool((one - other).norm() <= tolerance * other.norm())
 
 

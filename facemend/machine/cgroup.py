@@ -15,18 +15,18 @@ MEMBERSHIP = Path("/proc/self/cgroup")  # lists the groups that this process is 
 
 
 def free_memory() -> int:
-    """Return the bytes this process may still use, or `sys.maxsize` without a limit. Cached files count as free."""
+    """Return the bytes this process may still use, a huge number without a limit. Cached files count as free."""
     free = [sys.maxsize]
     for folder in _group_folders("memory"):
         for limit_file, usage_file, cache_field in (
             ("memory.max", "memory.current", "inactive_file"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
         ):
-            limit = _fields(folder / limit_file)
-            if limit and limit != ["max"]:
+            limit, usage = _fields(folder / limit_file), _fields(folder / usage_file)
+            if limit and usage and limit != ["max"]:
                 counts = _fields(folder / "memory.stat")
                 cached = dict(zip(counts[::2], counts[1::2], strict=True)).get(cache_field, "0")
-                free.append(int(limit[0]) - int(_fields(folder / usage_file)[0]) + int(cached))
+                free.append(int(limit[0]) - int(usage[0]) + int(cached))
     return max(min(free), 0)
 
 

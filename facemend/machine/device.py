@@ -81,7 +81,8 @@ def choose(device: str, precision: str, safe_precision: str) -> Device:
         raise OptionError("precision", precision, "fp32 or bf16 on a CPU")
     wanted = _fastest(place) if precision == "auto" else precision
     chosen = min(wanted, safe_precision, key=tuple(PRECISIONS).index)
-    if chosen == "bf16" != precision and not _has_bf16(place):
+    emulated = chosen == "bf16" and not _has_bf16(place)
+    if emulated and precision != "bf16":  # slower than float32, so only where it is asked for
         chosen = "fp32"
     return Device(place, PRECISIONS[chosen], tf32=precision == "auto")
 

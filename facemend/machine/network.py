@@ -16,7 +16,7 @@ from facemend.machine.device import Device
 
 log = logging.getLogger(__name__)
 
-SETTINGS = threading.RLock()  # of convolutions, which are those of the process
+SETTINGS = threading.RLock()  # held while the settings of convolutions, which the whole process shares, are changed
 
 
 class Network:
@@ -61,12 +61,14 @@ class Network:
             RuntimeError: of PyTorch; `memory.exhausted` tells whether the device has too little memory.
         """
         out = self.unchecked(x, exact=exact, **arguments)
-        if not is_finite(out) and self._is_half and not exact:
+        if is_finite(out):
+            return out
+        if self._is_half and not exact:
             self.warn_of_overflow()
             out = self.unchecked(x, exact=True, **arguments)
-        if not is_finite(out):
-            raise NonFiniteError(self.name)
-        return out
+            if is_finite(out):
+                return out
+        raise NonFiniteError(self.name)
 
     def unchecked(self, x: Tensor, *, exact: bool = False, **arguments: Any) -> Tensor:
         """As a call, but return NaN and infinity too. A GPU computes on while Python goes on."""

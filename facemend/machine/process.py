@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,15 +58,20 @@ def startup(temp_folder: Path | None = None) -> Iterator[None]:
 
 def keep_freed_memory() -> bool:
     """Let glibc's allocator keep freed memory; return False, and change nothing, with another C library."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    mallopt = _of_libc("mallopt")
     return mallopt is not None and all(mallopt(option, value) for option, value in MALLOC_OPTIONS.items())
 
 
 def give_back_memory() -> None:
     """Return freed memory to the system, wherever in the heap it lies; only glibc can."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    trim = _of_libc("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+def _of_libc(name: str) -> Callable[..., int] | None:
+    """A function of the C library; None where it has none of this name."""
+    return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None
 
 
 def limit_spinning() -> None:

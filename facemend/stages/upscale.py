@@ -136,7 +136,6 @@ class NetUpscaler:
                     raise
                 network.warn_of_overflow()
                 exact = True
-                continue
             except Exception as error:
                 if not memory.exhausted(error):
                     raise
@@ -147,8 +146,8 @@ class NetUpscaler:
                         Remedy("use {} cpu", "device"),
                         Remedy("use {} lanczos", "upscaler"),
                     ) from error
-            tile = self._whole_steps(max(tile // 2, SMALLEST_TILE))
-            log.warning("%s ran out of memory; it continues in tiles of %d px", self.name, tile)
+                tile = self._whole_steps(max(tile // 2, SMALLEST_TILE))
+                log.warning("%s ran out of memory; it continues in tiles of %d px", self.name, tile)
 
     def _fitting(self, exact: bool, ratio: float) -> int:
         """The px of a side of a tile for which there is memory; a side of the result has `ratio` times as many."""

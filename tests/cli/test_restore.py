@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
+from facemend.files import headers
 from facemend.pipeline import Pipeline
 from tests.cli.conftest import size
 from tests.pictures import smooth
@@ -244,6 +245,21 @@ def test_skip_existing_does_not_take_a_damaged_file_for_a_result(run, drawn, pho
     assert (code, out) == (2, "")
     assert "old.jpg', but must be a result that can be read; choose another folder or overwrite it with --force" in err
     assert (tmp_path / "out" / "old.jpg").read_bytes() == content
+
+
+def test_skip_existing_does_not_skip_a_picture_that_cannot_be_opened(run, drawn, photo, tmp_path, monkeypatch):
+    assert run("restore", photo, "-o", tmp_path / "out/")[0] == 0
+    real = headers.read
+
+    def read(path):
+        if path == photo:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(headers, "read", read)
+    code, out, err = run("restore", photo, "-o", tmp_path / "out/", "--skip-existing")
+    assert (code, out) == (2, "")
+    assert f"cannot open {photo}: Permission denied; check the path" in err
 
 
 def test_a_file_name_whose_format_cannot_hold_the_picture_is_named(run, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from PIL import Image
 
 from tests.pictures import smooth
@@ -33,3 +34,12 @@ def test_json_reports_inputs_that_cannot_be_opened(run, drawn, photo, tmp_path):
     assert "No such file" in first["error"]
     assert "holds no pictures" in second["error"]
     assert "error" not in third
+
+
+@pytest.mark.parametrize("name", ["the", "input", "over"])
+def test_an_error_names_its_picture_even_if_that_is_a_word_of_the_message(run, photo, monkeypatch, name):
+    monkeypatch.chdir(photo.parent)
+    photo.rename(photo.with_name(name))
+    code, _, err = run("restore", name, "--max-input-mp", "0.01")
+    assert code == 2
+    assert f"facemend: {name}: the input has " in err

@@ -13,6 +13,8 @@ import psutil
 import pytest
 import yaml
 
+import healthy
+import watch
 from tests.cog.serving import PATIENCE, ROOT, STAND_IN, Handler, data_url, listening, opened, png, serving
 from tests.pictures import smooth
 
@@ -99,6 +101,32 @@ def test_a_pulse_file_that_cannot_be_written_is_one_line():
         code, said = run(READINESS, url.rsplit(":")[-1], FACEMEND_PULSE="/proc/none/pulse")
     assert code == 1
     assert re.fullmatch("cannot write /proc/none/pulse: .*; set FACEMEND_PULSE to another file\n", said)
+
+
+def test_the_server_is_ended_even_if_its_worker_ends_first(monkeypatch):
+    ended = []
+
+    class Ended:
+        def __init__(self, pid):
+            self.pid = pid
+
+        def children(self, recursive):
+            return [Ended(self.pid + 1)]
+
+        def kill(self):
+            raise psutil.NoSuchProcess(self.pid)
+
+        def terminate(self):
+            ended.append(self.pid)
+
+        def wait(self, seconds):
+            pass
+
+    with listening(Handler) as url:
+        monkeypatch.setattr(healthy, "PORT", int(url.rsplit(":")[-1]))
+        monkeypatch.setattr(watch.psutil, "Process", Ended)
+        watch.stop()
+    assert ended == [os.getpid()]
 
 
 def test_busy_fails_only_after_the_limit_without_progress(tmp_path):

@@ -219,6 +219,15 @@ def test_auto_keeps_the_format_of_the_input_where_possible(kind, alpha, dtype, e
     assert decode(encode(picture, expected)).format == expected
 
 
+@pytest.mark.parametrize(("grey", "side"), [(False, 37500), (True, 65000)])
+def test_pixels_that_do_not_fit_into_a_tiff_are_refused_before_the_work(grey, side):
+    picture = Picture(np.zeros((9, 9, 3), np.uint8), grey=grey, format="tiff")
+    assert formats.choose(picture, "auto", (side, side)).name == "tiff"
+    assert formats.choose(picture, "auto", (side + 800, side + 800)).name == "png"
+    with pytest.raises(OptionError, match="4.2 GB of pixels"):
+        formats.choose(picture, "tiff", (side + 800, side + 800))
+
+
 def test_auto_takes_png_for_pictures_too_large_for_the_format():
     assert formats.choose(Picture(np.zeros((16384, 1, 3), np.uint8), format="webp")).name == "png"
     assert formats.choose(Picture(np.zeros((1, 65501, 3), np.uint8), format="jpeg")).name == "png"

@@ -140,6 +140,13 @@ def test_a_reduced_copy_is_not_the_picture(dtype):
         assert picture.several == several
 
 
+def test_metadata_of_a_file_with_nothing_but_a_reduced_copy_is_kept():
+    data = saved(Image.fromarray(scene()), "tiff", tiffinfo={254: 1, 315: "an artist"})
+    metadata = decode(data).metadata
+    assert b"an artist" in metadata.exif
+    assert metadata.lost == ()
+
+
 @pytest.mark.parametrize("bits", [10, 12])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
 def test_heic_with_more_than_8_bits_is_read_with_16(bits, mode):
