@@ -119,6 +119,10 @@ class Predictor(BaseRunner):
             default=True,
             description="Mix in less of a restored face where the face in the photo is large and sharp already, so that it is never made softer.",
         ),
+        repair: bool = Input(
+            default=False,
+            description="Whether to repair scratches, dust, creases and cracks first. Fine lines of the photo itself, such as wires, may be taken for scratches.",
+        ),
         strip_metadata: bool = Input(
             default=False,
             description="Whether to leave out what the file says about the photo, such as its date, camera, place and caption (EXIF, XMP, IPTC, comments). If false, the result keeps it.",
@@ -239,6 +243,8 @@ class Predictor(BaseRunner):
         self.record_metric("faces_detected", len(result.faces))
         self.record_metric("faces_restored", sum(face.restored for face in result.faces))
         self.record_metric("faces", [face.report() for face in result.faces])
+        if result.repaired is not None:
+            self.record_metric("repaired", result.repaired)
         self.record_metric("width", result.picture.pixels.shape[1])
         self.record_metric("height", result.picture.pixels.shape[0])
         if settings.seed is not None:

@@ -14,7 +14,7 @@ from facemend.weights.models import Task, automatic, lookup_for, public_names
 
 AUTO = "auto"  # the choice of the best model that is loaded
 LANCZOS = LanczosUpscaler.name  # needs no weights
-TASKS: tuple[Task, ...] = ("restorer", "upscaler", "detector", "parser")
+TASKS: tuple[Task, ...] = ("restorer", "upscaler", "detector", "parser")  # of the models that can be named
 
 
 class Collection:
@@ -35,6 +35,7 @@ class Collection:
         self.upscalers = {name: loader.upscaler(name) for name in (*public_names("upscaler"), LANCZOS) if name in held}
         self.detector = loader.detector(next((name for name in public_names("detector") if name in held), NONE))
         self.parser = loader.parser(next((name for name in public_names("parser") if name in held), NONE))
+        self.repairer = loader.repairer(None)
 
     def pipeline(self, restorer: str, upscaler: str, scale: float) -> Pipeline:
         """Combine loaded stages.
@@ -60,6 +61,7 @@ class Collection:
             restorer=self.restorers.get(restorer),
             upscaler=self.upscalers[upscaler],
             parser=self.parser,
+            repairer=self.repairer,
         )
 
     def warm_up(self) -> None:
@@ -76,6 +78,8 @@ class Collection:
                 list(self.parser(faces))
             if self.detector:
                 self.detector(blank)
+            if self.repairer:
+                self.repairer(blank)
 
 
 def _best(task: Task, loaded: Container[str], otherwise: str, scale: float = 0) -> str:

@@ -1,4 +1,4 @@
-"""Pictures that show a result: before and after side by side, and the faces with their numbers."""
+"""Pictures that show a result: before and after side by side, the faces with their numbers, where it was repaired."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from facemend.records import Face, Picture, Pixels, converted
+from facemend.records import Face, Floats, Picture, Pixels, converted, to_dtype
 
 RESTORED_COLOUR, UNRESTORED_COLOUR = (40, 200, 80), (240, 160, 40)  # RGB of the boxes
 WHITE = 255  # grey level between the pictures and under transparent pixels
@@ -54,6 +54,11 @@ def numbered(picture: Picture, faces: Sequence[Face]) -> Pixels:
         cv2.rectangle(pixels, (x0, top - height - 2 * line), (x0 + width + 2 * line, top), colour, -1)
         cv2.putText(pixels, label, (x0 + line, top - line), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), line)
     return pixels
+
+
+def white_where(mask: Floats) -> Pixels:
+    """Draw a mask (H, W) in [0, 1] as (H, W, 3) uint8 RGB: white where it is 1."""
+    return np.repeat(to_dtype(mask * WHITE, np.uint8)[..., None], 3, axis=2)
 
 
 def _on_white(picture: Picture) -> Pixels:

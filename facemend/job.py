@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from facemend.draw import SEAM, before_after, numbered
+from facemend.draw import SEAM, before_after, numbered, white_where
 from facemend.errors import OptionError, OutputError, Remedy
 from facemend.files import formats
 from facemend.files.decode import Source, decode
@@ -31,6 +31,7 @@ class Job:
         strip_metadata: whether to leave out EXIF, XMP, IPTC, comments and texts.
         compare: whether to write NAME_compare.jpg too: before beside after.
         boxes: whether to write NAME_boxes.jpg too: the faces with their numbers.
+        mask: whether to write NAME_mask.png too: white where the input was repaired, in its size.
         force: whether to replace files that exist.
         resume: whether to keep a result that exists, and only to write the files beside it that are missing. Where the
             result is missing, all files are written.
@@ -45,6 +46,7 @@ class Job:
     strip_metadata: bool = False
     compare: bool = False
     boxes: bool = False
+    mask: bool = False
     force: bool = False
     resume: bool = False
     keep_dates: bool = False
@@ -55,6 +57,7 @@ class Job:
             target,
             target.with_name(f"{target.stem}_compare.jpg") if self.compare else None,
             target.with_name(f"{target.stem}_boxes.jpg") if self.boxes else None,
+            target.with_name(f"{target.stem}_mask.png") if self.mask else None,
         )
 
 
@@ -65,10 +68,11 @@ class Outputs:
     target: Path
     compare: Path | None
     boxes: Path | None
+    mask: Path | None
 
     def paths(self) -> list[Path]:
         """All of them."""
-        return [path for path in (self.target, self.compare, self.boxes) if path]
+        return [path for path in (self.target, self.compare, self.boxes, self.mask) if path]
 
     def existing(self) -> list[Path]:
         """Those that exist already; raises OptionError where a file cannot have such a name."""
@@ -123,6 +127,8 @@ def run(
     """
     start = time.perf_counter()
     formats.check_quality(job.quality)
+    if job.mask and not settings.repair:
+        raise OptionError("mask", True, "False where nothing is repaired", Remedy("repair with {}", "repair"))
     picture = decode(job.source, settings, job.name)
     decoded = time.perf_counter()
     outputs = _outputs(job, picture, settings)
@@ -138,6 +144,8 @@ def run(
         write(outputs.compare, encode(Picture(before_after(result.before, result.picture)), "jpeg"))
     if outputs.boxes and outputs.boxes not in kept:
         write(outputs.boxes, encode(Picture(numbered(result.before, result.faces)), "jpeg"))
+    if outputs.mask and outputs.mask not in kept and result.mask is not None:
+        write(outputs.mask, encode(Picture(white_where(result.mask), grey=True), "png"))
     # Last: where the result is, the other files are too.
     if outputs.target not in kept:
         result.save(outputs.target, quality=job.quality, strip_metadata=job.strip_metadata, modified=_modified(job))

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from facemend.errors import OptionError, WeightsError
 from facemend.machine.device import Device, choose
-from facemend.stages import Detector, Parser, Restorer, Upscaler
+from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler
 from facemend.stages.detect import RetinaFaceDetector
 from facemend.stages.parse import ParseNetParser
+from facemend.stages.repair import NetRepairer
 from facemend.stages.restore import FunctionRestorer, NetRestorer, RestorerFunction
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, UpscalerFunction
 from facemend.weights import foreign
@@ -87,6 +88,15 @@ class Loader:
     def parser(self, wanted: str | Path | None) -> Parser | None:
         """Load a parser; "none" is none."""
         return self._stage("parser", wanted, ParseNetParser)
+
+    def repairer(self, wanted: str | Path | None) -> Repairer | None:
+        """Load a repairer; "none" is none."""
+        found = self._find("repairer", wanted, NONE)
+        if found is None:
+            return None
+        name, model, tensors = found
+        assert model.tiling is not None  # for the type checker: every repairer has one
+        return NetRepairer(name, *self._net(model, tensors), model.tiling)
 
     def check_all_used(self) -> None:
         """Raise OptionError if a file was given for a model that was not loaded."""

@@ -16,7 +16,7 @@ from facemend.loader import NONE, Loader, Weights
 from facemend.machine import process
 from facemend.records import DEFAULT_SETTINGS, Crop, Face, Floats, Landmarks, Picture, Pixels, Progress, Settings
 from facemend.result import Result
-from facemend.stages import Detector, Parser, Restorer, Upscaler, adapt
+from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler, adapt
 from facemend.stages.align import TEMPLATE, TEMPLATE_SIZE, align, whole
 from facemend.stages.choose import choose
 from facemend.stages.grey import in_tone_of, one_ink, print_in
@@ -49,6 +49,8 @@ class Pipeline:
         restorer: restores aligned faces; None leaves faces as they are.
         upscaler: enlarges the picture.
         parser: tells the face from the rest of a crop; None pastes a soft oval.
+        repairer: fills scratches and the like; None where there is none, and then only pictures that need none can be
+            run.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class Pipeline:
         restorer: Restorer | None,
         upscaler: Upscaler,
         parser: Parser | None = None,
+        repairer: Repairer | None = None,
     ) -> None:
         self.detector = detector
         self.restorer = restorer
         self.upscaler = upscaler
         self.parser = parser
+        self.repairer = repairer
 
     @classmethod
     def load(
@@ -71,6 +75,7 @@ class Pipeline:
         upscaler: str | Path | UpscalerFunction | None = None,
         detector: str | Path | None = None,
         parser: str | Path | None = None,
+        repairer: str | Path | None = None,
         device: str = "auto",
         precision: str = "auto",
         weights: Weights | None = None,
@@ -88,6 +93,7 @@ class Pipeline:
                 (H * k, W * k, 3) uint8 RGB.
             detector: "retinaface-r50", ..., "none", or a path.
             parser: "parsenet", "none", or a path.
+            repairer: "lite", "none", or a path.
             device: "auto", "cpu", "cuda", "cuda:N" or "mps".
             precision: "auto" (half precision where the hardware is fast in it and the network safe), "fp32", "bf16",
                 "fp16".
@@ -106,6 +112,7 @@ class Pipeline:
             restorer=loader.restorer(restorer),
             upscaler=loader.upscaler(upscaler, scale),
             parser=loader.parser(parser),
+            repairer=loader.repairer(repairer),
         )
         loader.check_all_used()
         return pipeline
@@ -140,8 +147,8 @@ class Pipeline:
             source: a path, the bytes of a file, a Pillow image, a uint8 or uint16 array of (H, W), (H, W, 3) RGB or
                 (H, W, 4) RGBA, or a picture that `files.decode` read.
             settings: what to do.
-            progress: called with the stage ("restore", "upscale", "paste"), the parts done and their total. Raise
-                `Cancelled` in it to stop the run: it ends within one tile and leaves nothing behind.
+            progress: called with the stage ("repair", "restore", "upscale", "paste"), the parts done and their total.
+                Raise `Cancelled` in it to stop the run: it ends within one tile and leaves nothing behind.
             faces: faces found earlier with `find`, or edited; None looks for them. `Settings.faces` chooses from them.
 
         Raises:
@@ -157,16 +164,20 @@ class Pipeline:
             with _timed(seconds, "decode"):
                 before = _decoded(source, settings)
                 height, width = before.pixels.shape[:2]
+            picture, mask = before, None
+            if settings.repair:
+                with _timed(seconds, "repair"):
+                    picture, mask = self._repair(before, progress)
             with _timed(seconds, "detect"):
                 if faces is not None:
                     found = list(faces)
                 elif settings.aligned or (settings.faces != "none" and (self.detector or self.restorer)):
-                    found = self._find(before, settings)
+                    found = self._find(picture, settings)
                 else:
                     found = []
                 chosen = choose(found, (height, width), settings) if self.restorer else []
             with _timed(seconds, "align"):
-                crops = {index: self._crop(before, found[index], settings) for index in chosen}
+                crops = {index: self._crop(picture, found[index], settings) for index in chosen}
                 fitting = {index: crop for index, crop in crops.items() if crop is not None}
                 shares = {index: _share(crop, settings) for index, crop in fitting.items()}
                 bad = {index: crop for index, crop in fitting.items() if shares[index] > 0}
@@ -175,20 +186,32 @@ class Pipeline:
             with _timed(seconds, "upscale"):
                 size = settings.output_size(height, width)
                 covered = settings.aligned and list(shares.values()) == [1]
-                canvas = lanczos(before.pixels, size) if covered else self._enlarge(before, size, settings, progress)
+                canvas = lanczos(picture.pixels, size) if covered else self._enlarge(picture, size, settings, progress)
                 alpha = None if before.alpha is None else linear(before.alpha, size)
             with _timed(seconds, "paste"):
-                self._paste(canvas, before, restored, shares, settings, progress)
+                self._paste(canvas, picture, restored, shares, settings, progress)
         if canvas.nbytes > LARGE:
             process.give_back_memory()
         return Result(
             picture=replace(before, pixels=canvas, alpha=alpha, several=False),
             before=before,
+            mask=mask,
             faces=tuple(self._outcome(face, index, chosen, shares, settings) for index, face in enumerate(found)),
             restorer=self.restorer.name if self.restorer else NONE,
             upscaler=self.upscaler.name,
             seconds=seconds,
         )
+
+    def _repair(self, picture: Picture, progress: Progress | None) -> tuple[Picture, Floats]:
+        """The repaired picture, and how much of the repair is in each px."""
+        if self.repairer is None:
+            raise NotInstalledError(automatic("repairer")[0].name, folders())
+        pixels, mask = self.repairer(picture.pixels, partial(progress, "repair") if progress else None)
+        undamaged = pixels[mask == 0][:, None]
+        if len(undamaged) and (ink := one_ink(undamaged)) is not None:
+            print_in(pixels, ink)
+            pixels = np.where(mask[..., None] > 0, pixels, picture.pixels)
+        return replace(picture, pixels=pixels), mask
 
     def _find(self, picture: Picture, settings: Settings) -> list[Face]:
         height, width = picture.pixels.shape[:2]

@@ -146,17 +146,20 @@ class Crop:
 
 @dataclass(frozen=True)
 class Tiling:
-    """How the input of an upscaling network is divided into tiles.
+    """How the input of a network is divided into tiles.
 
     Attributes:
         scale: output size over input size.
         step: the sides of a tile and the distances between tiles are multiples of this number of input px.
         bytes_per_pixel: measured working memory per input px in float32.
+        overlap: px of the input that a tile includes beyond a seam. With 24, the result of one upscaler differs from
+            that of the whole picture by two levels.
     """
 
     scale: int
     step: int
     bytes_per_pixel: int
+    overlap: int = 28
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,7 @@ class Settings:
         max_input_mp: largest input allowed, in megapixels.
         max_output_mp: largest output allowed, in megapixels.
         adaptive: whether less of the restored face is used, down to nothing, where a face is large and sharp already.
+        repair: whether scratches, dust, creases and cracks are repaired before anything else.
 
     Raises:
         OptionError: a value is out of range.
@@ -194,6 +198,7 @@ class Settings:
     max_input_mp: float = 100.0
     max_output_mp: float = 400.0
     adaptive: bool = True
+    repair: bool = False
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -213,7 +218,7 @@ class Settings:
                 raise OptionError(name, value, "a number above 0")
         if not _is_whole(self.min_face) or self.min_face < 1:
             raise OptionError("min_face", self.min_face, "a whole number from 1")
-        for name in ("adaptive", "aligned"):
+        for name in ("adaptive", "aligned", "repair"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(name, getattr(self, name), "True or False")
         if self.seed is not None and not (_is_whole(self.seed) and 0 <= self.seed < 2**63):

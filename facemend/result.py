@@ -10,7 +10,7 @@ from PIL import Image
 from facemend.files import formats
 from facemend.files.encode import encode, write
 from facemend.files.formats import Quality
-from facemend.records import Face, Metadata, Picture, Pixels, converted
+from facemend.records import Face, Floats, Metadata, Picture, Pixels, converted
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +24,7 @@ class Result:
         restorer: the restorer's name, or "none".
         upscaler: the upscaler's name.
         seconds: wall-clock seconds by stage, and "total".
+        mask: (H, W) float32 in [0, 1], how much of the repair is in each px of the input; None if it was not repaired.
     """
 
     picture: Picture
@@ -32,6 +33,12 @@ class Result:
     restorer: str
     upscaler: str
     seconds: Mapping[str, float]
+    mask: Floats | None = None
+
+    @property
+    def repaired(self) -> float | None:
+        """The share of the input's px that were repaired, in [0, 1]; None if the picture was not to be repaired."""
+        return None if self.mask is None else float(np.mean(self.mask > 0))
 
     @property
     def pixels(self) -> Pixels:

@@ -65,3 +65,13 @@ class Repeat(nn.Module):
     def forward(self, x):
         x = torch.nn.functional.interpolate(self.blur(x), scale_factor=float(self.scale), mode="nearest")
         return torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+
+class Whites(nn.Module):
+    """A repairing network: white is damage, and it is filled with a brownish grey."""
+
+    FILL = (0.5, 0.4, 0.3)
+
+    def forward(self, x):
+        fill = torch.tensor(self.FILL).reshape(1, 3, 1, 1).expand_as(x)
+        return torch.cat([fill, (x.amin(1, keepdim=True) > 0.999).float()], 1)

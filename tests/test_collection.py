@@ -65,7 +65,7 @@ def test_without_names_all_restorers_and_upscalers_and_the_best_detector_and_par
 
 def test_each_network_is_loaded_once(loaded):
     collection = Collection(["lite", "gfpgan-v1.4", "realesr-general-x4v3", "parsenet", "lite"])
-    names = ["lite-restorer", "lite-upscaler", "lite-detector", "gfpgan-v1.4", "parsenet"]
+    names = ["lite-restorer", "lite-upscaler", "lite-detector", "lite-repairer", "gfpgan-v1.4", "parsenet"]
     names += ["realesr-general-x4v3", "realesr-general-wdn-x4v3"]
     assert loaded == dict.fromkeys(names, 1)
     first, second = (collection.pipeline(name, "lite", 2) for name in ("lite", "gfpgan-v1.4"))
@@ -165,11 +165,18 @@ def test_warm_up_runs_every_network_twice(loaded):
     collection = Collection(["lanczos"])
     stages = {
         name: lambda *given, name=name: used.update([(name, np.shape(given[0]))]) or []
-        for name in ("restorer", "upscaler", "detector", "parser")
+        for name in ("restorer", "upscaler", "detector", "parser", "repairer")
     }
     collection.restorers, collection.upscalers = {"lite": stages["restorer"]}, {"lite": stages["upscaler"]}
     collection.detector, collection.parser = stages["detector"], stages["parser"]
+    collection.repairer = stages["repairer"]
     collection.warm_up()
     face = (512, 512, 3)
-    expected = [("restorer", (15, *face)), ("upscaler", face), ("detector", face), ("parser", (15, *face))]
+    expected = [
+        ("restorer", (15, *face)),
+        ("upscaler", face),
+        ("detector", face),
+        ("parser", (15, *face)),
+        ("repairer", face),
+    ]
     assert used == dict.fromkeys(expected, 2)

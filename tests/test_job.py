@@ -16,19 +16,21 @@ from facemend.pipeline import Pipeline
 from facemend.records import Picture, Settings
 from facemend.stages.align import align
 from facemend.stages.paste import paste
+from facemend.stages.repair import NetRepairer
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import LanczosUpscaler, NetUpscaler
-from tests.pictures import CPU, TILING, Repeat, detector, face_at, identity, similarity, smooth
+from tests.pictures import CPU, TILING, Repeat, Whites, detector, face_at, identity, similarity, smooth
 
 PICTURE = smooth(100, 120)
 FACE = face_at(similarity(6, 0, -100, -50))
 
 
-def pipeline(restorer=identity, upscaler=None, detect=None):
+def pipeline(restorer=identity, upscaler=None, detect=None, repairer=None):
     return Pipeline(
         detector=detect or detector(FACE),
         restorer=FunctionRestorer(restorer),
         upscaler=upscaler or LanczosUpscaler(),
+        repairer=repairer,
     )
 
 
@@ -103,6 +105,16 @@ def test_compare_and_boxes_are_written_beside_the_result(tmp_path):
     assert done.outputs.paths() == [tmp_path / "new.png", tmp_path / "new_compare.jpg", tmp_path / "new_boxes.jpg"]
     assert [size(path) for path in done.outputs.paths()] == [(240, 200), (484, 200), (120, 100)]
     assert len(names(tmp_path)) == 3
+
+
+def test_the_mask_is_written_beside_the_result(tmp_path):
+    machine = pipeline(repairer=NetRepairer("whites", Whites(), CPU, replace(TILING, scale=1, step=16)))
+    work = Job(source=PICTURE, target=tmp_path / "new.png", mask=True)
+    done = run(work, machine, Settings(repair=True))
+    assert done.outputs.paths() == [tmp_path / "new.png", tmp_path / "new_mask.png"]
+    assert size(tmp_path / "new_mask.png") == (120, 100)
+    with pytest.raises(OptionError, match=r"^mask is True, but must be False where nothing is repaired"):
+        run(Job(source=PICTURE, target=tmp_path / "other.png", mask=True), machine, Settings())
 
 
 def test_quality_and_metadata_are_passed_to_the_encoder(tmp_path):

@@ -28,6 +28,7 @@ SHARED_STAGES = {
     "resampling",
     "seams",
     "seen",
+    "tiled",
     "tiles",
     "views",
 }  # the only modules of stages/ that its other modules import

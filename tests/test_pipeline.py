@@ -16,12 +16,13 @@ from facemend.files.encode import encode
 from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Picture, Settings
-from facemend.stages import adapt, upscale
+from facemend.stages import adapt, tiled
 from facemend.stages.grey import one_ink
+from facemend.stages.repair import NetRepairer
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos
 from facemend.weights.models import MODELS
-from tests.pictures import CPU, TILING, Repeat, detector, face_at, identity, similarity, smooth
+from tests.pictures import CPU, TILING, Repeat, Whites, detector, face_at, identity, similarity, smooth
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "old.jpg"
 FACE = similarity(1.5, 8, -90, -120)  # a face of about 170 px in the middle of a 400 px picture
@@ -581,7 +582,7 @@ class Counting(Repeat):
 
 @pytest.mark.parametrize(("stage", "at"), [("restore", 3), ("upscale", 1), ("upscale", 3), ("paste", 1), ("paste", 2)])
 def test_cancelled_ends_the_run_within_one_tile(monkeypatch, stage, at):
-    monkeypatch.setattr(upscale, "LARGEST_TILE", 96)
+    monkeypatch.setattr(tiled, "LARGEST_TILE", 96)
     net, calls, cancelling = Counting(), Counter(), True
     picture, tiles = smooth(150, 140), 9
     faces = [face_at(similarity(4, 0, 256 - 4 * x, 256 - 4 * y)) for x, y in ((40, 40), (70, 100), (100, 60))]
@@ -704,3 +705,60 @@ def test_with_strength_zero_no_face_is_restored():
 
     (face,) = pipeline(unused).run(smooth(400, 420), Settings(strength=0)).faces
     assert (face.restored, face.reason) == (False, "the strength is 0")
+
+
+class TestRepair:
+    """A white line over a picture, and a network that finds white."""
+
+    def machine(self, upscaler=None):
+        repairer = NetRepairer("whites", Whites(), CPU, replace(TILING, scale=1, step=16))
+        seen = []
+
+        def detect(pixels, settings):
+            seen.append(pixels)
+            return []
+
+        pipeline = Pipeline(detector=detect, restorer=None, upscaler=upscaler or LanczosUpscaler(), repairer=repairer)
+        return pipeline, seen
+
+    def picture(self):
+        pixels = smooth(60, 80)
+        pixels[30:32] = 255
+        return pixels
+
+    def test_all_later_stages_get_the_repaired_picture(self):
+        machine, seen = self.machine()
+        pixels, stages = self.picture(), set()
+        restorer = FunctionRestorer(identity)
+        machine.restorer = restorer
+        result = machine.run(pixels, Settings(scale=1, repair=True), progress=lambda stage, *_: stages.add(stage))
+        assert (result.pixels[30:32] != 255).all()
+        assert np.array_equal(seen[0], result.pixels)
+        assert np.array_equal(np.delete(result.pixels, (30, 31), 0), np.delete(pixels, (30, 31), 0))
+        assert np.array_equal(result.before.pixels, pixels)
+        assert result.repaired == pytest.approx(2 / 60)
+        assert "repair" in stages
+        assert result.seconds["repair"] > 0
+
+    def test_a_picture_is_repaired_only_on_request(self):
+        machine, _ = self.machine()
+        result = machine.run(self.picture(), Settings(scale=1))
+        assert np.array_equal(result.pixels, self.picture())
+        assert (result.repaired, result.mask) == (None, None)
+        assert "repair" not in result.seconds
+
+    def test_the_repair_of_a_print_in_one_ink_has_its_ink(self):
+        machine, _ = self.machine()
+        grey = np.repeat(self.picture()[..., :1], 3, axis=2)
+        sepia = np.rint(grey * (1.0, 0.9, 0.7)).astype(np.uint8)
+        sepia[30:32] = 255
+        for pixels in (grey, sepia):
+            result = machine.run(pixels, Settings(scale=1, repair=True)).pixels
+            tint, expected = (line.astype(float)[:, 2] / line[:, 0] for line in (result[30], pixels[29]))
+            assert np.abs(tint - expected.mean()).max() < 0.05
+
+    def test_without_a_repairer_it_is_an_error(self):
+        machine, _ = self.machine()
+        machine.repairer = None
+        with pytest.raises(NotInstalledError, match="lite-repairer"):
+            machine.run(self.picture(), Settings(repair=True))

@@ -17,7 +17,7 @@ def show_models(options: argparse.Namespace, reporter: Reporter) -> None:
             (
                 model.public_name,
                 model.task,
-                f"x{model.tiling.scale}" if model.tiling else "",
+                f"x{model.tiling.scale}" if model.task == "upscaler" and model.tiling else "",
                 f"{model.size / 1e6:.1f} MB",
                 model.commercial,
                 "bundled" if model.bundled else "yes" if installed.find(model.name) else "no",

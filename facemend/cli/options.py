@@ -25,8 +25,8 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
     there.add_argument("--force", action="store_true", help="overwrite files (never the input)")
     there.add_argument(
         "--skip-existing", action="store_true",
-        help="skip pictures whose result exists, to continue a run that was stopped; pictures of --compare and "
-        "--boxes that are missing are written",
+        help="skip pictures whose result exists, to continue a run that was stopped; pictures of --compare, "
+        "--boxes and --mask that are missing are written",
     )  # fmt: skip
 
     what = parser.add_argument_group("what to do")
@@ -58,6 +58,11 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--adaptive", action=argparse.BooleanOptionalAction, default=DEFAULT_SETTINGS.adaptive,
         help="mix in less of the restored face where a face is sharp already (default: on)",
+    )  # fmt: skip
+    what.add_argument(
+        "--repair", action="store_true",
+        help="first repair scratches, dust, creases and cracks; look at the result of pictures with fine lines, such "
+        "as wires and engravings",
     )  # fmt: skip
     what.add_argument(
         "--denoise", type=float, default=DEFAULT_SETTINGS.denoise, metavar="0..1",
@@ -111,6 +116,7 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
     )
     output.add_argument("--compare", action="store_true", help="also write OUT_compare.jpg: before beside after")
     output.add_argument("--boxes", action="store_true", help="also write OUT_boxes.jpg: the faces with their numbers")
+    output.add_argument("--mask", action="store_true", help="also write OUT_mask.png: white where --repair changed it")
     output.add_argument("--json", action="store_true", help="one JSON line for each picture on stdout")
 
     machine = parser.add_argument_group("machine")

@@ -41,6 +41,7 @@ def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
             device=options.device,
             precision=options.precision,
             weights=dict(options.weights),
+            repairer=None if settings.repair else "none",
             scale=settings.scale,
         )
     say.note(say.describe(pipeline))
@@ -88,6 +89,7 @@ def _run(
             strip_metadata=options.strip_metadata,
             compare=options.compare,
             boxes=options.boxes,
+            mask=options.mask,
             force=options.force,
             resume=options.skip_existing,
             keep_dates=options.keep_dates,

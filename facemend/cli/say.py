@@ -96,6 +96,7 @@ def describe(pipeline: "Pipeline") -> str:
         "upscaler": pipeline.upscaler,
         "detector": pipeline.detector,
         "parser": pipeline.parser,
+        "repairer": pipeline.repairer,
     }
     return ", ".join(f"{part}: {stage.name if stage else 'none'}" for part, stage in parts.items())
 
@@ -124,7 +125,8 @@ def _line(done: "Done", looked_for_faces: bool) -> str:
     faces = f"{restored} of {len(result.faces)} faces restored" if result.faces else "no faces found"
     if reasons := dict.fromkeys(face.reason for face in result.faces if face.reason):
         faces += f" ({', '.join(reasons)})"
-    parts = [str(done.outputs.target), f"{width} x {height}", *([faces] if looked_for_faces else [])]
+    repaired = [] if result.repaired is None else [f"{result.repaired:.1%} repaired"]
+    parts = [str(done.outputs.target), f"{width} x {height}", *repaired, *([faces] if looked_for_faces else [])]
     return "  ".join([*parts, f"{result.seconds['total']:.1f} s"]).replace("\n", " ")
 
 
@@ -139,6 +141,7 @@ def _record(source: Path, done: "Done") -> dict[str, Any]:
         "restorer": result.restorer,
         "upscaler": result.upscaler,
         "faces": [face.report() for face in result.faces],
+        "repaired": None if result.repaired is None else round(result.repaired, 6),
         "lost": list(done.lost),
         "seconds": {stage: round(value, 4) for stage, value in result.seconds.items()},
     }

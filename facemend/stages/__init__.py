@@ -10,6 +10,30 @@ from typing import Protocol
 from facemend.records import Face, Floats, Pixels, Settings, Size, StageProgress
 
 
+class Repairer(Protocol):
+    """Finds and fills scratches, dust, creases and cracks."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    def __call__(self, pixels: Pixels, progress: StageProgress | None = None) -> tuple[Pixels, Floats]:
+        """Repair a picture.
+
+        Args:
+            pixels: (H, W, 3) RGB, uint8 or uint16; it is not written to.
+            progress: called with the number of tiles done, and of all.
+
+        Returns:
+            The repaired picture, in new memory, and (H, W) how much of the repair is in each px, in [0, 1]. Where that
+            is 0, the picture is unchanged.
+
+        Raises:
+            NonFiniteError: the network computed NaN or infinity.
+            MemoryLimitError: the smallest tile does not fit into the device's memory.
+        """
+
+
 class Detector(Protocol):
     """Finds faces."""
 

@@ -37,7 +37,7 @@ class Resampling:
                 self._blocks.append((first, torch.from_numpy(filters).to(place)))
 
     def __call__(self, tile: Tensor) -> Tensor:
-        """(3, h, w) of the network -> (3, rows of the result, w)."""
+        """(C, h, w) of the network -> (C, rows of the result, w)."""
         if not self._blocks:
             return tile[:, self._first :][:, : len(self.weight)]
         return torch.cat([filters @ tile[:, first:][:, : filters.shape[1]] for first, filters in self._blocks], 1)

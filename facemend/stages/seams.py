@@ -22,7 +22,7 @@ class Seams:
 
     def __init__(self, rows: Sequence[Span], columns: Sequence[Span], place: torch.device) -> None:
         self._rows, self._columns = rows, columns
-        self._above = torch.empty((3, 0, columns[-1].stop), device=place)  # px shared with the row of tiles before
+        self._above = torch.empty((1, 0, columns[-1].stop), device=place)  # px shared with the row of tiles before
         self._below = self._above  # px shared with the row of tiles after
         self._left = torch.empty(0, device=place)  # px shared with the tile before
 
@@ -30,16 +30,16 @@ class Seams:
         """Add a tile.
 
         Args:
-            tile: (3, h, w), its px times their weights; it is written to.
+            tile: (C, h, w), its px times their weights; it is written to.
             row: index of its span among the rows.
             column: index of its span among the columns.
 
         Returns:
-            The px of the result that no later tile contributes to, (3, H, W), and their rows and columns.
+            The px of the result that no later tile contributes to, (C, H, W), and their rows and columns.
         """
         (top, bottom, end), (left, right, _) = _reach(self._rows, row), _reach(self._columns, column)
         if column == 0:
-            self._above, self._below = self._below, tile.new_empty((3, end - bottom, self._above.shape[2]))
+            self._above, self._below = self._below, tile.new_empty((len(tile), end - bottom, self._above.shape[2]))
         else:
             tile[:, :, : self._left.shape[2]] += self._left
         self._left = tile[:, :, right - left :].clone()  # a copy, which does not keep the whole tile in memory

@@ -9,7 +9,6 @@ import numpy as np
 
 from facemend.records import Floats, Pixels, Reals
 
-OVERLAP = 28  # px of the input that a tile includes beyond a seam; with 24, one network's result differs by two levels
 RAMP = 4  # px of the input on each side of a seam, over which two tiles are blended
 EDGE = 8  # px of mirror image around the picture, so that networks do not react to its edge
 
@@ -34,7 +33,7 @@ class Span:
     ratio: float
 
 
-def spans(length: int, out_length: int, tile: int, step: int) -> list[Span]:
+def spans(length: int, out_length: int, tile: int, step: int, overlap: int) -> list[Span]:
     """Divide an axis into overlapping tiles of equal length.
 
     Args:
@@ -43,8 +42,9 @@ def spans(length: int, out_length: int, tile: int, step: int) -> list[Span]:
         tile: length of a tile at most, in px of the input; a multiple of `step`.
         step: the length of a tile and the distances between tiles are multiples of this number, which networks with
             pixel unshuffling or windows need.
+        overlap: px of the input that a tile includes beyond a seam.
     """
-    shared = 2 * OVERLAP  # px that two neighbours have in common
+    shared = 2 * overlap  # px that two neighbours have in common
     padded = step * math.ceil((length + 2 * EDGE) / step)
     count = max(1, math.ceil((padded - shared) / (tile - shared)))
     full = step * math.ceil((padded + shared * (count - 1)) / count / step)

@@ -15,7 +15,7 @@ from facemend.records import Tiling
 if TYPE_CHECKING:
     from torch import nn
 
-Task = Literal["restorer", "upscaler", "detector", "parser", "companion"]
+Task = Literal["restorer", "upscaler", "detector", "parser", "repairer", "companion"]
 Commercial = Literal["yes", "no", "unclear"]
 Precision = Literal["fp16", "bf16", "fp32"]
 
@@ -40,7 +40,7 @@ class Model:
         architecture: the network's class, as "module:name".
         arguments: keyword arguments of that class.
         safe_precision: the lowest precision that is safe for the network. A network safe in "fp16" is safe in "bf16".
-        tiling: an upscaler's scale, and how its input is divided into tiles.
+        tiling: the scale of an upscaler or repairer, and how its input is divided into tiles.
         face_size: side in px of the aligned face that a restorer takes.
         companions: names of the models that it needs; they are downloaded with it.
         automatic: whether it may be used when no model is named. The first such row that is installed is used.
@@ -385,6 +385,15 @@ MODELS: Mapping[str, Model] = {
             architecture="facemend.nets.retinaface:RetinaFace",
             arguments={"backbone": "mobile0.25"},
             safe_precision="fp32",
+        ),
+        _lite(
+            name="lite-repairer",
+            task="repairer",
+            file="lite-repairer.safetensors",
+            size=3825240,
+            sha256="1d55ab29eece4dd0b7fe221b340771da4cb074381383baa7c042247f04829eda",
+            architecture="facemend.nets.repairer:LiteRepairer",
+            tiling=Tiling(scale=1, step=16, bytes_per_pixel=600, overlap=64),
         ),
         Model(
             name="parsenet",

@@ -5,9 +5,11 @@ from PIL import Image
 
 from facemend.cli import main
 from facemend.pipeline import Pipeline
+from facemend.records import Tiling
+from facemend.stages.repair import NetRepairer
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import LanczosUpscaler
-from tests.pictures import detector, face_at, identity, similarity, smooth
+from tests.pictures import CPU, Whites, detector, face_at, identity, similarity, smooth
 
 
 @pytest.fixture
@@ -30,6 +32,7 @@ def drawn(monkeypatch):
         detector=detector(face_at(similarity(3, 0, -80, -60))),
         restorer=FunctionRestorer(identity),
         upscaler=LanczosUpscaler(),
+        repairer=NetRepairer("whites", Whites(), CPU, Tiling(scale=1, step=16, bytes_per_pixel=600)),
     )
     monkeypatch.setattr(Pipeline, "load", classmethod(lambda cls, **options: machine))
 

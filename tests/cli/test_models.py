@@ -27,8 +27,8 @@ def test_download_without_a_known_name_exits_with_2(run):
 def test_verify_hashes_the_bundled_files(run):
     code, out, err = run("verify")
     assert (code, err) == (0, "")
-    assert out.count("  official\n") == 3
-    assert out.endswith("3 installed files hashed\n")
+    assert out.count("  official\n") == 4
+    assert out.endswith("4 installed files hashed\n")
 
 
 def test_verify_reports_a_wrong_file(run, tmp_path):

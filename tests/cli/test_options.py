@@ -28,6 +28,7 @@ GIVEN = {
     "max_input_mp": 50.0,
     "max_output_mp": 60.0,
     "adaptive": False,
+    "repair": True,
 }
 
 
@@ -106,7 +107,7 @@ def test_options_of_models_and_of_the_machine_are_passed_to_load(run, photo, mon
         "codeformer": "b=c.pth",
     }
     machine = {"device": "cuda:1", "precision": "bf16"}
-    assert given == {"restorer": "codeformer", "upscaler": "lanczos", "scale": 2.0, **machine}
+    assert given == {"restorer": "codeformer", "upscaler": "lanczos", "repairer": "none", "scale": 2.0, **machine}
 
 
 @pytest.mark.parametrize("option", ["--model", "--upscaler"])

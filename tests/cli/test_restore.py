@@ -58,6 +58,27 @@ def test_compare_and_boxes_write_their_files(run, drawn, photo):
     assert size(photo.with_name("old_restored_boxes.jpg")) == (220, 200)
 
 
+def test_repair_says_how_much_was_repaired_and_mask_writes_where(run, drawn, tmp_path):
+    pixels = smooth(200, 220)
+    pixels[100:104, :110] = 255
+    path = tmp_path / "old.png"
+    Image.fromarray(pixels).save(path)
+    code, out, _ = run("restore", path, "--repair", "--mask", "--scale", 1, "--faces", "none")
+    assert code == 0
+    assert "  1.0% repaired  " in out
+    with Image.open(tmp_path / "old_restored_mask.png") as mask:
+        assert mask.mode == "L"
+        assert np.array_equal(np.asarray(mask), 255 * (pixels == 255).all(axis=2))
+    code, out, _ = run("restore", path, "--repair", "--json", "--force")
+    assert json.loads(out)["repaired"] == 0.01
+
+
+def test_a_mask_needs_repair(run, drawn, photo):
+    code, _, err = run("restore", photo, "--mask")
+    assert code == 2
+    assert "repair with --repair" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

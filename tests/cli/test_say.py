@@ -14,7 +14,17 @@ def test_json_writes_one_line_for_each_picture(run, drawn, photo, tmp_path):
     records = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert [record["size"] for record in records] == [[440, 400], [160, 180]]
-    assert set(records[0]) == {"input", "output", "size", "restorer", "upscaler", "faces", "lost", "seconds"}
+    assert set(records[0]) == {
+        "input",
+        "output",
+        "size",
+        "restorer",
+        "upscaler",
+        "faces",
+        "repaired",
+        "lost",
+        "seconds",
+    }
     face = records[0]["faces"][0]
     assert face["restored"] is True
     assert face["net"] == "identity"

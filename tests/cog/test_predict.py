@@ -28,6 +28,7 @@ INPUTS = {
     "only_center_face": False,
     "strength": 1,
     "adaptive": True,
+    "repair": False,
     "strip_metadata": False,
     "upscaler": "lanczos",
     "denoise": 1,

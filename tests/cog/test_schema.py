@@ -31,6 +31,7 @@ EXPECTED = {  # name: type, default, bounds or choices
     "only_center_face": ("boolean", False, None),
     "strength": ("number", 1, (0, 1)),
     "adaptive": ("boolean", True, None),
+    "repair": ("boolean", False, None),
     "strip_metadata": ("boolean", False, None),
     "upscaler": ("string", "auto", {"auto", "lanczos", *public_names("upscaler")}),
     "denoise": ("number", 0.5, (0, 1)),

@@ -12,7 +12,7 @@ SCALE = 4
 def test_a_wave_keeps_its_place_and_its_height(ratio):
     """Of 14 px of the network's output; a filter of one lobe is 0.024 to 0.078 off."""
     length = 90
-    (span,) = spans(length, round(length * ratio), 360, 4)
+    (span,) = spans(length, round(length * ratio), 360, 4, 28)
     inputs = (np.arange(span.length * SCALE) + 0.5) / SCALE + span.first
     wave = torch.from_numpy(np.sin(inputs * SCALE * 2 * np.pi / 14).astype(np.float32))
     out = Resampling(span, SCALE, torch.device("cpu"))(wave[None, :, None].expand(3, -1, 2))

@@ -12,7 +12,7 @@ CPU = torch.device("cpu")
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([1, 1.5, 2]), st.sampled_from([72, 96, 160]))
 def test_every_px_is_returned_once_with_the_sum_of_all_tiles(height, width, scale, tile):
     size = round(height * scale), round(width * scale)
-    rows, columns = (spans(before, after, tile, 4) for before, after in zip((height, width), size, strict=True))
+    rows, columns = (spans(before, after, tile, 4, 28) for before, after in zip((height, width), size, strict=True))
     expected = torch.zeros((3, *size))
     result = torch.full((3, *size), torch.nan)
     seams = Seams(rows, columns, CPU)

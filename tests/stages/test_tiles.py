@@ -8,13 +8,14 @@ from facemend.stages import tiles
 from facemend.stages.tiles import spans
 
 STEP = 4
+OVERLAP = 28
 
 
 @given(st.integers(1, 700), st.floats(1, 8), st.sampled_from([96, 160, 360]))
 def test_weights_of_overlapping_tiles_sum_to_1(length, scale, tile):
     out_length = round(length * scale)
     total = np.zeros(out_length)
-    for span in spans(length, out_length, tile, STEP):
+    for span in spans(length, out_length, tile, STEP, OVERLAP):
         assert span.length % STEP == 0
         total[span.start : span.stop] += span.weight
     np.testing.assert_allclose(total, 1, atol=1e-6)
@@ -22,12 +23,12 @@ def test_weights_of_overlapping_tiles_sum_to_1(length, scale, tile):
 
 @given(st.integers(1, 3000), st.sampled_from([96, 360]))
 def test_tiles_have_equal_size_and_overlap(length, tile):
-    cuts = spans(length, length * 4, tile, STEP)
+    cuts = spans(length, length * 4, tile, STEP, OVERLAP)
     assert len({span.length for span in cuts}) == 1
     assert not any((span.first - cuts[0].first) % STEP for span in cuts)
     assert cuts[0].first <= -tiles.EDGE
     assert cuts[-1].first + cuts[-1].length >= length + tiles.EDGE
-    seen = tiles.OVERLAP - tiles.RAMP - 1
+    seen = OVERLAP - tiles.RAMP - 1
     for before, after in itertools.pairwise(cuts):
         assert before.first + before.length >= before.stop / 4 + seen
         assert after.first <= after.start / 4 - seen

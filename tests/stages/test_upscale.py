@@ -15,7 +15,7 @@ from facemend.loader import Loader
 from facemend.machine import memory
 from facemend.machine.device import choose
 from facemend.records import Settings, Tiling
-from facemend.stages import resampling, upscale
+from facemend.stages import resampling, tiled, upscale
 from facemend.stages.tiles import spans
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos
 from facemend.weights import blend, load
@@ -27,11 +27,11 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def tile(monkeypatch):
     """Small tiles, so that small pictures have several."""
-    monkeypatch.setattr(upscale, "LARGEST_TILE", 96)
+    monkeypatch.setattr(tiled, "LARGEST_TILE", 96)
 
 
 @pytest.mark.parametrize(
-    ("bytes_per_pixel", "largest"), [(1, upscale.LARGEST_TILE), (memory.WORKING // 203**2, 200), (2**40, 96)]
+    ("bytes_per_pixel", "largest"), [(1, tiled.LARGEST_TILE), (memory.WORKING // 203**2, 200), (2**40, 96)]
 )
 def test_tiles_are_as_large_as_fits_within_the_limits(bytes_per_pixel, largest):
     sides = set()
@@ -115,9 +115,9 @@ def test_tiled_equals_whole(monkeypatch, scale, dtype):
     picture = smooth(150, 170, dtype)
     size = round(150 * scale), round(170 * scale)
     whole = repeat()(picture, size)
-    monkeypatch.setattr(upscale, "LARGEST_TILE", 96)
-    tiled = repeat()(picture, size)
-    assert abs(whole.astype(int) - tiled).max() <= np.iinfo(dtype).max // 255
+    monkeypatch.setattr(tiled, "LARGEST_TILE", 96)
+    in_tiles = repeat()(picture, size)
+    assert abs(whole.astype(int) - in_tiles).max() <= np.iinfo(dtype).max // 255
 
 
 @pytest.mark.weights
@@ -131,10 +131,10 @@ def test_tiled_equals_whole(monkeypatch, scale, dtype):
 def test_tiled_equals_whole_with_real_weights(shared, tile, monkeypatch, model, file):
     picture = smooth(100, 150, cell=9)
     upscaler = NetUpscaler(model, load(model, shared / "weights" / file), CPU, TILING)
-    tiled = upscaler(picture, (400, 600))
-    monkeypatch.setattr(upscale, "LARGEST_TILE", 360)
+    in_tiles = upscaler(picture, (400, 600))
+    monkeypatch.setattr(tiled, "LARGEST_TILE", 360)
     whole = upscaler(picture, (400, 600))
-    assert abs(whole.astype(int) - tiled).max() <= 1
+    assert abs(whole.astype(int) - in_tiles).max() <= 1
 
 
 def test_a_uniform_picture_stays_uniform(tile):
@@ -297,7 +297,7 @@ def test_the_filters_of_a_column_of_tiles_are_computed_once(tile, monkeypatch, s
     monkeypatch.setattr(resampling, "_lanczos_weights", lambda *given: computed.append(given) or compute(*given))
     repeat()(smooth(150, 200), size)
     rows, columns = (
-        [span.stop - span.start for span in spans(a, b, 96, 4)] for a, b in zip((150, 200), size, strict=True)
+        [span.stop - span.start for span in spans(a, b, 96, 4, 28)] for a, b in zip((150, 200), size, strict=True)
     )
     assert len(rows) > 1 < len(columns)
     assert len(computed) == sum(-(-length // resampling.BLOCK) for length in (*rows, *columns))

@@ -1,9 +1,7 @@
 """The parts of the trainers, and a few steps of each trainer on images of noise."""
 
 import dataclasses
-import sys
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,24 +12,10 @@ from facemend.nets.lite import LiteRestorer
 from facemend.nets.realesrgan import SRVGGNetCompact
 from facemend.nets.retinaface import RetinaFace
 from facemend.records import Face, Landmarks
+from facemend.weights import installed
+from tests.training.runs import command, few, picture
 from training import data, degradations, detector, loop, losses, measure, restorer, upscaler
 from training.discriminator import Adversary
-
-
-@pytest.fixture
-def one_thread():
-    """Use one thread, and restore the settings that trainers change."""
-    before = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    cv2.setNumThreads(before[1])
-
-
-def picture(seed=0, size=(600, 520)):
-    """Blurred noise."""
-    noise = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    return cv2.GaussianBlur(noise, (0, 0), 2)
 
 
 def faces(length=4, **options):
@@ -159,12 +143,12 @@ def test_a_run_killed_while_saving_keeps_the_previous_checkpoint(tmp_path, monke
 def train(out, trainer):
     torch.manual_seed(0)
     net = LiteRestorer((4, 4, 4, 4), (1, 1, 1, 1))
-    restorer.initialise(net)
+    loop.initialise(net)
     out.mkdir(exist_ok=True)
     return trainer(net, faces(2 * 4, lead_in=2), out, 4, 2, 1e-3).state_dict()
 
 
-@pytest.mark.parametrize("trainer", [restorer.train_pixels, restorer.train_details])
+@pytest.mark.parametrize("trainer", [restorer.train_pixels, restorer.train_texture])
 def test_a_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(tmp_path, monkeypatch, trainer, one_thread):
     whole = train(tmp_path / "whole", trainer)
     monkeypatch.setattr(loop, "SAVED_EVERY", 2)
@@ -178,17 +162,6 @@ def test_a_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(tmp_path, 
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def few(shared, folder):
-    """Make a data folder with photographs of noise and one real portrait more than are held out."""
-    for name in ("photos", "portraits/train"):
-        (folder / name).mkdir(parents=True)
-    for index in range(4):
-        cv2.imwrite(str(folder / f"photos/{index}.png"), picture(index, (700, 700)))
-    for path in sorted((shared / "data/portraits/train").glob("*.jpg"))[: data.HELD_OUT + 1]:
-        (folder / "portraits/train" / path.name).symlink_to(path)
-    return folder
-
-
 def good(net, path):
     """Whether a file has all weights of a network, and all are finite."""
     state = load_file(path)
@@ -196,24 +169,48 @@ def good(net, path):
     return all(value.isfinite().all() for value in state.values())
 
 
-def command(monkeypatch, trainer, *options):
-    monkeypatch.setattr(sys, "argv", ["trainer", *map(str, options)])
-    trainer.main()
-
-
 def test_the_restorer_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
     options = ["--detector", shared / "weights/detection_mobilenet0.25_Final.pth", "--batch", 1]
-    options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--steps", 2, "--detail-steps", 2]
+    options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--steps", 2, "--texture-steps", 2]
     command(monkeypatch, restorer, *options)
     assert good(LiteRestorer(), tmp_path / "lite-restorer.safetensors")
     first, second = (
-        torch.load(tmp_path / f"restorer-{phase}.pt", weights_only=True)["mean"] for phase in ("pixels", "details")
+        torch.load(tmp_path / f"restorer-{phase}.pt", weights_only=True)["mean"] for phase in ("pixels", "texture")
     )
-    mixed = load_file(tmp_path / "lite-restorer.safetensors")
-    share = restorer.DETAILED
-    for key, value in mixed.items():
-        torch.testing.assert_close(value.float(), (1 - share) * first[key] + share * second[key], rtol=1e-3, atol=1e-6)
+    result = load_file(tmp_path / "lite-restorer.safetensors")
+    for key, value in result.items():
+        torch.testing.assert_close(value.float(), second[key], rtol=1e-3, atol=1e-6)
     assert any(not torch.equal(first[key], second[key]) for key in first)
+
+
+def test_the_restorer_begins_with_given_weights(shared, tmp_path, monkeypatch, one_thread):
+    bundled = installed.find("lite-restorer")
+    options = ["--detector", shared / "weights/detection_mobilenet0.25_Final.pth", "--batch", 1]
+    options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--texture-steps", 1]
+    command(monkeypatch, restorer, *options, "--start", bundled)
+    assert not (tmp_path / "restorer-pixels.pt").exists()
+    before, after = load_file(bundled), load_file(tmp_path / bundled.name)
+    for key, value in before.items():
+        torch.testing.assert_close(after[key], value, rtol=0.05, atol=1e-3)
+
+
+def test_a_grid_is_found_and_a_shifted_photograph_is_none():
+    truth = data.to_tensor(picture(size=(256, 256)).astype(np.float32))[None]
+    other = data.to_tensor(picture(1, (256, 256)).astype(np.float32))[None]
+    dots = torch.zeros(16, 16)
+    dots[3:5, 3:5] = 0.05
+    assert losses.grid(truth + dots.tile(16, 16), truth) > 4 * losses.grid(other, truth)
+    assert losses.grid(truth, truth) == 0
+
+
+def test_images_are_shifted_together():
+    a = torch.arange(64.0 * 64).reshape(1, 1, 64, 64)
+    seen = {restorer.shifted(seed, a, a + 1)[0][0, 0, 0, 0].item() for seed in range(200)}
+    first, second = restorer.shifted(5, a, a + 1)
+    assert first.shape == (1, 1, 48, 48)
+    assert torch.equal(first + 1, second)
+    assert min(seen) == 0
+    assert max(seen) == 16 * 64 + 16
 
 
 def test_the_upscaler_command_makes_weights_that_load_and_continues_from_its_checkpoint(

@@ -1,0 +1,133 @@
+"""The repairer's trainer: damage, undamaged scenes, the loss, a few steps of training, and its measurement."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from facemend.nets.repairer import LiteRepairer
+from facemend.records import Tiling
+from facemend.stages.repair import NetRepairer
+from tests.pictures import CPU, Whites, smooth
+from tests.training.runs import command, few
+from training import damages, measure_repairer, repairer, scenes
+
+GREY = np.full((128, 128, 3), 120, np.float32)
+KINDS = [
+    damages.bundle,
+    damages.crack,
+    damages.craze,
+    damages.crease,
+    damages.dust,
+    damages.fibre,
+    damages.rub,
+    damages.scratch,
+    damages.tear,
+]
+
+
+def generator(seed=0):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_kind_of_damage_changes_a_part_of_the_image(kind):
+    shares = []
+    for seed in range(20):
+        result = kind(GREY, 1.0, generator(seed))
+        assert result.shape == GREY.shape
+        assert result.dtype == np.float32
+        assert np.isfinite(result).all()
+        shares.append(np.mean(np.abs(result - GREY).max(axis=2) > repairer.VISIBLE))
+    assert 0 < np.mean(shares) < 0.5
+    assert np.median(shares) < 0.5
+
+
+def test_damage_is_drawn_anew_for_every_seed_and_the_same_for_one():
+    first, again, other = (damages.damage(GREY, generator(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("scene", [scenes.text, scenes.drawing, scenes.masonry])
+def test_drawn_scenes_have_detail(scene):
+    for seed in range(10):
+        image = scene(96, generator(seed))
+        assert image.shape == (96, 96, 3)
+        assert image.std() > 2
+
+
+def test_lines_are_drawn_into_a_photograph():
+    photo = smooth(128, 128).astype(np.float32)
+    changed = [np.abs(scenes.add_lines(photo, generator(seed)) - photo).max() for seed in range(30)]
+    assert np.mean(np.array(changed) > 5) > 0.9
+
+
+def test_an_engraving_is_dark_where_the_image_is_dark():
+    image = np.repeat(np.repeat(np.linspace(0, 255, 128, dtype=np.float32)[None, :, None], 128, 0), 3, 2)
+    columns = scenes.engraving(image, generator()).mean(axis=(0, 2))
+    assert columns[:40].mean() < columns[-40:].mean() - 40
+
+
+def items(count=60):
+    return repairer.Damaged([smooth(400, 300)], [smooth(300, 400, seed=1)], 0, count)
+
+
+def test_the_mask_is_where_input_and_truth_differ():
+    damaged = 0
+    for given, truth, mask in map(items().__getitem__, range(40)):
+        assert given.shape == truth.shape == (3, 256, 256)
+        difference = (given - truth).abs().amax(0, keepdim=True)
+        if not mask.any():
+            assert not difference.any()
+        else:
+            damaged += 1
+            assert difference[mask == 1].mean() > 5 * difference[mask == 0].mean()
+    assert 15 < damaged < 40
+
+
+def test_an_item_depends_on_its_index_alone():
+    some, others = items(), items()
+    others[3]
+    assert all(torch.equal(a, b) for a, b in zip(some[7], others[7], strict=True))
+
+
+def test_the_loss_is_least_for_the_truth():
+    given, truth, mask = (x[None] for x in next(item for item in items() if item[2].mean() > 0.02))
+    perfect = repairer.loss_of(torch.cat([truth, mask.clamp(1e-4, 1 - 1e-4)], 1), given, truth, mask)
+    missed = repairer.loss_of(torch.cat([truth, mask * 0 + 1e-4], 1), given, truth, mask)
+    unfilled = repairer.loss_of(torch.cat([given, mask.clamp(1e-4, 1 - 1e-4)], 1), given, truth, mask)
+    eager = repairer.loss_of(torch.cat([truth * 0, mask * 0 + 0.9], 1), given, truth, mask)
+    assert perfect["mask"] < 0.01 < missed["mask"]
+    assert perfect["fill"] < 0.01 < unfilled["fill"]
+    assert perfect["touched"] < 1e-3 < eager["touched"]
+
+
+def test_the_repairer_command_makes_weights_that_load_and_continues_from_its_checkpoint(
+    shared, tmp_path, monkeypatch, one_thread
+):
+    folder = few(shared, tmp_path)
+    for steps in (2, 3):
+        command(monkeypatch, repairer, "--data", folder, "--out", tmp_path, "--steps", steps, "--batch", 1)
+        assert torch.load(tmp_path / "repairer.pt", weights_only=True)["step"] == steps
+    state = load_file(tmp_path / "lite-repairer.safetensors")
+    LiteRepairer().load_state_dict(state)
+    assert all(value.isfinite().all() for value in state.values())
+
+
+def test_the_measurement_compares_the_mask_and_the_fill_with_the_truth():
+    def damage(image, level, seed):
+        damaged = image.copy()
+        damaged[10:20] = 255
+        mask = np.zeros(image.shape[:2], bool)
+        mask[10:30] = True  # half of it is not to be seen
+        return damaged, mask
+
+    yardstick = SimpleNamespace(LEVELS=("light",), damage=damage)
+    image = np.full((64, 64, 3), 100, np.uint8)
+    net = NetRepairer("whites", Whites(), CPU, Tiling(scale=1, step=16, bytes_per_pixel=600))
+    lines = measure_repairer.tables(net, yardstick, {"grey": [image, smooth(64, 64)]})
+    assert " | 1.00 | 0.50 |" in lines[2]
+    assert "100.0 dB | 100.0 dB | 0.000%" in lines[-2]

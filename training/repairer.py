@@ -1,0 +1,140 @@
+"""Train the lite repairer: `python -m training.repairer --data <shared data folder> --out <folder for checkpoints>`."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import Dataset
+
+from facemend.nets.repairer import LiteRepairer
+from training import damages, data, degradations, loop, losses, scenes
+from training.degradations import Image, Rng
+
+SIZE = 256  # px, side of a crop
+HELD_OUT = 3  # photographs kept for tuning
+VISIBLE = 2.0  # grey levels; a pixel that changed by more is damaged
+UNDAMAGED = 0.25  # share of the crops without damage
+FILL = 2.0  # weight of the error of the fill inside the damage
+EDGES = 1.0  # weight of the error of its gradients
+FOUND = 3.0  # weight of damaged pixels in the loss of the mask
+OVERLAP = 0.5  # weight of the loss on the overlap of mask and damage
+TOUCHED = 60.0  # weight of the squared change of undamaged pixels, at the end
+TOUCHED_FROM = 0.25  # fraction of the steps over which that weight rises; at first the network must learn to find
+
+
+class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Damaged crops. Item i is the same in every run.
+
+    Each item: input and truth (3, 256, 256) in [0, 1], and where they differ (1, 256, 256), 0 or 1.
+    """
+
+    def __init__(self, portraits: list[NDArray[np.uint8]], photos: list[NDArray[np.uint8]], seed: int, length: int):
+        self.portraits, self.photos, self.seed, self.length = portraits, photos, seed, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        rng = np.random.default_rng([self.seed, index])
+        clean = degradations.retone(self._scene(rng), rng) if rng.random() < 0.6 else self._scene(rng)
+        damaged = clean if rng.random() < UNDAMAGED else damages.damage(clean, rng)
+        (truth, before), (given, after) = scan(clean, damaged, rng)
+        mask = np.abs(after - before).max(axis=2) > VISIBLE
+        return to_tensor(given), to_tensor(truth), torch.from_numpy(mask[None].astype(np.float32))
+
+    def _scene(self, rng: Rng) -> Image:
+        """An undamaged picture: a portrait or photograph, or something drawn."""
+        kind = rng.random()
+        if kind < 0.06:
+            return scenes.text(SIZE, rng)
+        if kind < 0.10:
+            return scenes.drawing(SIZE, rng)
+        if kind < 0.14:
+            return scenes.masonry(SIZE, rng)
+        images = self.portraits if rng.random() < 0.45 else self.photos
+        photo = scenes.crop(images[rng.integers(len(images))], SIZE, rng)
+        if kind < 0.20:
+            return scenes.engraving(photo, rng)
+        return scenes.add_lines(photo, rng) if kind < 0.36 else photo
+
+
+def scan(clean: Image, damaged: Image, rng: Rng) -> list[tuple[Image, Image]]:
+    """Copy, print or scan both images in the same way: tone, blur, print screen, grain, noise, JPEG.
+
+    Returns:
+        For each image its scan, in whole numbers, and what it was before the screen, grain, noise and JPEG.
+    """
+    if rng.random() < 0.35:
+        return [(np.rint(image), image) for image in (clean, damaged)]
+    tone, blur = rng.random() < 0.4, rng.uniform(0.3, 1.3) if rng.random() < 0.35 else 0.0
+    grain, halftone = (rng.uniform(1, 9) if rng.random() < 0.3 else 0.0), rng.random() < 0.06
+    noise = rng.uniform(0.5, 6) if rng.random() < 0.3 else 0.0
+    quality = int(rng.integers(40, 98)) if rng.random() < 0.6 else None
+    seed = int(rng.integers(2**31))
+    scans = []
+    for image in (clean, damaged):
+        same = np.random.default_rng(seed)
+        if tone:
+            image = degradations.retone(image, same)
+        before = degradations.blur(image, blur)
+        recipe = degradations.Recipe(
+            grain=grain, halftone=0.2 if halftone else 0.0, noise=noise, grey_noise=grain > 0, quality=quality
+        )
+        scans.append((degradations.apply(before, recipe, same)[0], before))
+    return scans
+
+
+def to_tensor(image: Image) -> Tensor:
+    """Convert (H, W, 3) in [0, 255] to (3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)) / np.float32(255))
+
+
+def loss_of(result: Tensor, given: Tensor, truth: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """The losses of a batch, each a single value with its weight applied.
+
+    Args:
+        result: (N, 4, H, W), fill and probability.
+        given: the damaged images, (N, 3, H, W).
+        truth: the undamaged images.
+        mask: (N, 1, H, W), 1 where they differ.
+    """
+    fill, found = result[:, :3], result[:, 3:]
+    entropy = functional.binary_cross_entropy(found, mask, 1 + (FOUND - 1) * mask)
+    overlap = 1 - (2 * (found * mask).sum() + 1) / (found.sum() + mask.sum() + 1)
+    size = mask.mean() + 5e-3
+    filled = torch.lerp(truth, fill, mask)  # the fill where it is needed
+    repaired = torch.lerp(given, fill, found)
+    inside = losses.pixel(filled, truth).mean() / size + losses.pixel(repaired, truth, mask).mean() / size
+    edges = losses.gradient(filled, truth, scales=3).mean() / size
+    touched = ((repaired - given).square() * (1 - mask)).mean()
+    return {
+        "mask": 2 * entropy + OVERLAP * overlap,
+        "fill": FILL * 0.1 * inside + EDGES * 0.1 * edges,
+        "touched": touched,
+    }
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    parser = loop.command(__doc__)
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--batch", type=int, default=8)
+    args = loop.begin(parser)
+    photos = [data.read(path) for path in sorted((args.data / "photos").glob("*.png"))[:-HELD_OUT]]
+    portraits = [data.read(path) for path in sorted((args.data / "portraits/train").glob("*.jpg"))[: -data.HELD_OUT]]
+    items = Damaged(portraits, photos, 0, args.steps * args.batch)
+
+    net = LiteRepairer().to(args.device, memory_format=torch.channels_last)
+    loop.initialise(net)
+    result_file = args.out / "lite-repairer.safetensors"
+    phase = loop.Phase(net, args.out / "repairer.pt", args.steps, 5e-4, export_to=result_file)
+    for given, truth, mask in phase.batches(items, args.batch):
+        parts = loss_of(phase.forward(given), given, truth, mask)
+        parts["touched"] = parts["touched"] * TOUCHED * min(phase.progress / TOUCHED_FROM, 1.0)
+        phase.descend(sum(parts.values(), torch.zeros((), device=phase.device)))
+        phase.show(**parts)
+
+
+if __name__ == "__main__":
+    main()
