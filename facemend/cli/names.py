@@ -7,7 +7,7 @@ from pathlib import Path
 from facemend.files import formats
 
 ENDING = "_restored"  # of a result beside its picture
-RESULTS = (ENDING, f"{ENDING}_compare", f"{ENDING}_boxes", f"{ENDING}_mask")  # ends of the names that this program gives
+RESULTS = (ENDING, f"{ENDING}_compare", f"{ENDING}_boxes", f"{ENDING}_mask")  # ends of results' names
 
 
 class Names:
