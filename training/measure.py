@@ -23,10 +23,13 @@ from facemend import weights
 from facemend.machine.device import Device
 from facemend.nets.lite import LiteRestorer
 from facemend.nets.realesrgan import SRVGGNetCompact
+from facemend.nets.repairer import LiteRepairer
 from facemend.nets.retinaface import RetinaFace
 from facemend.records import Face
 from facemend.stages.detect import RetinaFaceDetector
-from training import data, degradations
+from facemend.stages.repair import NetRepairer
+from facemend.weights.models import MODELS
+from training import data, degradations, measure_repairer
 
 Image = NDArray[np.uint8]
 Degrade = Callable[[Image, int], tuple[Image, Image]]  # image, seed -> small image, and it resized to the first size
@@ -42,7 +45,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the shared data folder")
     parser.add_argument("--official", type=Path, required=True, help="folder of the official detector and upscaler")
     parser.add_argument("--lite", type=Path, default=Path("weights"), help="folder of the lite-*.safetensors files")
-    parser.add_argument("--only", choices=("restorer", "upscaler", "detector"), help="measure one model")
+    parser.add_argument("--only", choices=("restorer", "upscaler", "detector", "repairer"), help="measure one model")
     args = parser.parse_args()
     yardstick = load_yardstick(args.data / "degrade.py")
     official = weights.load("retinaface-mobile0.25", args.official / "detection_mobilenet0.25_Final.pth")
@@ -58,12 +61,15 @@ def main() -> None:
     if args.only in (None, "detector"):
         net = lite(RetinaFace("mobile0.25"), args.lite / "lite-detector.safetensors")
         lines += detector(net, official, args.data)
+    if args.only in (None, "repairer"):
+        net = lite(LiteRepairer(), args.lite / "lite-repairer.safetensors")
+        lines += repairer(net, args.data)
     print("\n".join(lines))  # noqa: T201
 
 
 def load_yardstick(path: Path) -> ModuleType:
-    """Import `degrade.py` from the data folder."""
-    spec = importlib.util.spec_from_file_location("degrade", path)
+    """Import `degrade.py` or `damage.py` from the data folder."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(path)
     module = importlib.util.module_from_spec(spec)
@@ -251,6 +257,20 @@ def detector(net: nn.Module, official: nn.Module, folder: Path) -> list[str]:
         error = f"{np.mean(errors):.1f} % of eye distance, {np.max(errors):.1f} at most" if errors else "-"
         lines.append(f"| `{name}` | {official_count} | {both} | {besides} ({alone} where it finds none) | {error} |")
     return [*lines, ""]
+
+
+def repairer(net: nn.Module, folder: Path) -> list[str]:
+    """Tables of the repairer on portraits and photographs that it was not trained on, in colour and in grey."""
+    tiling = MODELS["lite-repairer"].tiling
+    assert tiling is not None  # for the type checker
+    repair = NetRepairer("lite", net, CPU, tiling)
+    portraits = [data.read(path) for path in sorted((folder / "portraits/val").glob("*.jpg"))]
+    kodak = [measure_repairer.middle(data.read(path)) for path in sorted((folder / "kodak").glob("*.png"))]
+    grey = [np.dstack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)] * 3) for image in (*portraits[:10], *kodak[:10])]
+    sets = {"portraits": portraits, "Kodak": kodak, "10 of each in grey": grey}
+    lines = measure_repairer.tables(repair, load_yardstick(folder / "damage.py"), sets)
+    scan = np.resize(portraits[0], (1600, 1250, 3))
+    return [*lines, f"A scan of 2 MP, float32: {best_time(lambda: repair(scan), 3):.2f} s.", ""]
 
 
 def best_match(face: Face, others: list[Face]) -> Face | None:

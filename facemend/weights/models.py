@@ -393,7 +393,7 @@ MODELS: Mapping[str, Model] = {
             size=3825240,
             sha256="1d55ab29eece4dd0b7fe221b340771da4cb074381383baa7c042247f04829eda",
             architecture="facemend.nets.repairer:LiteRepairer",
-            tiling=Tiling(scale=1, step=16, bytes_per_pixel=600, overlap=64),
+            tiling=Tiling(scale=1, step=16, bytes_per_pixel=220, overlap=64),
         ),
         Model(
             name="parsenet",
