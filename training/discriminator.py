@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -89,3 +90,12 @@ class Adversary:
         loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
         loop.descend(loss, self.optimizer, rate, max_norm=5.0)
         return loss
+
+
+def shifted(seed: int, *images: Tensor, most: int = 16) -> list[Tensor]:
+    """Cut `most` rows and columns off images (N, C, H, W), a random number of them at the top and left.
+
+    The discriminator then sees a grid of the network at all positions relative to its own strides.
+    """
+    y, x = np.random.default_rng(seed).integers(most + 1, size=2)
+    return [image[..., y : image.shape[2] - most + y, x : image.shape[3] - most + x] for image in images]

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from facemend import weights
 from facemend.nets.lite import DEEPEST, LiteRestorer
 from training import data, loop, losses
-from training.discriminator import Adversary
+from training.discriminator import Adversary, shifted
 
 # Weights of the losses of the second phase; the loss of the pixels has weight 1.
 EDGES = 0.2
@@ -110,15 +109,6 @@ def train_texture(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, b
         hinge = adversary.learn(2 * phase.rate, *pair)
         phase.show(pixels=near, amount=amount, grid=grid, matching=matching, adversarial=adversarial, judge=hinge)
     return phase.averaged
-
-
-def shifted(seed: int, *images: Tensor, most: int = 16) -> list[Tensor]:
-    """Cut `most` rows and columns off images (N, C, H, W), a random number of them at the top and left.
-
-    The discriminator then sees a grid of the restorer at all positions relative to its own strides.
-    """
-    y, x = np.random.default_rng(seed).integers(most + 1, size=2)
-    return [image[..., y : image.shape[2] - most + y, x : image.shape[3] - most + x] for image in images]
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from facemend.records import Face, Landmarks
 from facemend.weights import installed
 from tests.training.runs import command, few, picture
 from training import data, degradations, detector, loop, losses, measure, restorer, upscaler
-from training.discriminator import Adversary
+from training.discriminator import Adversary, shifted
 
 
 def faces(length=4, **options):
@@ -205,8 +205,8 @@ def test_a_grid_is_found_and_a_shifted_photograph_is_none():
 
 def test_images_are_shifted_together():
     a = torch.arange(64.0 * 64).reshape(1, 1, 64, 64)
-    seen = {restorer.shifted(seed, a, a + 1)[0][0, 0, 0, 0].item() for seed in range(200)}
-    first, second = restorer.shifted(5, a, a + 1)
+    seen = {shifted(seed, a, a + 1)[0][0, 0, 0, 0].item() for seed in range(200)}
+    first, second = shifted(5, a, a + 1)
     assert first.shape == (1, 1, 48, 48)
     assert torch.equal(first + 1, second)
     assert min(seen) == 0
@@ -216,11 +216,11 @@ def test_images_are_shifted_together():
 def test_the_upscaler_command_makes_weights_that_load_and_continues_from_its_checkpoint(
     shared, tmp_path, monkeypatch, one_thread
 ):
-    monkeypatch.setattr(upscaler, "ADVERSARIAL_FROM", 0)
     folder = few(shared, tmp_path)
+    options = ["--data", folder, "--out", tmp_path, "--steps", 2, "--batch", 1]
     for steps in (2, 4):
-        command(monkeypatch, upscaler, "--data", folder, "--out", tmp_path, "--steps", steps, "--batch", 1)
-        assert torch.load(tmp_path / "upscaler.pt", weights_only=True)["step"] == steps
+        command(monkeypatch, upscaler, *options, "--texture-steps", steps)
+        assert torch.load(tmp_path / "upscaler-texture.pt", weights_only=True)["step"] == steps
     assert good(SRVGGNetCompact(num_conv=9), tmp_path / "lite-upscaler.safetensors")
 
 
