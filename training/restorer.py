@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from facemend import weights
 from facemend.nets.lite import DEEPEST, LiteRestorer
@@ -13,10 +14,10 @@ from training import data, loop, losses
 from training.discriminator import Adversary, shifted
 
 # Weights of the losses of the second phase; the loss of the pixels has weight 1.
-EDGES = 0.2
+EDGES = 0.5
 AMOUNT = 0.5
-MATCHING = 0.03
-ADVERSARIAL = 0.008  # with 0.02, faces become sharper than the truth, less like it, and show a grid
+MATCHING = 0.05
+ADVERSARIAL = 0.016
 GRID = 0.1
 LEAD_IN = 500  # first steps, on bad faces only: the network learns to restore before it learns to keep good faces
 EYES_AND_MOUTH = ((193, 240), (319, 240), (257, 314), (201, 371), (257, 375), (313, 371))  # x, y on the template, px
@@ -96,8 +97,10 @@ def train_texture(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, b
     checkpoint = out / "restorer-texture.pt"
     phase = loop.Phase(net, checkpoint, steps, peak, floor=0.1, betas=(0.5, 0.99), adversary=adversary)
     for given, truth, result, weight in restore_batches(phase, faces, batch):
-        near = losses.pixel(result, truth, weight) + 0.5 * losses.colour(result, truth)
-        near = near + EDGES * losses.gradient(result, truth, weight)
+        # Likeness is in what remains at half the size. Only there are edges compared, as detail cannot be in its place.
+        half = [functional.avg_pool2d(image, 2) for image in (result, truth, weight)]
+        near = losses.pixel(result, truth, weight) + losses.pixel(*half) + 0.5 * losses.colour(result, truth)
+        near = near + EDGES * losses.gradient(*half, scales=2)
         # A bad input does not show how much detail there was.
         bad = (losses.pixel(given, truth) / 0.05).clamp(max=1.0)
         amount = (1 - 0.8 * bad) * losses.energy(result, truth)
@@ -117,7 +120,7 @@ def main() -> None:
     parser.add_argument("--detector", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
     parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
     parser.add_argument("--start", type=Path, help="weights to begin the second phase with, in place of the first")
-    parser.add_argument("--texture-steps", type=int, default=4500, help="of the second phase (%(default)s)")
+    parser.add_argument("--texture-steps", type=int, default=3600, help="of the second phase (%(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="crops a step (%(default)s)")
     args = loop.begin(parser)
     detector = weights.load("retinaface-mobile0.25", args.detector)

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -71,6 +72,34 @@ def test_pictures_of_any_size_keep_it(size):
     repaired, mask = NetRepairer("net", LiteRepairer((4, 4, 4, 4), (1, 1, 1, 1)).eval(), CPU, TILING)(smooth(*size))
     assert repaired.shape == (*size, 3)
     assert mask.shape == size
+
+
+class Near(Whites):
+    """As `Whites`, but blind to what is more than 20 px from something that is not white."""
+
+    def forward(self, x):
+        out = super().forward(x)
+        whole = nn.functional.max_pool2d(-out[:, 3:], 21, 1, 10) == -1
+        out[:, 3:] *= ~whole
+        return out
+
+
+def test_wide_damage_of_large_pictures_is_repaired_on_a_reduced_copy(monkeypatch):
+    monkeypatch.setattr(repair, "LARGE", 200)
+    picture = smooth(400, 600)
+    picture[100:160, 200:260] = 255  # wide
+    picture[300:302] = 255  # thin
+    damaged = (picture == 255).all(axis=2)
+    repaired, mask = NetRepairer("near", Near(), CPU, TILING)(picture)
+    inside = repaired[104:156, 204:256].astype(int)
+    assert np.abs(inside - np.array(Whites.FILL) * 255).max() <= 30
+    assert (repaired[300:302] < 250).all()
+    rim = cv2.dilate(damaged.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    assert np.array_equal(repaired[~rim], picture[~rim])
+    assert not mask[~rim].any()
+    assert (mask[damaged] > 0).mean() > 0.9
+    small, _ = NetRepairer("near", Near(), CPU, TILING)(picture[:160, 190:380])
+    assert (small[130:132, 40:42] == 255).all()  # at its own size it is too wide
 
 
 def test_a_network_that_computes_nan_is_an_error():
