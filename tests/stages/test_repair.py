@@ -91,7 +91,7 @@ def test_wide_damage_of_large_pictures_is_repaired_on_a_reduced_copy(monkeypatch
     picture[300:302] = 255  # thin
     damaged = (picture == 255).all(axis=2)
     repaired, mask = NetRepairer("near", Near(), CPU, TILING)(picture)
-    inside = repaired[104:156, 204:256].astype(int)
+    inside = repaired[112:148, 212:248].astype(int)
     assert np.abs(inside - np.array(Whites.FILL) * 255).max() <= 30
     assert (repaired[300:302] < 250).all()
     rim = cv2.dilate(damaged.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
