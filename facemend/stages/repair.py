@@ -48,7 +48,7 @@ class NetRepairer:
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE, WIDE))
         core = cv2.erode(mask, disc, borderValue=1)
         wide = np.minimum(mask, cv2.dilate(core, disc, iterations=2))
-        share: Floats = cv2.resize(wide, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+        share: Floats = cv2.resize(wide, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
         repaired = np.array(pixels)
         where = share > 0
         filled = cv2.resize(filled, (width, height), interpolation=cv2.INTER_CUBIC)
