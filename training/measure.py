@@ -29,7 +29,7 @@ from facemend.records import Face
 from facemend.stages.detect import RetinaFaceDetector
 from facemend.stages.repair import NetRepairer
 from facemend.weights.models import MODELS
-from training import data, degradations, measure_repairer
+from training import data, degradations, measure_repairer, measure_text
 
 Image = NDArray[np.uint8]
 Degrade = Callable[[Image, int], tuple[Image, Image]]  # image, seed -> small image, and it resized to the first size
@@ -211,6 +211,12 @@ def upscaler(net: nn.Module, big: nn.Module, folder: Path, yardstick: ModuleType
             cells = [f" {c:.2f} dB | {d:.2f} | {c - a:+.2f} dB |" for c, d in zip(rest[::2], rest[1::2], strict=True)]
             lines.append(f"| {level} | {a:.2f} dB | {b:.2f} |" + "".join(cells))
         lines.append("")
+    lines += measure_text.tables(
+        {
+            "bicubic": lambda image, k: cv2.resize(image, None, fx=k, fy=k, interpolation=cv2.INTER_CUBIC),
+            **{name: partial(enlarged, n) for name, n in both.items()},
+        }
+    )
     tile = images[0][:256, :256]
     seconds = [best_time(lambda n=n: run(n, tile, 0.0)) for n in (net, big)]
     ratio = seconds[1] / seconds[0]
@@ -219,6 +225,12 @@ def upscaler(net: nn.Module, big: nn.Module, folder: Path, yardstick: ModuleType
         f"One 256 px tile, float32: lite {seconds[0]:.3f} s, general-x4v3 {seconds[1]:.3f} s ({ratio:.1f} times).",
         "",
     ]
+
+
+def enlarged(net: nn.Module, image: Image, factor: int) -> Image:
+    """Enlarge an image by a factor, with a network that enlarges four times."""
+    height, width = image.shape[:2]
+    return resized(run(net, image, 0.0), (height * factor, width * factor, 3))
 
 
 def resized(image: NDArray[np.float32], shape: tuple[int, ...]) -> Image:

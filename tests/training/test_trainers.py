@@ -14,7 +14,7 @@ from facemend.nets.retinaface import RetinaFace
 from facemend.records import Face, Landmarks
 from facemend.weights import installed
 from tests.training.runs import command, few, picture
-from training import data, degradations, detector, loop, losses, measure, restorer, upscaler
+from training import data, degradations, detector, loop, losses, measure, measure_text, restorer, upscaler
 from training.discriminator import Adversary, shifted
 
 
@@ -228,3 +228,17 @@ def test_the_detector_command_makes_weights_that_load(shared, tmp_path, monkeypa
     options = ["--teacher", shared / "weights/detection_mobilenet0.25_Final.pth", "--steps", 4]
     command(monkeypatch, detector, "--data", few(shared, tmp_path), "--out", tmp_path, *options)
     assert good(RetinaFace("mobile0.25"), tmp_path / "lite-detector.safetensors")
+
+
+def test_the_letters_of_a_page_are_counted(monkeypatch):
+    monkeypatch.setattr(measure_text, "read", lambda image: measure_text.PAGE[: len(measure_text.PAGE) // 2])
+    assert measure_text.share_read(measure_text.page(10)) == pytest.approx(0.5, abs=0.02)
+    monkeypatch.setattr(measure_text, "read", lambda image: "")
+    assert measure_text.share_read(measure_text.page(10)) == 0
+
+
+def test_a_page_has_dark_text_on_light_paper():
+    small, large = (measure_text.page(size) for size in (8, 14))
+    assert large.shape[1] > 1.5 * small.shape[1]
+    assert small.min() < 90
+    assert np.median(small) > 220
