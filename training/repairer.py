@@ -15,8 +15,9 @@ SIZE = 256  # px, side of a crop
 HELD_OUT = 3  # photographs kept for tuning
 VISIBLE = 2.0  # grey levels; a pixel that changed by more is damaged
 UNDAMAGED = 0.25  # share of the crops without damage
-FILL = 2.0  # weight of the error of the fill inside the damage
-EDGES = 1.0  # weight of the error of its gradients
+FIND_UNTIL = 0.35  # fraction of the steps in which the network learns to find damage more than to fill it
+FILL = 0.2, 1.6  # weight of the error of the fill inside the damage, before and after that
+EDGES = 0.5  # weight of the error of its gradients, relative to that
 FOUND = 3.0  # weight of damaged pixels in the loss of the mask
 OVERLAP = 0.5  # weight of the loss on the overlap of mask and damage
 TOUCHED = 60.0  # weight of the squared change of undamaged pixels, at the end
@@ -91,7 +92,7 @@ def to_tensor(image: Image) -> Tensor:
 
 
 def loss_of(result: Tensor, given: Tensor, truth: Tensor, mask: Tensor) -> dict[str, Tensor]:
-    """The losses of a batch, each a single value with its weight applied.
+    """The losses of a batch, each a single value.
 
     Args:
         result: (N, 4, H, W), fill and probability.
@@ -110,7 +111,7 @@ def loss_of(result: Tensor, given: Tensor, truth: Tensor, mask: Tensor) -> dict[
     touched = ((repaired - given).square() * (1 - mask)).mean()
     return {
         "mask": 2 * entropy + OVERLAP * overlap,
-        "fill": FILL * 0.1 * inside + EDGES * 0.1 * edges,
+        "fill": inside + EDGES * edges,
         "touched": touched,
     }
 
@@ -131,6 +132,7 @@ def main() -> None:
     phase = loop.Phase(net, args.out / "repairer.pt", args.steps, 5e-4, export_to=result_file)
     for given, truth, mask in phase.batches(items, args.batch):
         parts = loss_of(phase.forward(given), given, truth, mask)
+        parts["fill"] = parts["fill"] * FILL[phase.progress >= FIND_UNTIL]
         parts["touched"] = parts["touched"] * TOUCHED * min(phase.progress / TOUCHED_FROM, 1.0)
         phase.descend(sum(parts.values(), torch.zeros((), device=phase.device)))
         phase.show(**parts)
