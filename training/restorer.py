@@ -95,7 +95,7 @@ def train_texture(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, b
     """
     adversary = Adversary(net.place.device, channels=6, widths=(48, 96, 192))
     checkpoint = out / "restorer-texture.pt"
-    phase = loop.Phase(net, checkpoint, steps, peak, floor=0.1, betas=(0.5, 0.99), adversary=adversary)
+    phase = loop.Phase(net, checkpoint, steps, peak, betas=(0.5, 0.99), adversary=adversary)
     for given, truth, result, weight in restore_batches(phase, faces, batch):
         # Likeness is in what remains at half the size. Only there are edges compared, as detail cannot be in its place.
         half = [functional.avg_pool2d(image, 2) for image in (result, truth, weight)]
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--detector", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
     parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
     parser.add_argument("--start", type=Path, help="weights to begin the second phase with, in place of the first")
-    parser.add_argument("--texture-steps", type=int, default=3600, help="of the second phase (%(default)s)")
+    parser.add_argument("--texture-steps", type=int, default=2000, help="of the second phase (%(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="crops a step (%(default)s)")
     args = loop.begin(parser)
     detector = weights.load("retinaface-mobile0.25", args.detector)
@@ -134,7 +134,7 @@ def main() -> None:
         faces = data.Faces(portraits, backgrounds, 256, 0, args.steps * args.batch, LEAD_IN * args.batch)
         net.load_state_dict(train_pixels(net, faces, args.out, args.steps, args.batch, 8e-4).state_dict())
     faces = data.Faces(portraits, backgrounds, 256, 2, args.texture_steps * args.batch)
-    textured = train_texture(net, faces, args.out, args.texture_steps, args.batch, 1.5e-4)
+    textured = train_texture(net, faces, args.out, args.texture_steps, args.batch, 1e-4)
     loop.export(textured, args.out / "lite-restorer.safetensors")
 
 
