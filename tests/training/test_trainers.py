@@ -242,3 +242,14 @@ def test_a_page_has_dark_text_on_light_paper():
     assert large.shape[1] > 1.5 * small.shape[1]
     assert small.min() < 90
     assert np.median(small) > 220
+
+
+def test_the_grid_of_an_image_is_measured_in_grey_levels():
+    truth = picture(size=(512, 512))
+    dots = np.zeros((16, 16, 1))
+    dots[3:5, 3:5] = 20
+    gridded = np.clip(truth + np.tile(dots, (32, 32, 1)), 0, 255).astype(np.uint8)
+    assert measure.grid(truth, truth) == 0
+    assert measure.grid(gridded, truth) == pytest.approx(20 * (4 / 256 * 252 / 256) ** 0.5, rel=0.1)
+    noisy = np.clip(truth + np.random.default_rng(0).normal(0, 8, truth.shape), 0, 255).astype(np.uint8)
+    assert measure.grid(noisy, truth) < 0.3
