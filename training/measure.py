@@ -204,7 +204,7 @@ def quality(yardstick: ModuleType, image: Image, truth: Image) -> tuple[float, f
 def grid(image: Image, truth: Image, period: int = 16) -> float:
     """The RMS in grey levels of what is wrong in the same way at the same place of every square of `period` px.
 
-    Networks that work at a lower resolution may draw such a grid. In an image without one, random errors leave a little.
+    Networks that work at a lower resolution may draw such a grid. Random errors leave a little in any image.
     """
     wrong = (image.astype(float) - truth).mean(axis=2)
     squares = wrong.reshape(len(wrong) // period, period, -1, period).mean(axis=(0, 2))
