@@ -9,8 +9,9 @@ SECONDS ?= 600
 .PHONY: demo test test-container lint bench fuzz serve soak rehearse generated
 
 demo: $(READY)
-	$(RUN)facemend restore examples/old.jpg -o demo/ --compare --boxes --force
-	@echo 'Look at demo/old_compare.jpg: before beside after. demo/old_boxes.jpg: the faces with their numbers.'
+	$(RUN)facemend restore examples/scratched.jpg examples/old.jpg -o demo/ --repair --compare --boxes --force
+	@echo 'Look at demo/scratched_compare.jpg and demo/old_compare.jpg: before beside after.'
+	@echo 'demo/old_boxes.jpg has the faces with their numbers.'
 
 test: lint
 	$(RUN)python -m pytest
