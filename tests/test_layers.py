@@ -24,6 +24,7 @@ LAYERS = [  # a part (a folder or a file) may import itself and the parts in the
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 SHARED_STAGES = {
     "batches",
+    "condition",
     "geometry",
     "resampling",
     "seams",

@@ -31,14 +31,19 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
 
     what = parser.add_argument_group("what to do")
     what.add_argument(
-        "--model", dest="restorer", type=_model("restorer", "none"), metavar="NAME|FILE",
-        help="face restorer, see 'facemend models', or a file of weights; 'none' leaves faces as they are "
-        "(default: the best one installed)",
+        "--model", dest="restorer", type=_model("restorer", "none"), default="auto", metavar="NAME|FILE",
+        help="face restorer, see 'facemend models', or a file of weights; 'none' leaves faces as they are; 'auto' is "
+        "the best one installed for each face, see --allow-noncommercial (%(default)s)",
     )  # fmt: skip
     what.add_argument(
-        "--upscaler", type=_model("upscaler", "lanczos"), metavar="NAME|FILE",
+        "--allow-noncommercial", action="store_true",
+        help="let 'auto' use codeformer, where it is installed, for faces with too little detail for a likeness; its "
+        "licence forbids commercial use",
+    )  # fmt: skip
+    what.add_argument(
+        "--upscaler", type=_model("upscaler", "lanczos"), default="auto", metavar="NAME|FILE",
         help="enlarges the picture, see 'facemend models', or a file of weights; 'lanczos' needs no weights and is "
-        "fast (default: the best one installed)",
+        "fast; 'auto' is the best one installed for the scale (%(default)s)",
     )  # fmt: skip
     what.add_argument(
         "--scale",
@@ -166,10 +171,10 @@ def _quality(text: str) -> int | str:
 
 
 def _model(task: Task, without: str) -> Callable[[str], str]:
-    """A parser of names of models with a task, `without` and existing files, without an import of PyTorch."""
+    """A parser of "auto", names of models with a task, `without` and existing files, without an import of PyTorch."""
 
     def parse(text: str) -> str:
-        choices = (*public_names(task), without)
+        choices = ("auto", *public_names(task), without)
         if text not in choices and not Path(text).is_file():
             raise argparse.ArgumentTypeError(f"{text!r} is not an existing file and none of {', '.join(choices)}")
         return text if text in choices else str(Path(text).absolute())

@@ -73,6 +73,7 @@ def test_metrics_and_progress_are_returned(server, face):
         1,
         "",
     )
+    assert reported["net_reason"] == "heavily blurred, but there is no other restorer for it"
     assert (metrics["width"], metrics["height"]) == opened(answer["output"]).size == (192, 192)
     assert "seed" not in metrics
     assert (metrics["restorer"], metrics["upscaler"]) == ("gfpgan-v1.4", "realesrgan-x4plus")
