@@ -15,9 +15,9 @@ LAYERS = [  # a part (a folder or a file) may import itself and the parts in the
     {"weights", "machine", "files"},
     {"stages"},
     {"loader"},
-    {"result", "draw"},
+    {"result", "draw", "sheet"},
     {"pipeline"},
-    {"job", "collection"},
+    {"job", "collection", "comparison"},
     {"cli", "container"},
     {"__main__"},
 ]

@@ -14,11 +14,11 @@ WRITTEN = ", ".join(row.suffix for row in formats.WRITABLE)
 def add_restore_options(parser: argparse.ArgumentParser) -> None:
     """Add all of them; the destination of an option is the name of the setting or argument in Python."""
     parser.add_argument(
-        "inputs", nargs="+", type=lambda text: Path(_not_empty(text)), metavar="INPUT",
+        "inputs", nargs="+", type=lambda text: Path(not_empty(text)), metavar="INPUT",
         help="a picture, or a folder of pictures; write ./-old.jpg where a name begins with a dash",
     )  # fmt: skip
     parser.add_argument(
-        "-o", "--output", type=_not_empty, metavar="OUT",
+        "-o", "--output", type=not_empty, metavar="OUT",
         help=f"a file ({WRITTEN}) or a folder (default: NAME_restored.EXT beside the input)",
     )  # fmt: skip
     there = parser.add_mutually_exclusive_group()
@@ -145,8 +145,8 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _not_empty(text: str) -> str:
-    """The text; an empty one, as of a shell variable that is not set, would mean the current folder."""
+def not_empty(text: str) -> str:
+    """Return the text of an argument; empty, as of a shell variable that is not set, it would be the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("an empty name")
     return text
