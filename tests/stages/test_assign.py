@@ -51,7 +51,7 @@ def test_a_face_with_detail_gets_the_usual_restorer(sharp):
 def test_a_face_of_few_real_pixels_gets_the_other_one(sharp, real, net):
     assigned = assign(of_size(sharp, real), "usual", "other")
     assert assigned.net == net
-    assert (assigned.reason == f"only {real:.0f} real px across the crop") == (net == "other")
+    assert (assigned.reason == f"only {int(real)} real px across the crop") == (net == "other")
 
 
 def test_a_heavily_blurred_face_gets_the_other_one(sharp):
