@@ -491,7 +491,7 @@ def test_json_says_which_restorer_each_face_got_and_why(run, two_restorers, tmp_
     assert record["restorer"] == "usual or other"
     assert [(face["net"], face["net_reason"]) for face in record["faces"]] == [
         ("usual", "enough detail to keep the likeness"),
-        ("other", "only 43 real px across the crop"),
+        ("other", "only 42 real px across the crop"),
     ]
     assert "2 of 2 faces restored by usual, other  " in run("restore", path, "--force")[1]
     assert "1 of 2 faces restored by other (not chosen)  " in run("restore", path, "--force", "--faces", 1)[1]

@@ -269,10 +269,10 @@ def test_each_network_is_loaded_once(shared, monkeypatch):
     monkeypatch.setenv("FACEMEND_MODELS", "realesr-animevideov3,retinaface-mobile0.25")
     predictor = predict.Predictor()
     predictor.setup()
-    assert loaded == {"realesr-animevideov3": 1, "retinaface-mobile0.25": 1}
+    assert loaded == {"realesr-animevideov3": 1, "retinaface-mobile0.25": 1, "lite-repairer": 1}
     for upscaler in ("lanczos", "realesr-animevideov3") * 3:
         output = predictor.run(image=uploaded(predictor), **{**INPUTS, "upscaler": upscaler})
         with Image.open(output) as result:
             assert (result.format, result.size) == ("WEBP", (192, 144))
-    assert loaded.total() == 2
+    assert loaded.total() == 3
     predictor.folder.cleanup()
