@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from facemend.errors import OptionError, WeightsError
+from facemend.errors import OptionError, Remedy, WeightsError
 from facemend.machine.device import Device, choose
 from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler
 from facemend.stages.assign import Auto
@@ -128,7 +128,9 @@ class Loader:
     def check_all_used(self) -> None:
         """Raise OptionError if a file was given for a model that was not loaded."""
         if unused := sorted(self._files.keys() - self._used):
-            remedies = "name the model too", "leave its file out"
+            remedies: list[str | Remedy] = ["name the model too", "leave its file out"]
+            if FOR_BAD_FACES in unused:
+                remedies.append(Remedy(f"let {AUTO} use it with {{}}", "allow_noncommercial"))
             raise OptionError("weights", ", ".join(unused), "for models that are used", *remedies)
 
     def _stage(

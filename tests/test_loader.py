@@ -144,6 +144,13 @@ def test_auto_uses_the_callers_files_for_both(installed_networks):
     loader.check_all_used()
 
 
+def test_a_file_that_auto_may_not_use_says_what_allows_it(installed_networks):
+    loader = Loader("cpu", "fp32", {"gfpgan-v1.4": "a.pth", "codeformer": "b.pth"})
+    assert loader.auto(False).name == "gfpgan-v1.4"
+    with pytest.raises(OptionError, match="'codeformer'.*let auto use it with allow_noncommercial"):
+        loader.check_all_used()
+
+
 @pytest.mark.parametrize("task", ["restorer", "upscaler", "detector", "parser", "repairer"])
 def test_auto_is_the_same_as_none(loader, task):
     name = lambda stage: stage and stage.name  # noqa: E731
