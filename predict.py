@@ -63,7 +63,7 @@ def _spelled(option: str) -> str | None:
 
 
 class Predictor(BaseRunner):
-    """Restores one picture at a time, with the models that FACEMEND_MODELS names (by default all)."""
+    """Restores one picture at a time, with the models and files that FACEMEND_MODELS names (by default all models)."""
 
     def setup(self) -> None:
         """Load every model once."""
@@ -87,7 +87,7 @@ class Predictor(BaseRunner):
         model: str = Input(
             default="auto",
             choices=["auto", "gfpgan-v1.4", "gfpgan-v1.3", "gfpgan-v1.2", "restoreformer", "codeformer", "lite"],
-            description="The network that restores the faces. GFPGAN preserves the likeness best. CodeFormer repairs worse damage but may change a face, and its licence forbids commercial use. lite is small and fast. auto uses the best model that this server has, and CodeFormer only where it is the only one.",
+            description="The network that restores the faces. GFPGAN preserves the likeness best. CodeFormer repairs worse damage but may change a face, and its licence forbids commercial use. lite is small and fast. auto chooses for each face: the file that this server was set up with, else its best model; and CodeFormer only for faces with too little detail for a likeness, if the server was set up to use it.",
         ),
         fidelity: float = Input(
             default=0.5,
@@ -143,7 +143,7 @@ class Predictor(BaseRunner):
                 "lite",
                 "lanczos",
             ],
-            description="The model that enlarges the rest of the picture. For photos: realesrgan-x4plus is the sharpest, realesrnet-x4plus is softer, realesr-general-x4v3 and lite are fast. The two anime models are for drawings. The SwinIR models are slow. lanczos is a filter that adds no detail. auto uses the best model for the scale that this server has.",
+            description="The model that enlarges the rest of the picture. For photos: realesrgan-x4plus is the sharpest, realesrnet-x4plus is softer, realesr-general-x4v3 and lite are fast. The two anime models are for drawings. The SwinIR models are slow. lanczos is a filter that adds no detail. auto uses the file that this server was set up with, else the best model for the scale that it has.",
         ),
         denoise: float = Input(
             default=0.5,
@@ -262,6 +262,8 @@ class Predictor(BaseRunner):
                 self.suspect.detector(face)
             if self.suspect.parser:
                 list(self.suspect.parser([face]))
+            for restorer in self.suspect.restorers:
+                restorer([face])
             # With half the strength, the upscaler runs too, not only the restorer.
             self.suspect.run(face[:8, :8], Settings(aligned=True, strength=0.5))
             self.suspect = None

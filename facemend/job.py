@@ -134,10 +134,10 @@ def run(
     outputs = _outputs(job, picture, settings)
     if not check(picture, outputs):
         return None
-    _check_writable(job, outputs)
+    check_writable(outputs, overwrite=job.force or job.resume)
     result = pipeline.run(picture, settings, progress)
     computed = time.perf_counter()
-    _make_folder(outputs.target)
+    make_folder(outputs.target)
     kept = outputs.existing() if job.resume else []
     kept = kept if outputs.target in kept else []
     if outputs.compare and outputs.compare not in kept:
@@ -172,9 +172,13 @@ def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:
     return job.outputs(target)
 
 
-def _check_writable(job: Job, outputs: Outputs) -> None:
-    """Raise OptionError where the folder cannot be made or written to, or a file exists that may not be replaced."""
-    if (existing := outputs.existing()) and not (job.force or job.resume):
+def check_writable(outputs: Outputs, *, overwrite: bool) -> None:
+    """Check the outputs before the work.
+
+    Raises:
+        OptionError: their folder cannot be made or written to, or one of them exists and `overwrite` is False.
+    """
+    if (existing := outputs.existing()) and not overwrite:
         remedies = Remedy("overwrite it with {}", "force"), Remedy("leave it with {}", "skip_existing")
         raise OptionError("the output", str(existing[0]), "a new file", *remedies)
     folder = next(parent for parent in outputs.target.absolute().parents if os.path.lexists(parent))
@@ -190,7 +194,8 @@ def _modified(job: Job) -> int | None:
     return Path(str(job.source)).stat().st_mtime_ns if keeps else None
 
 
-def _make_folder(target: Path) -> None:
+def make_folder(target: Path) -> None:
+    """Make the folder of an output, with those above it; raises OutputError where that is not possible."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

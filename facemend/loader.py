@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from facemend.errors import OptionError, WeightsError
+from facemend.errors import OptionError, Remedy, WeightsError
 from facemend.machine.device import Device, choose
 from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler
+from facemend.stages.assign import Auto
 from facemend.stages.detect import RetinaFaceDetector
 from facemend.stages.parse import ParseNetParser
 from facemend.stages.repair import NetRepairer
@@ -23,7 +24,9 @@ from facemend.weights.models import Model, Task, automatic, lookup, lookup_for, 
 
 log = logging.getLogger(__name__)
 
+AUTO = "auto"  # the choice of the best model at hand
 NONE = "none"  # the choice to go without a stage
+FOR_BAD_FACES = "codeformer"  # repairs worse damage than the others, but changes a face; not for commercial use
 
 Weights = Mapping[str, str | Path]
 Tensors = Mapping[str, Tensor]
@@ -36,9 +39,9 @@ class Loader:
     `Pipeline.load` makes the stages of one pipeline. A server that keeps several restorers and upscalers loads each
     stage once and combines them with the constructor of `Pipeline`.
 
-    Every stage may be asked for by
+    A stage is asked for by
 
-    - None: the one of `weights` with that task, else the preferred one that is installed;
+    - None or "auto": the one of `weights` with that task, else the preferred one that is installed;
     - the name of a model, see `facemend.weights.MODELS`;
     - the path of a file whose parameters fit the network of a model with that task; an upscaler may be of another size,
       or of any architecture that spandrel knows, where that is installed.
@@ -67,8 +70,24 @@ class Loader:
         name, model, tensors = found
         return NetRestorer(name, *self._net(model, tensors), model.face_size)
 
+    def auto(self, allow_noncommercial: bool = False) -> Auto | None:
+        """Load the restorers of which each face gets one; None where none is installed.
+
+        Args:
+            allow_noncommercial: whether CodeFormer may be among them, where it is installed.
+        """
+        usual = self.restorer(None)
+        if usual is None:
+            return None
+        if not allow_noncommercial or usual.name == FOR_BAD_FACES:
+            return Auto(usual)
+        if not self._installed(lookup(FOR_BAD_FACES)):
+            log.warning("%s is not installed, so bad faces get %s too", FOR_BAD_FACES, usual.name)
+            return Auto(usual)
+        return Auto(usual, self.restorer(FOR_BAD_FACES))
+
     def upscaler(self, wanted: str | Path | UpscalerFunction | None, scale: float = 0) -> Upscaler:
-        """Load an upscaler, or wrap a function; None is "lanczos" where no network is installed.
+        """Load an upscaler, or wrap a function; None or "auto" is "lanczos" where no network is installed.
 
         Args:
             wanted: as for every stage, or a function.
@@ -77,13 +96,21 @@ class Loader:
         if callable(wanted):
             return FunctionUpscaler(wanted)
         if wanted is not None and is_path(wanted):
-            return self._upscaler_of_file(Path(wanted))
+            return self._own_upscaler(Path(wanted), read(Path(wanted)))
         found = self._find("upscaler", wanted, LanczosUpscaler.name, scale)
         if found is None:
             return LanczosUpscaler()
         name, model, _ = found
         assert model.tiling is not None  # for the type checker: every upscaler has one
         return NetUpscaler(name, *self._net(model), model.tiling, companion=self._companion(model))
+
+    def own(self, path: Path) -> NetRestorer | NetUpscaler:
+        """Load a restorer from a file of weights, or an upscaler if the file holds no restorer's."""
+        tensors = read(path)
+        model = identify(tensors, "restorer")
+        if model:
+            return NetRestorer(path.stem, *self._net(model, tensors), model.face_size)
+        return self._own_upscaler(path, tensors)
 
     def parser(self, wanted: str | Path | None) -> Parser | None:
         """Load a parser; "none" is none."""
@@ -101,7 +128,9 @@ class Loader:
     def check_all_used(self) -> None:
         """Raise OptionError if a file was given for a model that was not loaded."""
         if unused := sorted(self._files.keys() - self._used):
-            remedies = "name the model too", "leave its file out"
+            remedies: list[str | Remedy] = ["name the model too", "leave its file out"]
+            if FOR_BAD_FACES in unused:
+                remedies.append(Remedy(f"let {AUTO} use it with {{}}", "allow_noncommercial"))
             raise OptionError("weights", ", ".join(unused), "for models that are used", *remedies)
 
     def _stage(
@@ -117,7 +146,7 @@ class Loader:
         self, task: Task, wanted: str | Path | None, without: str, scale: float = 0
     ) -> tuple[str, Model, Tensors | None] | None:
         """The name to show, the model and the tensors of the caller's file of what is asked for; None to go without."""
-        if wanted is None:
+        if wanted is None or wanted == AUTO:
             own = [lookup(name) for name in self._files if lookup(name).task == task]
             models = filter(self._installed, (*own, *automatic(task, scale)))
             return next(((model.public_name, model, None) for model in models), None)
@@ -128,15 +157,14 @@ class Loader:
                 problem = f"{wanted} does not hold the weights of any {task} that facemend knows"
                 raise WeightsError(problem, "give a file of a model that 'facemend models' lists")
             return Path(wanted).stem, model, tensors
-        if wanted not in (choices := (*public_names(task), without)):
+        if wanted not in (choices := (AUTO, *public_names(task), without)):
             raise OptionError(task, wanted, (*choices, "the path of a file of weights"))
         if wanted == without:
             return None
         model = lookup_for(task, str(wanted))
         return model.public_name, model, None
 
-    def _upscaler_of_file(self, path: Path) -> Upscaler:
-        tensors = read(path)
+    def _own_upscaler(self, path: Path, tensors: Tensors) -> NetUpscaler:
         model = identify(tensors, "upscaler")
         if model and model.tiling:
             return NetUpscaler(path.stem, *self._net(model, tensors), model.tiling)

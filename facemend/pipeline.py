@@ -12,12 +12,24 @@ import numpy as np
 
 from facemend.errors import InputError, NotInstalledError, OptionError, Remedy
 from facemend.files.decode import Source, decode
-from facemend.loader import NONE, Loader, Weights
+from facemend.loader import AUTO, NONE, Loader, Weights
 from facemend.machine import process
-from facemend.records import DEFAULT_SETTINGS, Crop, Face, Floats, Landmarks, Picture, Pixels, Progress, Settings
+from facemend.records import (
+    DEFAULT_SETTINGS,
+    Crop,
+    Face,
+    Floats,
+    Landmarks,
+    Picture,
+    Pixels,
+    Progress,
+    Settings,
+    StageProgress,
+)
 from facemend.result import Result
 from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler, adapt
 from facemend.stages.align import TEMPLATE, TEMPLATE_SIZE, align, whole
+from facemend.stages.assign import Assigned, Auto, assign
 from facemend.stages.choose import choose
 from facemend.stages.grey import in_tone_of, one_ink, print_in
 from facemend.stages.paste import (
@@ -46,7 +58,7 @@ class Pipeline:
 
     Args:
         detector: finds faces; None where there is none, and then only pictures that need none can be run.
-        restorer: restores aligned faces; None leaves faces as they are.
+        restorer: restores aligned faces, or the restorers of which each face gets one; None leaves faces as they are.
         upscaler: enlarges the picture.
         parser: tells the face from the rest of a crop; None pastes a soft oval.
         repairer: fills scratches and the like; None where there is none, and then only pictures that need none can be
@@ -57,7 +69,7 @@ class Pipeline:
         self,
         *,
         detector: Detector | None,
-        restorer: Restorer | None,
+        restorer: Restorer | Auto | None,
         upscaler: Upscaler,
         parser: Parser | None = None,
         repairer: Repairer | None = None,
@@ -80,15 +92,17 @@ class Pipeline:
         precision: str = "auto",
         weights: Weights | None = None,
         scale: float = 0,
+        allow_noncommercial: bool = False,
     ) -> "Pipeline":
         """Load networks.
 
-        Each is named by a model's name or by the path of a weights file whose parameters fit the network of one. None
-        takes the model of `weights` with that task, else the preferred one that is installed.
+        Each is named by a model's name or by the path of a weights file whose parameters fit the network of one. "auto"
+        or None takes the model of `weights` with that task, else the preferred one that is installed.
 
         Args:
             restorer: "gfpgan-v1.4", ..., "none", a path, or a function: called with a list of (512, 512, 3) uint8 RGB
-                crops and `fidelity=`, it returns a list of the same.
+                crops and `fidelity=`, it returns a list of the same. With "auto" or None, `Face.net_reason` says why
+                a face got its restorer.
             upscaler: "realesrgan-x4plus", ..., "lanczos", a path, or a function from (H, W, 3) uint8 RGB to
                 (H * k, W * k, 3) uint8 RGB.
             detector: "retinaface-r50", ..., "none", or a path.
@@ -101,6 +115,8 @@ class Pipeline:
                 parameters are.
             scale: of all pictures to come, or 0 if it is not known. Where no upscaler is named, one for this scale is
                 preferred: up to 2, realesrgan-x2plus to realesrgan-x4plus.
+            allow_noncommercial: whether "auto" may use CodeFormer, where it is installed, for faces with too little
+                detail for a likeness. Its licence forbids commercial use.
 
         Raises:
             OptionError: an unknown name, or weights of a model that is not used.
@@ -109,13 +125,20 @@ class Pipeline:
         loader = Loader(device, precision, weights)
         pipeline = cls(
             detector=loader.detector(detector),
-            restorer=loader.restorer(restorer),
+            restorer=loader.auto(allow_noncommercial) if restorer in (None, AUTO) else loader.restorer(restorer),
             upscaler=loader.upscaler(upscaler, scale),
             parser=loader.parser(parser),
             repairer=loader.repairer(repairer),
         )
         loader.check_all_used()
         return pipeline
+
+    @property
+    def restorers(self) -> tuple[Restorer, ...]:
+        """The restorers that faces may get; the first one is the usual one."""
+        if isinstance(self.restorer, Auto):
+            return self.restorer.restorers
+        return (self.restorer,) if self.restorer else ()
 
     def find(self, source: Source | Picture, settings: Settings = DEFAULT_SETTINGS) -> tuple[Face, ...]:
         """Find the faces of a picture, without restoring them.
@@ -180,9 +203,10 @@ class Pipeline:
                 crops = {index: self._crop(picture, found[index], settings) for index in chosen}
                 fitting = {index: crop for index, crop in crops.items() if crop is not None}
                 shares = {index: _share(crop, settings) for index, crop in fitting.items()}
-                bad = {index: crop for index, crop in fitting.items() if shares[index] > 0}
+                used = {index: crop for index, crop in fitting.items() if shares[index] > 0}
+                assigned = {index: self._assign(crop) for index, crop in used.items()}
             with _timed(seconds, "restore"):
-                restored = self._restore(bad, settings, progress)
+                restored = self._restore(used, assigned, settings, progress)
             with _timed(seconds, "upscale"):
                 size = settings.output_size(height, width)
                 covered = settings.aligned and list(shares.values()) == [1]
@@ -196,7 +220,9 @@ class Pipeline:
             picture=replace(before, pixels=canvas, alpha=alpha, several=False),
             before=before,
             mask=mask,
-            faces=tuple(self._outcome(face, index, chosen, shares, settings) for index, face in enumerate(found)),
+            faces=tuple(
+                self._outcome(face, index, chosen, shares, assigned, settings) for index, face in enumerate(found)
+            ),
             restorer=self.restorer.name if self.restorer else NONE,
             upscaler=self.upscaler.name,
             seconds=seconds,
@@ -229,25 +255,36 @@ class Pipeline:
         return self.detector(picture.pixels, settings)
 
     def _crop(self, picture: Picture, face: Face, settings: Settings) -> Crop | None:
-        size = self.restorer.face_size if self.restorer else TEMPLATE_SIZE
+        size = self.restorers[0].face_size if self.restorers else TEMPLATE_SIZE
         if settings.aligned:
             return whole(picture.pixels, size)
         return align(picture.pixels, face.landmarks, size)
 
+    def _assign(self, crop: Crop) -> Assigned:
+        """The restorer of a face."""
+        names = [restorer.name for restorer in self.restorers]
+        return assign(crop, *names) if isinstance(self.restorer, Auto) else Assigned(names[0], "")
+
     def _restore(
-        self, crops: Mapping[int, Crop], settings: Settings, progress: Progress | None
+        self,
+        crops: Mapping[int, Crop],
+        assigned: Mapping[int, Assigned],
+        settings: Settings,
+        progress: Progress | None,
     ) -> dict[int, tuple[Crop, Pixels]]:
         """The crops with their restored pixels, by index of the face."""
-        if self.restorer is None or not crops:
-            return {}
-        restored = self.restorer(
-            [crop.pixels for crop in crops.values()], settings, partial(progress, "restore") if progress else None
-        )
-        restored = [
-            face if (ink := one_ink(crop.pixels)) is None else in_tone_of(face, crop.pixels, ink)
-            for face, crop in zip(restored, crops.values(), strict=True)
-        ]
-        return {index: (crop, face) for (index, crop), face in zip(crops.items(), restored, strict=True)}
+        faces: dict[int, Pixels] = {}
+        for restorer in self.restorers:
+            own = [index for index in crops if assigned[index].net == restorer.name]
+            if not own:
+                continue
+            report = _continued(progress, "restore", len(faces), len(crops)) if progress else None
+            restored = restorer([crops[index].pixels for index in own], settings, report)
+            faces.update(zip(own, restored, strict=True))
+        for index, crop in crops.items():
+            if (ink := one_ink(crop.pixels)) is not None:
+                faces[index] = in_tone_of(faces[index], crop.pixels, ink)
+        return {index: (crop, faces[index]) for index, crop in crops.items()}
 
     def _enlarge(
         self, picture: Picture, size: tuple[int, int], settings: Settings, progress: Progress | None
@@ -304,7 +341,13 @@ class Pipeline:
         return Layer(enlarged(crop, face), mask, share)
 
     def _outcome(
-        self, face: Face, index: int, chosen: Sequence[int], shares: Mapping[int, float], settings: Settings
+        self,
+        face: Face,
+        index: int,
+        chosen: Sequence[int],
+        shares: Mapping[int, float],
+        assigned: Mapping[int, Assigned],
+        settings: Settings,
     ) -> Face:
         if self.restorer is None:
             return face.left_alone("no restorer")
@@ -314,7 +357,7 @@ class Pipeline:
             return face.left_alone("its landmarks fit no face")
         if not shares[index]:
             return face.left_alone("it is sharp already" if settings.strength else "the strength is 0")
-        return face.done(self.restorer.name, shares[index])
+        return face.done(assigned[index].net, shares[index], assigned[index].reason)
 
 
 def _check_given(faces: Sequence[Face], settings: Settings) -> None:
@@ -322,6 +365,11 @@ def _check_given(faces: Sequence[Face], settings: Settings) -> None:
         raise OptionError("faces", faces, "a list of Face, as `find` returns them")
     if settings.aligned:
         raise OptionError("aligned", True, "False where faces are given")
+
+
+def _continued(progress: Progress, stage: str, before: int, total: int) -> StageProgress:
+    """The progress of a part of a stage; `before` of `total` are done when it starts."""
+    return lambda done, _: progress(stage, before + done, total)
 
 
 def _share(crop: Crop, settings: Settings) -> float:

@@ -100,6 +100,7 @@ class Face:
         net: name of the restorer; "" if the face was not restored.
         share: of the restored face in the output, 0 to 1; the rest is the enlarged input.
         reason: why the face was not restored; "" if it was.
+        net_reason: why `auto` chose this restorer; "" if the restorer was named or the face was not restored.
     """
 
     box: Box
@@ -109,6 +110,7 @@ class Face:
     net: str = ""
     share: float = 0.0
     reason: str = ""
+    net_reason: str = ""
 
     def report(self) -> dict[str, Any]:
         """Return all of it as values that JSON holds; places are rounded to hundredths of a px."""
@@ -120,15 +122,16 @@ class Face:
             "net": self.net,
             "share": round(self.share, 4),
             "reason": self.reason,
+            "net_reason": self.net_reason,
         }
 
     def left_alone(self, reason: str) -> "Face":
         """Return the same face, not restored for this reason."""
         return Face(self.box, self.landmarks, self.score, reason=reason)
 
-    def done(self, net: str, share: float) -> "Face":
-        """Return the same face, restored by this network; `share` of it is in the output."""
-        return Face(self.box, self.landmarks, self.score, restored=True, net=net, share=share)
+    def done(self, net: str, share: float, net_reason: str = "") -> "Face":
+        """Return the same face, restored by this network for this reason; `share` of it is in the output."""
+        return Face(self.box, self.landmarks, self.score, restored=True, net=net, share=share, net_reason=net_reason)
 
 
 @dataclass(frozen=True, eq=False)

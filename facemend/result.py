@@ -21,7 +21,8 @@ class Result:
         picture: the output. It keeps alpha, metadata and format of the input, and stays grey if the input is.
         before: the input as it was decoded.
         faces: every face found, from left to right; each says whether it was restored, and why not.
-        restorer: the restorer's name, or "none".
+        restorer: the restorer's name, or "none"; where each face gets one of two, as "gfpgan-v1.4 or codeformer", and
+            each face says which.
         upscaler: the upscaler's name.
         seconds: wall-clock seconds by stage, and "total".
         mask: (H, W) float32 in [0, 1], how much of the repair is in each px of the input; None if it was not repaired.

@@ -1,5 +1,6 @@
 """The networks of a server: which are loaded, how they are named, what is refused."""
 
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -11,7 +12,9 @@ from facemend.collection import Collection
 from facemend.errors import OptionError, WeightsError
 from facemend.machine.device import choose
 from facemend.records import Settings
-from facemend.stages.upscale import LanczosUpscaler
+from facemend.stages.restore import NetRestorer
+from facemend.stages.upscale import LanczosUpscaler, NetUpscaler
+from facemend.weights import installed
 from facemend.weights.models import MODELS
 from tests.pictures import smooth
 
@@ -79,8 +82,9 @@ def test_each_network_is_loaded_once(loaded):
 @pytest.mark.parametrize(
     ("names", "restorer", "upscaler"),
     [
-        (["codeformer", "gfpgan-v1.3", "lite"], "gfpgan-v1.3", "lite"),
-        (["lite", "codeformer", "realesrnet-x4plus"], "lite", "lite"),
+        (["codeformer", "gfpgan-v1.3", "lite"], "gfpgan-v1.3 or codeformer", "lite"),
+        (["lite", "codeformer", "realesrnet-x4plus"], "lite or codeformer", "lite"),
+        ([], "gfpgan-v1.4", "realesrgan-x2plus"),
         (["restoreformer", "gfpgan-v1.4", "lite", "realesrgan-x2plus"], "gfpgan-v1.4", "realesrgan-x2plus"),
         (["codeformer", "retinaface-r50", "realesr-animevideov3"], "codeformer", "realesr-animevideov3"),
         (["codeformer", "retinaface-r50"], "codeformer", "lanczos"),
@@ -90,7 +94,7 @@ def test_each_network_is_loaded_once(loaded):
     ids=lambda value: ",".join(value) if isinstance(value, list) else "",
 )
 def test_auto_is_the_preferred_model_that_is_loaded(loaded, names, restorer, upscaler):
-    """Every server has one; CodeFormer is it only where there is no other, as its licence is non-commercial."""
+    """CodeFormer, whose licence is non-commercial, is for bad faces, and only where it was named."""
     pipeline = Collection(names).pipeline("auto", "auto", 2)
     assert (pipeline.restorer.name if pipeline.restorer else None, pipeline.upscaler.name) == (restorer, upscaler)
 
@@ -158,6 +162,72 @@ def test_a_combined_pipeline_runs():
     result = collection.pipeline("auto", "lite", 2).run(smooth(64, 64), Settings(aligned=True))
     assert (result.restorer, result.upscaler) == ("lite", "lite")
     assert result.pixels.shape == (128, 128, 3)
+
+
+def test_a_bad_face_gets_codeformer(loaded):
+    """An 8 px picture is a bad face, and one of 100 px with much detail is not."""
+    collection = Collection(["gfpgan-v1.4", "codeformer", "retinaface-r50"])
+    pictures = [smooth(8, 8), np.random.default_rng(0).integers(0, 255, (100, 100, 3), np.uint8)]
+    pipeline = collection.pipeline("auto", "lanczos", 2)
+    faces = [pipeline.run(picture, Settings(aligned=True)).faces[0] for picture in pictures]
+    assert [face.net for face in faces] == ["codeformer", "gfpgan-v1.4"]
+    assert faces[0].net_reason == "only 8 real px across the crop"
+    face = collection.pipeline("codeformer", "lanczos", 2).run(pictures[1], Settings(aligned=True)).faces[0]
+    assert (face.net, face.net_reason) == ("codeformer", "")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Files of weights with names of their own, by task."""
+    made = {}
+    for task in ("restorer", "upscaler", "detector"):
+        made[task] = str(tmp_path / f"my {task}.safetensors")
+        shutil.copy(installed.find(f"lite-{task}"), made[task])
+    return made
+
+
+def test_auto_is_a_named_file_before_all_models(files):
+    collection = Collection([files["restorer"], files["upscaler"], "lite"])
+    pipeline = collection.pipeline("auto", "auto", 2)
+    assert (pipeline.restorer.name, pipeline.upscaler.name) == ("my restorer", "my upscaler")
+    pipeline = collection.pipeline("lite", "lite", 2)
+    assert (pipeline.restorer.name, pipeline.upscaler.name) == ("lite", "lite")
+    result = collection.pipeline("auto", "auto", 2).run(smooth(64, 64), Settings(aligned=True, strength=0.5))
+    assert (result.faces[0].net, result.upscaler) == ("my restorer", "my upscaler")
+
+
+def test_a_server_of_one_file_holds_nothing_else(files):
+    collection = Collection([files["upscaler"]])
+    assert held(collection) == ([], ["lanczos"], None, None)
+    pipeline = collection.pipeline("auto", "auto", 2)
+    assert (pipeline.restorer, pipeline.upscaler.name) == (None, "my upscaler")
+
+
+def test_a_file_restores_with_codeformer_for_bad_faces(loaded, files):
+    pipeline = Collection([files["restorer"], "codeformer", "retinaface-r50"]).pipeline("auto", "auto", 2)
+    assert pipeline.restorer.name == "my restorer or codeformer"
+
+
+def test_files_that_make_no_sense_are_one_line(files, tmp_path):
+    second = tmp_path / "second.safetensors"
+    shutil.copy(files["upscaler"], second)
+    for names, kind, message in (
+        ([files["upscaler"], str(second)], OptionError, "at most one file of a restorer and one of an upscaler"),
+        ([files["restorer"]], OptionError, "with a detector too"),
+        ([files["detector"]], WeightsError, "my detector.safetensors does not hold"),
+        ([str(tmp_path / "missing.pth")], WeightsError, "cannot read .*missing.pth: No such file"),
+    ):
+        with pytest.raises(kind, match=message) as caught:
+            Collection(names)
+        assert "\n" not in str(caught.value)
+
+
+def test_warm_up_runs_files_too(files, monkeypatch):
+    used = []
+    for kind in (NetRestorer, NetUpscaler):
+        monkeypatch.setattr(kind, "__call__", lambda self, *given: used.append(self.name))
+    Collection([files["restorer"], files["upscaler"], "lite"]).warm_up()
+    assert Counter(used) == {"my restorer": 2, "my upscaler": 2, "lite": 4}
 
 
 def test_warm_up_runs_every_network_twice(loaded):

@@ -15,15 +15,16 @@ LAYERS = [  # a part (a folder or a file) may import itself and the parts in the
     {"weights", "machine", "files"},
     {"stages"},
     {"loader"},
-    {"result", "draw"},
+    {"result", "draw", "sheet"},
     {"pipeline"},
-    {"job", "collection"},
+    {"job", "collection", "comparison"},
     {"cli", "container"},
     {"__main__"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 SHARED_STAGES = {
     "batches",
+    "condition",
     "geometry",
     "resampling",
     "seams",

@@ -9,12 +9,15 @@ import pytest
 import safetensors.torch
 import torch
 
+import facemend.loader
 from facemend.errors import OptionError, WeightsError
 from facemend.files.decode import decode
 from facemend.loader import Loader, is_path
 from facemend.nets.realesrgan import RRDBNet, SRVGGNetCompact
 from facemend.nets.swinir import SwinIR
+from facemend.pipeline import Pipeline
 from facemend.records import Settings
+from facemend.stages.assign import Auto
 from facemend.stages.detect import RetinaFaceDetector
 from facemend.stages.parse import ParseNetParser
 from facemend.stages.restore import FunctionRestorer, NetRestorer
@@ -87,6 +90,85 @@ def test_the_scale_of_the_identified_network_is_used(loader, tmp_path):
     """x2plus and x4plus differ in the size of the first convolution only."""
     upscaler = loader.upscaler(weights_file(tmp_path / "own.pth", "realesrgan-x2plus"))
     assert upscaler._tiling == MODELS["realesrgan-x2plus"].tiling
+
+
+@pytest.fixture
+def installed_networks(monkeypatch):
+    """Makes models count as installed, and remembers in order which of them were loaded."""
+    names, loaded = [], []
+
+    def load(model, path=None):
+        loaded.append(model.name)
+        return torch.nn.Identity()
+
+    monkeypatch.setattr(facemend.loader, "load", load)
+    monkeypatch.setattr(facemend.loader, "find", lambda name: name if name in names else None)
+    return names, loaded
+
+
+@pytest.mark.parametrize(
+    ("names", "allowed", "expected"),
+    [
+        (["gfpgan-v1.3", "codeformer", "lite-restorer"], True, ["gfpgan-v1.3", "codeformer"]),
+        (["gfpgan-v1.3", "codeformer", "lite-restorer"], False, ["gfpgan-v1.3"]),
+        (["gfpgan-v1.3", "lite-restorer"], True, ["gfpgan-v1.3"]),
+        (["codeformer", "lite-restorer"], True, ["lite", "codeformer"]),
+        (["codeformer", "lite-restorer"], False, ["lite"]),
+        (["lite-restorer"], True, ["lite"]),
+    ],
+)
+def test_auto_loads_codeformer_only_where_it_is_allowed_and_installed(
+    loader, installed_networks, caplog, names, allowed, expected
+):
+    installed_networks[0].extend(names)
+    auto = loader.auto(allowed)
+    assert [restorer.name for restorer in auto.restorers] == expected
+    assert len(installed_networks[1]) == len(expected)
+    missing = f"codeformer is not installed, so bad faces get {expected[0]} too"
+    assert caplog.messages == ([missing] if allowed and "codeformer" not in names else [])
+
+
+def test_auto_without_any_restorer_is_none(loader, installed_networks):
+    assert loader.auto(True) is None
+
+
+def test_auto_does_not_load_codeformer_twice_where_its_file_was_given(installed_networks):
+    auto = Loader("cpu", "fp32", {"codeformer": "my.pth"}).auto(True)
+    assert auto.name == "codeformer"
+    assert installed_networks[1] == ["codeformer"]
+
+
+def test_auto_uses_the_callers_files_for_both(installed_networks):
+    loader = Loader("cpu", "fp32", {"gfpgan-v1.4": "a.pth", "codeformer": "b.pth"})
+    assert loader.auto(True).name == "gfpgan-v1.4 or codeformer"
+    loader.check_all_used()
+
+
+def test_a_file_that_auto_may_not_use_says_what_allows_it(installed_networks):
+    loader = Loader("cpu", "fp32", {"gfpgan-v1.4": "a.pth", "codeformer": "b.pth"})
+    assert loader.auto(False).name == "gfpgan-v1.4"
+    with pytest.raises(OptionError, match="'codeformer'.*let auto use it with allow_noncommercial"):
+        loader.check_all_used()
+
+
+@pytest.mark.parametrize("task", ["restorer", "upscaler", "detector", "parser", "repairer"])
+def test_auto_is_the_same_as_none(loader, task):
+    name = lambda stage: stage and stage.name  # noqa: E731
+    assert name(load(loader, task, "auto")) == name(load(loader, task, None))
+
+
+@pytest.mark.parametrize("restorer", [None, "auto"])
+def test_the_pipeline_loads_auto_by_default(restorer):
+    pipeline = Pipeline.load(restorer=restorer, detector="none", repairer="none", device="cpu")
+    assert isinstance(pipeline.restorer, Auto)
+    assert [one.name for one in pipeline.restorers] == ["lite"]
+
+
+@pytest.mark.parametrize(("task", "kind"), [("restorer", NetRestorer), ("upscaler", NetUpscaler)])
+def test_a_file_is_a_restorer_or_an_upscaler(loader, task, kind):
+    stage = loader.own(bundled(task))
+    assert isinstance(stage, kind)
+    assert stage.name == BUNDLED[task]
 
 
 SIZES = {  # networks that no model of the table has, and their scale

@@ -17,6 +17,7 @@ from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Picture, Settings
 from facemend.stages import adapt, tiled
+from facemend.stages.assign import Auto
 from facemend.stages.grey import one_ink
 from facemend.stages.repair import NetRepairer
 from facemend.stages.restore import FunctionRestorer
@@ -762,3 +763,60 @@ class TestRepair:
         machine.repairer = None
         with pytest.raises(NotInstalledError, match="lite-repairer"):
             machine.run(self.picture(), Settings(repair=True))
+
+
+def named(name, colour):
+    """A restorer that fills faces with a colour, and remembers how many it was given at once."""
+
+    def fill(crops, fidelity):
+        fill.counts.append(len(crops))
+        return [np.full_like(crop, colour) for crop in crops]
+
+    fill.counts, fill.__name__ = [], name
+    return fill
+
+
+RED, BLUE = (220, 30, 30), (30, 30, 220)
+TWO = (similarity(3, 0, -80, -60), similarity(12, 0, -3400, -1200))  # a face of detail on the left, a small one
+
+
+def test_auto_gives_each_face_a_restorer_and_says_why():
+    usual, other = named("usual", RED), named("other", BLUE)
+    auto = Auto(FunctionRestorer(usual), FunctionRestorer(other))
+    machine = Pipeline(detector=detector(*map(face_at, TWO)), restorer=auto, upscaler=LanczosUpscaler())
+    picture, steps = np.random.default_rng(0).integers(0, 255, (200, 400, 3), np.uint8), []
+    result = machine.run(picture, Settings(scale=1), lambda *step: steps.append(step))
+    assert [face.net for face in result.faces] == ["usual", "other"]
+    assert [face.net_reason for face in result.faces] == [
+        "enough detail to keep the likeness",
+        "only 42 real px across the crop",
+    ]
+    assert [face.reason for face in result.faces] == ["", ""]
+    assert result.restorer == "usual or other"
+    assert (usual.counts, other.counts) == ([1], [1])
+    assert [step for step in steps if step[0] == "restore"] == [("restore", 1, 2), ("restore", 2, 2)]
+    for face, colour in zip(result.faces, (RED, BLUE), strict=True):
+        x, y = (round(value) for value in face.landmarks.nose)
+        assert abs(result.pixels[y, x].astype(int) - colour).max() <= 2
+    report = result.faces[1].report()
+    assert (report["net"], report["net_reason"]) == ("other", "only 42 real px across the crop")
+
+
+def test_faces_come_out_the_same_alone_and_with_another_restorer_for_others():
+    picture = np.random.default_rng(0).integers(0, 255, (200, 400, 3), np.uint8)
+    usual, other = named("usual", RED), named("other", BLUE)
+    both = Pipeline(
+        detector=detector(*map(face_at, TWO)),
+        restorer=Auto(FunctionRestorer(usual), FunctionRestorer(other)),
+        upscaler=LanczosUpscaler(),
+    )
+    alone = pipeline(named("other", BLUE), faces=TWO)
+    chosen = Settings(scale=1, faces=(1,))
+    np.testing.assert_array_equal(both.run(picture, chosen).pixels, alone.run(picture, chosen).pixels)
+    assert not usual.counts, "a restorer without faces is not called"
+
+
+def test_a_named_restorer_gives_no_reason():
+    picture = np.random.default_rng(0).integers(0, 255, (200, 400, 3), np.uint8)
+    result = pipeline(named("usual", RED), faces=TWO).run(picture)
+    assert [(face.net, face.net_reason) for face in result.faces] == [("usual", ""), ("usual", "")]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from facemend import __version__
+from facemend.cli.compare import add_compare_options, compare
 from facemend.cli.models import download, show_models, verify
 from facemend.cli.options import add_restore_options
 from facemend.cli.restore import restore
@@ -25,6 +26,7 @@ examples:
   facemend restore group.jpg --boxes                which face has which number?
   facemend restore group.jpg --faces 0,2            only those two
   facemend restore face.png --aligned --scale 1     a 512 px face cut-out
+  facemend compare old.jpg                          which of the installed models is the best for it?
 """
 
 
@@ -85,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add_restore_options(_command(commands, "restore", restore, "restore faces and enlarge pictures"))
+
+    text = "draw the results of all installed restorers and upscalers on one sheet"
+    add_compare_options(_command(commands, "compare", compare, text))
 
     _command(commands, "models", show_models, "list the models: size, licence, commercial use, installed or not")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from facemend.files import formats
 
 ENDING = "_restored"  # of a result beside its picture
-RESULTS = (ENDING, f"{ENDING}_compare", f"{ENDING}_boxes", f"{ENDING}_mask")  # ends of results' names
+SHEET = f"{ENDING}_sheet"  # of a sheet of `facemend compare`
+RESULTS = (ENDING, f"{ENDING}_compare", f"{ENDING}_boxes", f"{ENDING}_mask", SHEET)  # ends of results' names
 
 
 class Names:

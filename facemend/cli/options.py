@@ -14,11 +14,11 @@ WRITTEN = ", ".join(row.suffix for row in formats.WRITABLE)
 def add_restore_options(parser: argparse.ArgumentParser) -> None:
     """Add all of them; the destination of an option is the name of the setting or argument in Python."""
     parser.add_argument(
-        "inputs", nargs="+", type=lambda text: Path(_not_empty(text)), metavar="INPUT",
+        "inputs", nargs="+", type=lambda text: Path(not_empty(text)), metavar="INPUT",
         help="a picture, or a folder of pictures; write ./-old.jpg where a name begins with a dash",
     )  # fmt: skip
     parser.add_argument(
-        "-o", "--output", type=_not_empty, metavar="OUT",
+        "-o", "--output", type=not_empty, metavar="OUT",
         help=f"a file ({WRITTEN}) or a folder (default: NAME_restored.EXT beside the input)",
     )  # fmt: skip
     there = parser.add_mutually_exclusive_group()
@@ -31,14 +31,19 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
 
     what = parser.add_argument_group("what to do")
     what.add_argument(
-        "--model", dest="restorer", type=_model("restorer", "none"), metavar="NAME|FILE",
-        help="face restorer, see 'facemend models', or a file of weights; 'none' leaves faces as they are "
-        "(default: the best one installed)",
+        "--model", dest="restorer", type=_model("restorer", "none"), default="auto", metavar="NAME|FILE",
+        help="face restorer, see 'facemend models', or a file of weights; 'none' leaves faces as they are; 'auto' is "
+        "the best one installed for each face, see --allow-noncommercial (%(default)s)",
     )  # fmt: skip
     what.add_argument(
-        "--upscaler", type=_model("upscaler", "lanczos"), metavar="NAME|FILE",
+        "--allow-noncommercial", action="store_true",
+        help="let 'auto' use codeformer, where it is installed, for faces with too little detail for a likeness; its "
+        "licence forbids commercial use",
+    )  # fmt: skip
+    what.add_argument(
+        "--upscaler", type=_model("upscaler", "lanczos"), default="auto", metavar="NAME|FILE",
         help="enlarges the picture, see 'facemend models', or a file of weights; 'lanczos' needs no weights and is "
-        "fast (default: the best one installed)",
+        "fast; 'auto' is the best one installed for the scale (%(default)s)",
     )  # fmt: skip
     what.add_argument(
         "--scale",
@@ -140,8 +145,8 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _not_empty(text: str) -> str:
-    """The text; an empty one, as of a shell variable that is not set, would mean the current folder."""
+def not_empty(text: str) -> str:
+    """Return the text of an argument; empty, as of a shell variable that is not set, it would be the current folder."""
     if not text:
         raise argparse.ArgumentTypeError("an empty name")
     return text
@@ -166,10 +171,10 @@ def _quality(text: str) -> int | str:
 
 
 def _model(task: Task, without: str) -> Callable[[str], str]:
-    """A parser of names of models with a task, `without` and existing files, without an import of PyTorch."""
+    """A parser of "auto", names of models with a task, `without` and existing files, without an import of PyTorch."""
 
     def parse(text: str) -> str:
-        choices = (*public_names(task), without)
+        choices = ("auto", *public_names(task), without)
         if text not in choices and not Path(text).is_file():
             raise argparse.ArgumentTypeError(f"{text!r} is not an existing file and none of {', '.join(choices)}")
         return text if text in choices else str(Path(text).absolute())

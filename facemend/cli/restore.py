@@ -43,9 +43,10 @@ def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
             weights=dict(options.weights),
             repairer=None if settings.repair else "none",
             scale=settings.scale,
+            allow_noncommercial=options.allow_noncommercial,
         )
     say.note(say.describe(pipeline))
-    used = {stage.name for stage in (pipeline.restorer, pipeline.upscaler) if stage}
+    used = {pipeline.upscaler.name, *(restorer.name for restorer in pipeline.restorers)}
     if LITE in used - {options.restorer, options.upscaler}:
         say.note(f"lite models are part of the program; {LARGER_MODELS} installs larger, better ones")
     if pipeline.restorer is None and not (options.boxes or options.json):

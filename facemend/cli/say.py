@@ -123,6 +123,9 @@ def _line(done: "Done", looked_for_faces: bool) -> str:
     height, width = result.pixels.shape[:2]
     restored = sum(face.restored for face in result.faces)
     faces = f"{restored} of {len(result.faces)} faces restored" if result.faces else "no faces found"
+    nets = dict.fromkeys(face.net for face in result.faces if face.restored)
+    if nets and [*nets] != [result.restorer]:  # `auto` had a choice
+        faces += f" by {', '.join(nets)}"
     if reasons := dict.fromkeys(face.reason for face in result.faces if face.reason):
         faces += f" ({', '.join(reasons)})"
     repaired = [] if result.repaired is None else [f"{result.repaired:.1%} repaired"]

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
-from facemend.collection import AUTO, LANCZOS
+from facemend.collection import LANCZOS
 from facemend.errors import InputError
+from facemend.loader import AUTO
 
 Inputs = Mapping[str, Any]
 VERSIONS = {  # of tencentarc/gfpgan: the model here

@@ -8,14 +8,8 @@ The limits were chosen on 27 pictures of `portraits/train`: clean ones, and the 
 and after `degrade.py`. Those of the size also depend on `old_photos`. Levels are 8-bit grey levels.
 """
 
-import itertools
-import math
-
-import cv2
-import numpy as np
-
-from facemend.records import Crop, Floats, peak
-from facemend.stages.geometry import compose, inverse, magnification, shift
+from facemend.records import Crop
+from facemend.stages.condition import blocks, grey_levels, noise, real_side, sharpness
 
 # Each pair is (value of quality 0, value of quality 1). "Clean" faces are undamaged portraits, 256 to 512 px wide.
 SIZE = (185.0, 215.0)  # real px along the side of the crop: old photos have at most 188, clean faces at least 215
@@ -25,19 +19,6 @@ EVENNESS = (0.6, 0.75)  # clean faces have at least 0.79; with motion blur over 
 NOISE = (1.0, 0.75)  # levels: clean faces have at most 0.66; with a noise sigma of 8 levels per channel, at least 1.0
 BLOCKS = (1.6, 1.3)  # clean faces have at most 1.2; JPEG quality 85 gives 1.06 to 1.68, and 30 gives 1.56 to 3.3
 
-FACE = ((0.20, 0.29), (0.80, 0.90))  # two corners (x, y) of the region measured, over the side of the crop
-MIDDLE = (0.50, 0.59)  # x, y of the centre of the square in which blocks are searched, over the side of the crop
-HALF = 0.29  # half the side of that square, over the side of the crop
-SIGMAS = (1 / 512, 2 / 512, 4 / 512)  # of the Gaussian blurs between which detail lies, over the side of the crop
-EDGES = 97  # percentile of the absolute detail that stands for the edges of a face
-TEXTURE = 2.0  # medians of the absolute detail that are not counted as edges; noise is 3.2 medians at this percentile
-DIAGONAL = np.outer((1, -2, 1), (1, -2, 1)).astype(np.float32) / 6  # keeps the deviation of white noise; few edges
-LOWER_HALF = 0.3247  # mean of the smaller half of |x| over the standard deviation of x, for a normal distribution
-BLOCK = 8  # px: the side of a JPEG block
-LARGEST_STEP = 12.0  # levels: larger steps count as this much, so that the edges of the face do not dominate
-LEAST = 0.1  # levels: added to denominators, so that an empty picture has a defined value
-SMALLEST = 24  # px: the side of the smallest square in which blocks are searched
-
 
 def share(crop: Crop) -> float:
     """Return the share of the restored face to use, from 0 (the face is good) to 1 (it needs restoration).
@@ -45,101 +26,17 @@ def share(crop: Crop) -> float:
     Args:
         crop: the face as it was cut out of the picture, before restoration. The limits are those of 512 px crops.
     """
-    side = len(crop.pixels)
-    real = side / max(magnification(crop.matrix), 1)
+    real = real_side(crop)
     quality = _ramp(real, SIZE)
     if quality == 0:  # most faces of old photographs; the rest takes about 6 ms
         return 1.0
-    grey = cv2.cvtColor(crop.pixels.astype(np.float32), cv2.COLOR_RGB2GRAY) * np.float32(255 / peak(crop.pixels))
-    grey = grey.astype(np.float32, copy=False)
-    finest, fine, evenness = sharpness(grey)
+    levels = grey_levels(crop)
+    finest, fine, evenness = sharpness(levels)
     quality *= _ramp(finest, FINEST) * _ramp(fine, FINE) * _ramp(evenness, EVENNESS)
-    quality *= _ramp(noise(grey, real), NOISE)
+    quality *= _ramp(noise(levels, real), NOISE)
     if quality > 0:
-        quality *= _ramp(blocks(grey, crop), BLOCKS)
+        quality *= _ramp(blocks(levels, crop), BLOCKS)
     return 1 - quality
-
-
-def sharpness(grey: Floats) -> tuple[float, float, float]:
-    """Return how sharp a crop is, (S, S) levels.
-
-    Detail is the difference of two Gaussian blurs. The finest shows blur best, but noise can pass for it; fine detail
-    is hardly changed by noise. As both are measured in crop px, a face with fewer real pixels has to be sharper in
-    these to count as sharp.
-
-    Returns:
-        The ratio of the finest to coarse detail, that of fine to coarse detail, and the evenness of fine detail: its
-        root mean square gradient in the direction where that is smallest over the one across it. Motion blur lowers it.
-    """
-    faces = [_face(grey)]
-    for sigma in SIGMAS:
-        blurred = cv2.GaussianBlur(grey, (0, 0), sigma * len(grey))
-        faces.append(_face(blurred.astype(np.float32, copy=False)))
-    finest, fine, coarse = (sharp - soft for sharp, soft in itertools.pairwise(faces))
-    reference = float(np.percentile(np.abs(coarse), EDGES)) + LEAST
-    return _edges(finest) / reference, _edges(fine) / reference, _evenness(fine)
-
-
-def noise(grey: Floats, real: float) -> float:
-    """Return the standard deviation of the noise of a crop, in levels.
-
-    The interpolation of the crop removes most of the noise: from white noise of 8 levels per channel, 1.1 remain in a
-    rotated crop. A crop that was cut out without interpolation keeps all of it and counts as noisier.
-
-    Args:
-        grey: (S, S) levels.
-        real: real px along the side of the crop, at most S.
-    """
-    small = cv2.resize(grey, (round(real), round(real)), interpolation=cv2.INTER_AREA)
-    face = _face(small.astype(np.float32, copy=False))
-    values = np.sort(np.abs(cv2.filter2D(face, -1, DIAGONAL)), axis=None)
-    # The smaller half leaves out edges as the median does, but does not jump between the few values of whole levels.
-    return float(values[: len(values) // 2].mean()) / LOWER_HALF
-
-
-def blocks(grey: Floats, crop: Crop) -> float:
-    """Return how strong JPEG blocks are: 1 without any, 2 if steps between blocks are twice those within.
-
-    The grid of blocks is that of the picture, so a square of it is interpolated from the crop. The grid can start at
-    any pixel, because the picture may have been cropped after compression.
-
-    Args:
-        grey: (S, S) levels of the crop.
-        crop: the same crop; only its map is used.
-    """
-    to_picture = inverse(crop.matrix)
-    side = len(grey)
-    x, y = to_picture @ (MIDDLE[0] * side, MIDDLE[1] * side, 1)
-    half = math.ceil(min(max(HALF * side / magnification(crop.matrix), SMALLEST / 2), side))
-    to_square = compose(shift(half - round(x), half - round(y)), to_picture)
-    square = cv2.warpAffine(grey, to_square, (2 * half, 2 * half), borderMode=cv2.BORDER_REPLICATE)
-    ratios = []
-    for lines in (square, square.T):
-        # The third difference is large at a step and small on a slope.
-        steps = np.abs(np.diff(lines, n=3, axis=1)).clip(max=LARGEST_STEP).mean(axis=0)
-        phases = [float(steps[start::BLOCK].mean()) + LEAST for start in range(BLOCK)]
-        ratios.append(max(phases) / float(np.median(phases)))
-    return sum(ratios) / len(ratios)
-
-
-def _edges(detail: Floats) -> float:
-    """Return how strong edges are in (H, W) detail, less the noise and texture everywhere in it."""
-    strength = np.abs(detail)
-    return float(np.percentile(strength, EDGES) - TEXTURE * np.median(strength))
-
-
-def _evenness(detail: Floats) -> float:
-    """Return the square root of the ratio of both eigenvalues of the structure tensor of (H, W) detail."""
-    y, x = np.gradient(detail)
-    xx, yy, xy = float((x * x).mean()), float((y * y).mean()), float((x * y).mean())
-    total, difference = xx + yy + LEAST**2, math.hypot(xx - yy, 2 * xy)
-    return math.sqrt((total - difference) / (total + difference))
-
-
-def _face(crop: Floats) -> Floats:
-    side = len(crop)
-    (x0, y0), (x1, y1) = FACE
-    return crop[round(y0 * side) : round(y1 * side), round(x0 * side) : round(x1 * side)]
 
 
 def _ramp(value: float, limits: tuple[float, float]) -> float:

@@ -107,7 +107,8 @@ def test_options_of_models_and_of_the_machine_are_passed_to_load(run, photo, mon
         "codeformer": "b=c.pth",
     }
     machine = {"device": "cuda:1", "precision": "bf16"}
-    assert given == {"restorer": "codeformer", "upscaler": "lanczos", "repairer": "none", "scale": 2.0, **machine}
+    models = {"restorer": "codeformer", "upscaler": "lanczos", "repairer": "none", "allow_noncommercial": False}
+    assert given == {**models, "scale": 2.0, **machine}
 
 
 @pytest.mark.parametrize("option", ["--model", "--upscaler"])

@@ -11,8 +11,11 @@ from PIL import ExifTags, Image, PngImagePlugin
 
 from facemend.files import headers
 from facemend.pipeline import Pipeline
+from facemend.stages.assign import Auto
+from facemend.stages.restore import FunctionRestorer
+from facemend.stages.upscale import LanczosUpscaler
 from tests.cli.conftest import size
-from tests.pictures import smooth
+from tests.pictures import detector, face_at, similarity, smooth
 
 
 def test_a_picture_that_fails_does_not_stop_the_others(run, drawn, photo, tmp_path):
@@ -87,7 +90,7 @@ def test_a_mask_needs_repair(run, drawn, photo):
         (["--fidelity", "-1"], "fidelity"),
         (["--faces", "0,x"], "0,2"),
         (["--faces", "7"], "--faces is '7', but must be below 1, as 1 face was found"),
-        (["--model", "gfpgan"], "'gfpgan' is not an existing file and none of gfpgan-v1.4"),
+        (["--model", "gfpgan"], "'gfpgan' is not an existing file and none of auto, gfpgan-v1.4"),
         (["--weights", "nonsense"], "NAME=PATH"),
         (["--weights", "lite=my.pth"], "lite-detector"),
         (["--format", "gif"], "'facemend restore --help'"),
@@ -458,3 +461,49 @@ def test_formats_whose_package_is_missing_are_left_out_of_folders(run, drawn, ph
     assert "left out 1 that need pip install 'facemend[raw]'" in err
     code, _, err = run("restore", tmp_path / "old.nef", "-o", tmp_path / "out/")
     assert code == 2
+
+
+@pytest.fixture
+def two_restorers(monkeypatch):
+    """`restore` finds a face of much detail and one of few px, and has a restorer for each."""
+
+    def usual(crops, fidelity):
+        return crops
+
+    def other(crops, fidelity):
+        return crops
+
+    machine = Pipeline(
+        detector=detector(face_at(similarity(3, 0, -80, -60)), face_at(similarity(12, 0, -3400, -1200))),
+        restorer=Auto(FunctionRestorer(usual), FunctionRestorer(other)),
+        upscaler=LanczosUpscaler(),
+    )
+    monkeypatch.setattr(Pipeline, "load", classmethod(lambda cls, **options: machine))
+
+
+def test_json_says_which_restorer_each_face_got_and_why(run, two_restorers, tmp_path):
+    path = tmp_path / "two.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 400, 3), np.uint8)).save(path)
+    code, out, err = run("restore", path, "--json")
+    assert code == 0
+    assert "restorer: usual or other, " in err
+    record = json.loads(out)
+    assert record["restorer"] == "usual or other"
+    assert [(face["net"], face["net_reason"]) for face in record["faces"]] == [
+        ("usual", "enough detail to keep the likeness"),
+        ("other", "only 42 real px across the crop"),
+    ]
+    assert "2 of 2 faces restored by usual, other  " in run("restore", path, "--force")[1]
+    assert "1 of 2 faces restored by other (not chosen)  " in run("restore", path, "--force", "--faces", 1)[1]
+
+
+def test_auto_with_the_bundled_models_says_why(run, tmp_path):
+    path = tmp_path / "face.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(path)
+    options = ["--aligned", "--model", "auto", "--upscaler", "auto", "--allow-noncommercial"]
+    code, out, err = run("restore", path, "--json", *options)
+    assert code == 0
+    (face,) = json.loads(out)["faces"]
+    reason = "only 40 real px across the crop, but there is no other restorer for it"
+    assert (face["net"], face["net_reason"]) == ("lite", reason)
+    assert "facemend: codeformer is not installed, so bad faces get lite too\n" in err

@@ -18,6 +18,7 @@ from facemend.errors import FacemendError
 from facemend.records import Settings
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import FunctionUpscaler
+from facemend.weights import installed
 from tests.pictures import face_at, identity, similarity, smooth
 
 INPUTS = {
@@ -209,6 +210,40 @@ def test_inputs_become_settings_and_an_unexpected_error_becomes_one_line(predict
     assert predictor.suspect
 
 
+def test_files_of_weights_among_the_models_are_used_by_auto(monkeypatch, tmp_path):
+    for task in ("restorer", "upscaler"):
+        shutil.copy(installed.find(f"lite-{task}"), tmp_path / f"my {task}.safetensors")
+    files = [str(tmp_path / f"my {task}.safetensors") for task in ("restorer", "upscaler")]
+    monkeypatch.setenv("FACEMEND_MODELS", f"{files[0]}, {files[1]} ,lite")
+    predictor = predict.Predictor()
+    predictor.setup()
+    metrics = {}
+    monkeypatch.setattr(predictor, "record_metric", metrics.__setitem__)
+    for name, restorer, upscaler in (("auto", "my restorer", "my upscaler"), ("lite", "lite", "lite")):
+        inputs = {"model": name, "upscaler": name, "face_enhance": True, "aligned": True, "strength": 0.5}
+        image = uploaded(predictor)
+        Image.fromarray(smooth(48, 48)).save(image)
+        predictor.run(image=image, **{**INPUTS, **inputs})
+        assert (metrics["restorer"], metrics["upscaler"]) == (restorer, upscaler)
+        assert metrics["faces"][0]["net"] == restorer
+    predictor.folder.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("/missing.pth", "^cannot read /missing.pth: No such file or directory$"),
+        ("missing", "^FACEMEND_MODELS is 'missing', but must be names out of .*, or paths of files of weights$"),
+    ],
+)
+def test_a_file_or_model_that_is_missing_fails_the_setup_with_one_line(monkeypatch, named, message):
+    monkeypatch.setenv("FACEMEND_MODELS", f"lite,{named}")
+    predictor = predict.Predictor()
+    with pytest.raises(FacemendError, match=message):
+        predictor.setup()
+    predictor.folder.cleanup()
+
+
 @pytest.mark.weights
 def test_only_the_listed_models_are_loaded(shared, monkeypatch):
     monkeypatch.setenv("FACEMEND_WEIGHTS", str(shared / "weights"))
@@ -234,10 +269,10 @@ def test_each_network_is_loaded_once(shared, monkeypatch):
     monkeypatch.setenv("FACEMEND_MODELS", "realesr-animevideov3,retinaface-mobile0.25")
     predictor = predict.Predictor()
     predictor.setup()
-    assert loaded == {"realesr-animevideov3": 1, "retinaface-mobile0.25": 1}
+    assert loaded == {"realesr-animevideov3": 1, "retinaface-mobile0.25": 1, "lite-repairer": 1}
     for upscaler in ("lanczos", "realesr-animevideov3") * 3:
         output = predictor.run(image=uploaded(predictor), **{**INPUTS, "upscaler": upscaler})
         with Image.open(output) as result:
             assert (result.format, result.size) == ("WEBP", (192, 144))
-    assert loaded.total() == 2
+    assert loaded.total() == 3
     predictor.folder.cleanup()

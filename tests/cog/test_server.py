@@ -73,6 +73,7 @@ def test_metrics_and_progress_are_returned(server, face):
         1,
         "",
     )
+    assert reported["net_reason"] == "heavily blurred, but there is no other restorer for it"
     assert (metrics["width"], metrics["height"]) == opened(answer["output"]).size == (192, 192)
     assert "seed" not in metrics
     assert (metrics["restorer"], metrics["upscaler"]) == ("gfpgan-v1.4", "realesrgan-x4plus")
@@ -511,7 +512,7 @@ def test_lite_restores_without_a_download(lite):
         assert answer["status"] == "succeeded", answer
         assert (answer["metrics"]["restorer"], answer["metrics"]["upscaler"]) == ("lite", "lite")
         assert answer["metrics"]["faces_restored"] >= 1
-    assert "one this server has: lite" in failure(lite.predict(image=image, model="gfpgan-v1.4"))
+    assert "one this server has: auto, lite" in failure(lite.predict(image=image, model="gfpgan-v1.4"))
 
 
 def test_another_process_makes_the_same_bytes_with_the_same_number_of_threads(lite, tmp_path):
