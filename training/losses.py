@@ -1,6 +1,5 @@
 """Losses. Images are (N, 3, H, W), in the range that the trainer uses; every loss is (N,), one value per item."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -47,23 +46,18 @@ def energy(result: Tensor, truth: Tensor, patch: int = 16) -> Tensor:
 
 
 def grid(result: Tensor, truth: Tensor, period: int = 16) -> Tensor:
-    """How much more of a grid of `period` px, or of a fraction of it, is in the results than in the truths.
+    """How much less evenly than in the truths fine detail lies over the positions in squares of `period` px.
 
-    Networks that work at a lower resolution may draw one. Its power is in the frequencies that are multiples of
-    1 / period; here it is compared with the power in the frequencies around them, as a logarithm. All items get the
-    same value, as the powers are means over the batch.
+    Networks that work at a lower resolution may draw dots at the same position of every square, light here and dark
+    there. All items get the same value, as the amounts of detail are means over the batch.
     """
-    strengths = [_grid_strength(x, period) for x in (result, truth)]
-    excess = (strengths[0] - strengths[1].detach()).clamp(min=0)
-    return excess.mean().expand(len(result))
+    excess = unevenness(result, period) - unevenness(truth, period).detach()
+    return excess.clamp(min=0).expand(len(result))
 
 
-def _grid_strength(x: Tensor, period: int) -> Tensor:
-    """Logarithm of the power at each multiple of 1 / period over the mean power at the frequencies around it."""
-    height, width = x.shape[2:]
-    window = torch.outer(torch.hann_window(height), torch.hann_window(width)).to(x)
-    power = torch.fft.fft2(x.mean(1) * window).abs().square().mean(0)
-    rows, columns = height // period, width // period
-    near = torch.stack([power.roll((a, b), (0, 1)) for a in (-4, 0, 4) for b in (-4, 0, 4) if a or b]).mean(0)
-    peaks, around = (p[::rows, ::columns].flatten()[1:] for p in (power, near))
-    return (peaks + 1e-8).log() - (around + 1e-8).log()
+def unevenness(x: Tensor, period: int) -> Tensor:
+    """Standard deviation over mean of the amount of fine detail at the positions in squares of `period` px."""
+    detail = (x - functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)).abs().mean(0)
+    channels, height, width = detail.shape
+    squares = detail.reshape(channels, height // period, period, width // period, period).mean((1, 3)).flatten(1)
+    return (squares.std(1) / (squares.mean(1) + 1e-4)).mean()

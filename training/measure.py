@@ -29,7 +29,7 @@ from facemend.records import Face
 from facemend.stages.detect import RetinaFaceDetector
 from facemend.stages.repair import NetRepairer
 from facemend.weights.models import MODELS
-from training import data, degradations, measure_repairer, measure_text
+from training import data, degradations, losses, measure_repairer, measure_text
 
 Image = NDArray[np.uint8]
 Degrade = Callable[[Image, int], tuple[Image, Image]]  # image, seed -> small image, and it resized to the first size
@@ -169,7 +169,7 @@ def restorer(
             given = degraded(yardstick, level, truth, index)[1]
             result = rounded(run(net, given, -1.0))
             pair = given, result
-            qualities.append([value for x in pair for value in (*quality(yardstick, x, truth), grid(x, truth))])
+            qualities.append([value for x in pair for value in (*quality(yardstick, x, truth), grid(x))])
             if save:
                 write(save, f"{level}-{index:02d}", {"given": given, "result": result, "truth": truth})
             images = given, result, shrunk(truth, factor)
@@ -201,14 +201,9 @@ def quality(yardstick: ModuleType, image: Image, truth: Image) -> tuple[float, f
     return yardstick.psnr(image, truth), yardstick.sharpness(image, truth)
 
 
-def grid(image: Image, truth: Image, period: int = 16) -> float:
-    """The RMS in grey levels of what is wrong in the same way at the same place of every square of `period` px.
-
-    Networks that work at a lower resolution may draw such a grid. Random errors leave a little in any image.
-    """
-    wrong = (image.astype(float) - truth).mean(axis=2)
-    squares = wrong.reshape(len(wrong) // period, period, -1, period).mean(axis=(0, 2))
-    return float(np.sqrt(np.mean((squares - squares.mean()) ** 2)))
+def grid(image: Image, period: int = 16) -> float:
+    """How unevenly fine detail lies over the positions in squares of `period` px; a network may draw such a grid."""
+    return float(losses.unevenness(data.to_tensor(image.astype(np.float32))[None], period))
 
 
 def upscaler(net: nn.Module, big: nn.Module, folder: Path, yardstick: ModuleType) -> list[str]:

@@ -18,7 +18,7 @@ EDGES = 0.5
 AMOUNT = 0.5
 MATCHING = 0.05
 ADVERSARIAL = 0.016
-GRID = 0.1
+GRID = 0.2
 LEAD_IN = 500  # first steps, on bad faces only: the network learns to restore before it learns to keep good faces
 EYES_AND_MOUTH = ((193, 240), (319, 240), (257, 314), (201, 371), (257, 375), (313, 371))  # x, y on the template, px
 
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--detector", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
     parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
     parser.add_argument("--start", type=Path, help="weights to begin the second phase with, in place of the first")
-    parser.add_argument("--texture-steps", type=int, default=2000, help="of the second phase (%(default)s)")
+    parser.add_argument("--texture-steps", type=int, default=1600, help="of the second phase (%(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="crops a step (%(default)s)")
     args = loop.begin(parser)
     detector = weights.load("retinaface-mobile0.25", args.detector)

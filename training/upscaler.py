@@ -29,7 +29,7 @@ DETAIL = (
 EDGES = 0.2
 MATCHING = 0.03
 ADVERSARIAL = 0.008
-GRID = 0.05
+GRID = 0.1
 
 
 class Crops(Dataset[tuple[Tensor, Tensor]]):
