@@ -8,7 +8,7 @@ import pytest
 from tests.comfyui.stand_in import modules
 
 FOLDER = Path(__file__).parents[2] / "comfyui"
-NAME = "custom_nodes_facemend"  # ComfyUI makes the name of the module from the folder's path
+NAME = "custom_nodes/facemend-node"  # ComfyUI makes the name of the module from the folder's path
 
 
 @pytest.fixture

@@ -302,6 +302,7 @@ def test_the_node_depends_on_facemend_alone():
     package = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["project"]["dependencies"] == [f"facemend>={package['version']}"]
     assert (FOLDER / "requirements.txt").read_text(encoding="utf-8").split() == project["project"]["dependencies"]
+    assert not project["project"]["name"].isidentifier()
     assert project["project"]["version"] == package["version"]
     assert project["project"]["requires-python"] == package["requires-python"]
     assert project["tool"]["comfy"]["DisplayName"]
