@@ -1,4 +1,4 @@
-"""Pictures that show a result: before and after side by side, the faces with their numbers, where it was repaired."""
+"""Pictures that show a result: before and after side by side, numbered faces, masks of faces and of repairs."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,9 @@ import numpy as np
 from PIL import Image
 
 from facemend.records import Face, Floats, Picture, Pixels, converted, to_dtype
+from facemend.stages.align import TEMPLATE_SIZE, align
+from facemend.stages.geometry import bounds, compose, inverse, scaling, shift, shrunk
+from facemend.stages.paste import oval_mask
 
 RESTORED_COLOUR, UNRESTORED_COLOUR = (40, 200, 80), (240, 160, 40)  # RGB of the boxes
 WHITE = 255  # grey level between the pictures and under transparent pixels
@@ -59,6 +62,25 @@ def numbered(picture: Picture, faces: Sequence[Face]) -> Pixels:
 def white_where(mask: Floats) -> Pixels:
     """Draw a mask (H, W) in [0, 1] as (H, W, 3) uint8 RGB: white where it is 1."""
     return np.repeat(to_dtype(mask * WHITE, np.uint8)[..., None], 3, axis=2)
+
+
+def draw_faces(mask: Floats, picture: Picture, faces: Sequence[Face]) -> None:
+    """Draw an oval on each face into a mask.
+
+    Args:
+        mask: (H, W) float32, of the picture or of an enlargement. It becomes 1 on the faces, fading to what it was.
+        picture: the one in which the faces were found. A face whose landmarks fit no face is left out.
+        faces: those to draw.
+    """
+    enlarge = scaling(mask.shape[1] / picture.pixels.shape[1], mask.shape[0] / picture.pixels.shape[0])
+    oval = oval_mask(TEMPLATE_SIZE)
+    for face in faces:
+        if crop := align(picture.pixels, face.landmarks):
+            matrix = compose(enlarge, inverse(crop.matrix))
+            rows, columns = bounds(matrix, oval.shape, mask.shape)
+            part = mask[rows, columns]
+            source, placed = shrunk(oval, compose(shift(-columns.start, -rows.start), matrix))
+            np.maximum(part, cv2.warpAffine(source, placed, part.shape[::-1]), out=part)
 
 
 def _on_white(picture: Picture) -> Pixels:

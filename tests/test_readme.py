@@ -6,7 +6,13 @@ import pytest
 from facemend.weights.models import MODELS
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "SECURITY.md", "weights/README.md", *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md"))]
+PAGES = [
+    "README.md",
+    "SECURITY.md",
+    "weights/README.md",
+    "comfyui/README.md",
+    *(f"docs/{path.name}" for path in ROOT.glob("docs/*.md")),
+]
 
 
 @pytest.mark.parametrize("page", sorted(PAGES))

@@ -1,0 +1,63 @@
+"""The models that the node offers: those that facemend has installed, and the files in ComfyUI's own folders."""
+
+from pathlib import Path
+from typing import Literal
+
+import folder_paths
+
+from facemend.errors import OptionError
+from facemend.loader import NONE
+from facemend.stages.upscale import LanczosUpscaler
+from facemend.weights.checkpoint import SUFFIXES
+from facemend.weights.installed import find
+from facemend.weights.models import MODELS, Task, automatic
+
+AUTO = "auto"  # the choice of the best model that is installed
+Offered = Literal["restorer", "upscaler"]  # tasks whose model can be chosen
+FOLDERS = {"restorer": "facerestore_models", "upscaler": "upscale_models"}  # names of folders, as ComfyUI has them
+WITHOUT: dict[Task, str] = {"upscaler": LanczosUpscaler.name}  # the choice that needs no file; else it is "none"
+
+# ComfyUI has a folder for upscalers itself; the one for face restorers is a convention of its face nodes.
+folder_paths.add_model_folder_path(FOLDERS["restorer"], str(Path(folder_paths.models_dir) / FOLDERS["restorer"]))
+
+
+def choices(task: Offered) -> list[str]:
+    """Return what may be chosen now: "auto", installed models, the choice without a network, and ComfyUI's files.
+
+    Raises:
+        WeightsError: a folder of facemend's cannot be searched.
+    """
+    installed = [model.public_name for model in MODELS.values() if model.task == task and find(model.name)]
+    files = [name for name in folder_paths.get_filename_list(FOLDERS[task]) if name.endswith(SUFFIXES)]
+    return [AUTO, *installed, WITHOUT.get(task, NONE), *files]
+
+
+def check(task: Offered, choice: str) -> None:
+    """Raise OptionError if `choice` is not among the choices."""
+    if choice not in (allowed := choices(task)):
+        raise OptionError(task, choice, allowed)
+
+
+def resolved(task: Offered, choice: str, scale: float) -> str:
+    """Return the model's name or, for one of ComfyUI's files, its path.
+
+    Args:
+        task: what the model is for.
+        choice: one of the choices.
+        scale: of the picture, for which "auto" chooses the upscaler.
+
+    Raises:
+        FileNotFoundError: ComfyUI's file is not there any more.
+    """
+    if choice == AUTO:
+        return best(task, scale)
+    if choice.endswith(SUFFIXES):
+        path: str = folder_paths.get_full_path_or_raise(FOLDERS[task], choice)
+        return path
+    return choice
+
+
+def best(task: Task, scale: float = 0) -> str:
+    """Return the name of the preferred model that is installed, or the choice without a network."""
+    installed = (model.public_name for model in automatic(task, scale) if find(model.name))
+    return next(installed, WITHOUT.get(task, NONE))
