@@ -45,6 +45,17 @@ def energy(result: Tensor, truth: Tensor, patch: int = 16) -> Tensor:
     return total
 
 
+def stripes(result: Tensor, truth: Tensor, patch: int = 8) -> Tensor:
+    """Mean absolute difference between every second row or column and the others, in patches of `patch` px.
+
+    A network that computes four pixels at each position, as pixel shuffling does, may draw stripes or a chequered
+    pattern of 2 px.
+    """
+    phases = functional.avg_pool2d(functional.pixel_unshuffle(result - truth, 2), patch // 2)
+    phases = phases.unflatten(1, (-1, 4))
+    return per_item((phases - phases.mean(2, keepdim=True)).abs())
+
+
 def grid(result: Tensor, truth: Tensor, period: int = 16) -> Tensor:
     """How much less evenly than in the truths fine detail lies over the positions in squares of `period` px.
 

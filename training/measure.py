@@ -155,8 +155,9 @@ def restorer(
     faces = [data.aligned(portrait) for portrait in data.portraits(folder, official)]
     truths = [[largest(detect(view(face))) for view in VIEWS] for face in faces]
     near = [
-        f"| {len(faces)} portraits, 512 px | bicubic PSNR | sharpness | grid | lite PSNR | sharpness | grid | gain |",
-        RULE * 8 + "|",
+        f"| {len(faces)} portraits, 512 px | bicubic PSNR | sharpness | grid, stripes "
+        "| lite PSNR | sharpness | grid, stripes | gain | of the truth: grid, stripes |",
+        RULE * 9 + "|",
     ]
     landmarks = [
         "| landmarks off, % of eye distance | bicubic | lite | of the truth, only shrunk "
@@ -169,14 +170,18 @@ def restorer(
             given = degraded(yardstick, level, truth, index)[1]
             result = rounded(run(net, given, -1.0))
             pair = given, result
-            qualities.append([value for x in pair for value in (*quality(yardstick, x, truth), grid(x))])
+            measured = [value for x in pair for value in (*quality(yardstick, x, truth), *grid(x))]
+            qualities.append([*measured, *grid(truth)])
             if save:
                 write(save, f"{level}-{index:02d}", {"given": given, "result": result, "truth": truth})
             images = given, result, shrunk(truth, factor)
             looks = zip(VIEWS, truths[index], strict=True)
             errors.append([landmark_error(largest(detect(view(i))), true) for view, true in looks for i in images])
-        a, b, c, d, e, f = np.mean(qualities, axis=0)
-        near.append(f"| {level} | {a:.2f} dB | {b:.2f} | {c:.2f} | {d:.2f} dB | {e:.2f} | {f:.2f} | {d - a:+.2f} dB |")
+        a, b, c, d, e, f, g, h, i, j = np.mean(qualities, axis=0)
+        near.append(
+            f"| {level} | {a:.2f} dB | {b:.2f} | {c:.3f}, {d:.2f} | {e:.2f} dB | {f:.2f} | {g:.3f}, {h:.2f} "
+            f"| {e - a:+.2f} dB | {i:.3f}, {j:.2f} |"
+        )
         missed = int(np.isnan(errors).any(axis=1).sum())
         cells = "".join(f" {value:.1f} |" for value in np.nanmean(errors, axis=0))
         landmarks.append(f"| {level}{f', {missed} not always found' if missed else ''} |{cells}")
@@ -201,9 +206,15 @@ def quality(yardstick: ModuleType, image: Image, truth: Image) -> tuple[float, f
     return yardstick.psnr(image, truth), yardstick.sharpness(image, truth)
 
 
-def grid(image: Image, period: int = 16) -> float:
-    """How unevenly fine detail lies over the positions in squares of `period` px; a network may draw such a grid."""
-    return float(losses.unevenness(data.to_tensor(image.astype(np.float32))[None], period))
+def grid(image: Image, period: int = 16) -> tuple[float, float]:
+    """Measure the patterns that a network may draw.
+
+    Returns:
+        How unevenly fine detail lies over the positions in squares of `period` px. And the mean difference between
+        every second row or column and the others, in patches of 8 px, in grey levels.
+    """
+    x = data.to_tensor(image.astype(np.float32))[None]
+    return float(losses.unevenness(x, period)), float(losses.stripes(x, torch.zeros_like(x))) * 127.5
 
 
 def upscaler(net: nn.Module, big: nn.Module, folder: Path, yardstick: ModuleType) -> list[str]:

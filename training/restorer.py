@@ -19,6 +19,7 @@ AMOUNT = 0.5
 MATCHING = 0.05
 ADVERSARIAL = 0.016
 GRID = 0.2
+STRIPES = 2.0
 LEAD_IN = 500  # first steps, on bad faces only: the network learns to restore before it learns to keep good faces
 EYES_AND_MOUTH = ((193, 240), (319, 240), (257, 314), (201, 371), (257, 375), (313, 371))  # x, y on the template, px
 
@@ -104,10 +105,10 @@ def train_texture(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, b
         # A bad input does not show how much detail there was.
         bad = (losses.pixel(given, truth) / 0.05).clamp(max=1.0)
         amount = (1 - 0.8 * bad) * losses.energy(result, truth)
-        grid = losses.grid(result, truth)
+        grid = GRID * losses.grid(result, truth) + STRIPES * losses.stripes(result, truth)
         pair = shifted(phase.step, torch.cat([given, result], 1), torch.cat([given, truth], 1))
         matching, adversarial = adversary.losses(*pair)
-        loss = near + AMOUNT * amount + MATCHING * matching + ADVERSARIAL * adversarial + GRID * grid
+        loss = near + AMOUNT * amount + MATCHING * matching + ADVERSARIAL * adversarial + grid
         phase.descend(loss)
         hinge = adversary.learn(2 * phase.rate, *pair)
         phase.show(pixels=near, amount=amount, grid=grid, matching=matching, adversarial=adversarial, judge=hinge)
@@ -120,7 +121,7 @@ def main() -> None:
     parser.add_argument("--detector", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
     parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
     parser.add_argument("--start", type=Path, help="weights to begin the second phase with, in place of the first")
-    parser.add_argument("--texture-steps", type=int, default=1600, help="of the second phase (%(default)s)")
+    parser.add_argument("--texture-steps", type=int, default=1500, help="of the second phase (%(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="crops a step (%(default)s)")
     args = loop.begin(parser)
     detector = weights.load("retinaface-mobile0.25", args.detector)

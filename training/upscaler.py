@@ -30,6 +30,7 @@ EDGES = 0.2
 MATCHING = 0.03
 ADVERSARIAL = 0.008
 GRID = 0.1
+STRIPES = 1.0
 
 
 class Crops(Dataset[tuple[Tensor, Tensor]]):
@@ -151,12 +152,12 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int) -> nn.Mod
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
         near = losses.pixel(result, truth) + EDGES * losses.gradient(result, truth, scales=2)
-        grid = losses.grid(result, truth, period=factor)
+        grid = GRID * losses.grid(result, truth, period=factor) + STRIPES * losses.stripes(result, truth)
         enlarged = functional.interpolate(given, scale_factor=factor, mode="bicubic", align_corners=False)
         pair = (torch.cat([enlarged, image], 1) * 2 - 1 for image in (result, truth))  # the discriminator's range
         fake, real = shifted(phase.step, *pair)
         matching, adversarial = adversary.losses(fake, real)
-        phase.descend(near + MATCHING * matching + ADVERSARIAL * adversarial + GRID * grid)
+        phase.descend(near + MATCHING * matching + ADVERSARIAL * adversarial + grid)
         hinge = adversary.learn(2 * phase.rate, fake, real)
         phase.show(pixels=near, grid=grid, matching=matching, adversarial=adversarial, discriminator=hinge)
     return phase.averaged

@@ -206,6 +206,18 @@ def test_a_grid_is_found_whether_its_dots_are_light_or_dark():
     assert losses.grid(truth, truth) == 0
 
 
+def test_stripes_are_measured_and_content_is_not():
+    truth = data.to_tensor(picture(size=(64, 64)).astype(np.float32))[None]
+    striped = truth.clone()
+    striped[..., ::2, :] += 0.1
+    assert losses.stripes(striped, truth).item() == pytest.approx(0.05, rel=0.01)
+    assert losses.stripes(truth + 0.3, truth).item() == pytest.approx(0, abs=1e-6)
+    image = picture(size=(64, 64))
+    assert measure.grid(image)[1] < 1.5
+    image[::2] = np.clip(image[::2].astype(int) + 20, 0, 255)
+    assert measure.grid(image)[1] > 7
+
+
 def test_images_are_shifted_together():
     a = torch.arange(64.0 * 64).reshape(1, 1, 64, 64)
     seen = {shifted(seed, a, a + 1)[0][0, 0, 0, 0].item() for seed in range(200)}
