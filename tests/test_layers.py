@@ -18,6 +18,7 @@ LAYERS = [  # a part (a folder or a file) may import itself and the parts in the
     {"result", "draw"},
     {"pipeline"},
     {"job", "collection"},
+    {"web"},
     {"cli", "container"},
     {"__main__"},
 ]

@@ -15,6 +15,7 @@ from facemend.cli.models import download, show_models, verify
 from facemend.cli.options import add_restore_options
 from facemend.cli.restore import restore
 from facemend.cli.say import FAILED, MISTAKE, Notes, Reporter
+from facemend.cli.web import add_web_options, web
 
 EXAMPLES = """\
 examples:
@@ -25,6 +26,7 @@ examples:
   facemend restore group.jpg --boxes                which face has which number?
   facemend restore group.jpg --faces 0,2            only those two
   facemend restore face.png --aligned --scale 1     a 512 px face cut-out
+  facemend web                                      the same in your browser
 """
 
 
@@ -85,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add_restore_options(_command(commands, "restore", restore, "restore faces and enlarge pictures"))
+
+    add_web_options(_command(commands, "web", web, "restore photos on a page in the browser"))
 
     _command(commands, "models", show_models, "list the models: size, licence, commercial use, installed or not")
 

@@ -1,0 +1,80 @@
+"""Start the server of the page."""
+
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable
+
+import uvicorn
+
+from facemend.errors import OptionError
+from facemend.machine import process
+from facemend.web.guard import Guard
+
+PATIENCE = 2  # seconds for open connections when the server is stopped
+MB = 10**6
+
+
+def serve(host: str, port: int, *, browser: bool, max_upload: float, say: Callable[[str], None]) -> None:
+    """Serve the page until the process is interrupted.
+
+    Args:
+        host: the address to listen on. Other machines need the token in the address where they can reach it.
+        port: to listen on; 0 for any that is free.
+        browser: whether to open the page.
+        max_upload: the most MB of a photo's file.
+        say: called with the address of the page.
+
+    Raises:
+        OptionError: the address cannot be used, or the limit is not above 0.
+        WeightsError: a network cannot be loaded.
+    """
+    if not max_upload > 0:
+        raise OptionError("max_upload", max_upload, "a number above 0")
+    listening = _listen(host, port)
+    with listening:
+        with process.startup():
+            from facemend.web import app  # imports torch
+            from facemend.web.networks import Networks
+
+            networks = Networks()
+            networks.pipeline()
+        guard = Guard(app.make(networks, int(max_upload * MB)), host)
+        shown = f"[{host}]" if ":" in host else host
+        address = f"http://{shown}:{listening.getsockname()[1]}/"
+        if guard.token:
+            address += f"?token={guard.token}"
+        say(address)
+        if browser and _has_screen():
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+        config = uvicorn.Config(
+            guard,
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=PATIENCE,
+        )
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OverflowError as error:
+        raise OptionError("port", port, "a number from 0 to 65535") from error
+    except socket.gaierror as error:
+        raise OptionError("host", host, f"an address of this machine ({error.strerror})") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OptionError("port", port, f"one that is free on {host} ({reason})", "leave it out for any") from error
+
+
+def _has_screen() -> bool:
+    """Whether a browser has somewhere to appear: not so in a terminal on another machine."""
+    return sys.platform != "linux" or bool({"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys())
