@@ -49,7 +49,13 @@ def serve(host: str, port: int, *, browser: bool, max_upload: float, say: Callab
         say(address)
         if browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
-        config = uvicorn.Config(
+        server(guard).run(sockets=[listening])
+
+
+def server(guard: Guard) -> uvicorn.Server:
+    """The HTTP server for an application; it logs warnings and errors only, and no addresses of pictures."""
+    return uvicorn.Server(
+        uvicorn.Config(
             guard,
             loop="asyncio",
             http="h11",
@@ -59,7 +65,7 @@ def serve(host: str, port: int, *, browser: bool, max_upload: float, say: Callab
             access_log=False,
             timeout_graceful_shutdown=PATIENCE,
         )
-        uvicorn.Server(config).run(sockets=[listening])
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -7,7 +7,7 @@ const STAGES = {
   align: "Turning the faces upright", encode: "Writing the file",
 };
 const SCALES = [1, 1.5, 2, 3, 4, 6, 8];
-const ROOM = 0.7; // of the window's height that a picture may take
+const ROOM = 0.66; // of the window's height that a picture may take
 const FACE_SHARE = 0.6; // of the room that a face takes when it is zoomed to
 
 const photos = []; // { file, key, size, faces (boxes), chosen (Set), result, showsResult, zoom }
@@ -17,7 +17,7 @@ let running = null; // AbortController of the work that can be stopped
 let reading = Promise.resolve(); // files are read one after the other
 
 const $ = (id) => document.getElementById(id);
-const megabytes = (bytes) => `${bytes < 1e6 ? (bytes / 1e6).toFixed(2) : Math.round(bytes / 1e6)} MB`;
+const sized = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`);
 const element = (name, text = "", properties = {}) =>
   Object.assign(document.createElement(name), { textContent: text, ...properties });
 const stem = (name) => name.replace(/\.[^.]*$/, "") || "photo";
@@ -60,7 +60,7 @@ function say(text, isProblem = false) {
 }
 
 function showProgress({ stage, done, total }) {
-  const parts = stage === "download" ? `${megabytes(done)} of ${megabytes(total)}` : `${done} of ${total}`;
+  const parts = stage === "download" ? `${sized(done)} of ${sized(total)}` : `${done} of ${total}`;
   say(total > 1 ? `${STAGES[stage]}: ${parts}` : `${STAGES[stage]} …`);
   if (total > 1) $("progress").value = done / total;
   else $("progress").removeAttribute("value");
@@ -97,7 +97,7 @@ async function read(file) {
   say(`Reading ${file.name} …`);
   $("choose").textContent = "Reading …";
   try {
-    if (file.size > offer.max_upload) throw new Error(`it is over the limit of ${megabytes(offer.max_upload)}`);
+    if (file.size > offer.max_upload) throw new Error(`it is over the limit of ${sized(offer.max_upload)}`);
     const photo = { file, result: null, showsResult: false, zoom: "fit" };
     await send(photo);
     photos.push(photo);
@@ -162,7 +162,8 @@ function show(photo) {
     $("after").alt = `The result of ${photo.file.name}`;
     showOutcome(photo);
   }
-  $("outcome").hidden = !result;
+  $("outcome").hidden = $("result").hidden = !result;
+  $("restore").classList.toggle("main", !result);
   $("slider").value = 50;
   showQueue();
   showFaces();
@@ -281,7 +282,7 @@ function moveLine() {
 function showOutcome({ file, result }) {
   $("download").href = `/results/${result.key}`;
   $("download").download = `${stem(file.name)}_restored${result.suffix}`;
-  $("file-facts").textContent = `${result.format}, ${result.size.join(" × ")} px, ${megabytes(result.bytes)}`;
+  $("file-facts").textContent = `${result.format}, ${result.size.join(" × ")} px, ${sized(result.bytes)}`;
   const times = Object.entries(result.seconds).filter(([stage, time]) => STAGES[stage] && time >= 0.05);
   const parts = times.map(([stage, time]) => `${STAGES[stage].toLowerCase()} ${time.toFixed(1)} s`);
   const repaired = result.repaired === null ? "" : ` ${(100 * result.repaired).toFixed(1)} % of the photo was repaired.`;
@@ -300,7 +301,7 @@ async function load() {
   offer = await (await fetch("/options")).json();
   for (const [id, first] of [["restorer", "the best one here"], ["upscaler", "the best one here"]]) {
     const rows = offer[`${id}s`].map(({ name, licence, bytes }) =>
-      new Option(`${name}, ${licence}${bytes ? `, download of ${megabytes(bytes)}` : ""}`, name));
+      new Option(`${name}, ${licence}${bytes ? `, download of ${sized(bytes)}` : ""}`, name));
     const chosen = $(id).value || "auto";
     $(id).replaceChildren(new Option(first, "auto"), ...rows);
     $(id).value = chosen;
@@ -329,7 +330,7 @@ function showOptions() {
 }
 
 function downloadButton(text, { name, bytes }) {
-  const button = element("button", `${text} (${megabytes(bytes)})`, { type: "button" });
+  const button = element("button", `${text} (${sized(bytes)})`, { type: "button" });
   button.onclick = () => work(async (signal) => {
     await ask(`/models/${name}/download`, null, showProgress, signal);
     await load();
