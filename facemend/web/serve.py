@@ -15,6 +15,7 @@ from facemend.web.guard import Guard
 
 PATIENCE = 2  # seconds for open connections when the server is stopped
 MB = 10**6
+LAST_PORT = 65535
 
 
 def serve(host: str, port: int, *, browser: bool, max_upload: float, say: Callable[[str], None]) -> None:
@@ -69,16 +70,18 @@ def server(guard: Guard) -> uvicorn.Server:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not 0 <= port <= LAST_PORT:
+        raise OptionError("port", port, f"a number from 0 to {LAST_PORT}")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    except (socket.gaierror, UnicodeError) as error:
+        raise OptionError("host", host, "a name or an address of this machine") from error
     try:
         return socket.create_server((host, port), family=family)
-    except OverflowError as error:
-        raise OptionError("port", port, "a number from 0 to 65535") from error
-    except socket.gaierror as error:
-        raise OptionError("host", host, f"an address of this machine ({error.strerror})") from error
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OptionError("port", port, f"one that is free on {host} ({reason})", "leave it out for any") from error
+        reason = os.strerror(error.errno or 0).lower()
+        expected = f"one that this program may listen on, at an address of this machine ({host}: {reason})"
+        raise OptionError("port", port, expected, "leave it out for any") from error
 
 
 def _has_screen() -> bool:
