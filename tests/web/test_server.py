@@ -4,28 +4,19 @@ import http.client
 import io
 import time
 from contextlib import ExitStack
-from functools import cache
 
 import httpx
 import numpy as np
-import pillow_heif
 import pytest
 from PIL import Image
 
 from facemend.cli import main
 from facemend.web import app
 from tests.pictures import smooth
-from tests.test_readme import ROOT
+from tests.web.photos import OLD, jpeg, phone, two_faces
 from tests.web.serving import HEADER, LIMIT, TILES, StandIn, serving
 
-OLD = ROOT / "examples" / "old.jpg"
-SLOW = {"upscaler": "realesrgan-x4plus"}  # waits at each tile
-
-
-def jpeg(pixels, **options):
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "jpeg", **options)
-    return stream.getvalue()
+SLOW = {"upscaler": "lanczos"}  # waits at each tile
 
 
 PHOTO = jpeg(smooth(200, 220))
@@ -227,22 +218,6 @@ def test_other_machines_need_the_token(guarded):
 
 
 # The same as the command line
-
-
-@cache
-def phone():
-    """A phone's photo: HEIC, 12 megapixels, turned by its EXIF, with a place."""
-    image = Image.open(OLD).convert("RGB").resize((4032, 3024)).rotate(90, expand=True).resize((4032, 3024))
-    exif = Image.Exif()
-    exif[0x0112], exif[0x010F] = 6, "Phone"
-    stream = io.BytesIO()
-    pillow_heif.from_pillow(image).save(stream, quality=40, exif=exif.tobytes())
-    return stream.getvalue()
-
-
-def two_faces():
-    old = np.asarray(Image.open(OLD).convert("RGB"))
-    return jpeg(np.hstack((old, old[:, ::-1])), quality=90)
 
 
 def transparent():
