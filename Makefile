@@ -6,11 +6,15 @@ READY := $(VENV)/ready
 
 SECONDS ?= 600
 
-.PHONY: demo test test-container lint bench fuzz serve soak rehearse generated
+.PHONY: demo page test test-container lint bench fuzz serve soak rehearse generated
 
 demo: $(READY)
 	$(RUN)facemend restore examples/old.jpg -o demo/ --compare --boxes --force
 	@echo 'Look at demo/old_compare.jpg: before beside after. demo/old_boxes.jpg: the faces with their numbers.'
+
+# Opens the page in the browser, and prints its address.
+page: $(READY)
+	$(RUN)python -m facemend web
 
 test: lint
 	$(RUN)python -m pytest

@@ -12,7 +12,7 @@ from facemend.weights import installed
 from facemend.weights.models import MODELS, Model, Task, automatic
 
 AUTO = "auto"  # the choice of the best model that is installed
-LICENCES = {"yes": "free for any use", "no": "not for commercial use", "unclear": "licence unclear"}
+LICENCES = {"yes": "free", "no": "non-commercial", "unclear": "licence unclear"}  # by commercial use
 WITHOUT = {"restorer": NONE, "upscaler": LanczosUpscaler.name, "detector": NONE, "parser": NONE, "repairer": NONE}
 
 Stage = TypeVar("Stage")

@@ -7,7 +7,7 @@ import pytest
 from facemend.web.networks import Networks
 from tests.web.serving import StandIn, serving
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @pytest.fixture

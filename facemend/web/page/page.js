@@ -6,15 +6,20 @@ const STAGES = {
   upscale: "Enlarging", paste: "Putting the faces back", download: "Downloading", decode: "Reading the photo",
   align: "Turning the faces upright", encode: "Writing the file",
 };
+const HINTS = {
+  whole: "Drag the line, or use the arrow keys. Left of it is the photo, right of it the result.",
+  part: "Drag the bar under the picture to compare, and the picture itself to see another part.",
+};
 const SCALES = [1, 1.5, 2, 3, 4, 6, 8];
 const ROOM = 0.66; // of the window's height that a picture may take
+const LABEL = 26; // px, height of a face's number
 const FACE_SHARE = 0.6; // of the room that a face takes when it is zoomed to
 
 const photos = []; // { file, key, size, faces (boxes), chosen (Set), result, showsResult, zoom }
 let offer = null; // what the server offers
 let current = null; // the photo that is shown
 let running = null; // AbortController of the work that can be stopped
-let reading = Promise.resolve(); // files are read one after the other
+let reading = null; // Promise of what was read last; files are read one after the other
 
 const $ = (id) => document.getElementById(id);
 const sized = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`);
@@ -59,6 +64,11 @@ function say(text, isProblem = false) {
   $("status").classList.toggle("problem", isProblem);
 }
 
+/** Show a problem that has nothing to do with the photo that is shown. */
+function complain(error, about = "") {
+  $("problems").append(element("li", about + explained(error)));
+}
+
 function showProgress({ stage, done, total }) {
   const parts = stage === "download" ? `${sized(done)} of ${sized(total)}` : `${done} of ${total}`;
   say(total > 1 ? `${STAGES[stage]}: ${parts}` : `${STAGES[stage]} …`);
@@ -87,27 +97,28 @@ async function work(job) {
 
 function add(files) {
   $("problems").replaceChildren();
+  const batch = { isShown: running !== null };
   for (const file of files) {
-    reading = reading.then(() => read(file));
+    reading = reading.then(() => read(file, batch));
   }
 }
 
-async function read(file) {
+/** Read a file; show the first photo of a batch. */
+async function read(file, batch) {
   document.body.classList.remove("first");
-  say(`Reading ${file.name} …`);
-  $("choose").textContent = "Reading …";
+  $("reading").textContent = `Reading ${file.name} …`;
   try {
     if (file.size > offer.max_upload) throw new Error(`it is over the limit of ${sized(offer.max_upload)}`);
     const photo = { file, result: null, showsResult: false, zoom: "fit" };
     await send(photo);
     photos.push(photo);
-    say("");
-    if (!running || !current) show(photo);
-    else showQueue();
+    if (batch.isShown) showQueue();
+    else show(photo);
+    batch.isShown = true;
   } catch (error) {
-    say("");
-    $("problems").append(element("li", `${file.name}: ${explained(error)}`));
+    complain(error, `${file.name}: `);
   }
+  $("reading").textContent = "or drop them here, or paste one.";
   $("choose").textContent = photos.length ? "Add photos" : "Choose photos";
   document.body.classList.toggle("first", !photos.length);
 }
@@ -152,6 +163,7 @@ async function restoreAll(signal) {
 // What is shown
 
 function show(photo) {
+  if (current !== photo && !running) say("");
   current = photo;
   $("work").hidden = false;
   const { result } = photo;
@@ -168,7 +180,6 @@ function show(photo) {
   showQueue();
   showFaces();
   showViews();
-  showButtons();
 }
 
 function showQueue() {
@@ -184,6 +195,7 @@ function showQueue() {
     item.append(button);
     return item;
   }));
+  showButtons();
 }
 
 function showFaces() {
@@ -192,7 +204,6 @@ function showFaces() {
     const box = element("div", "", { onclick: () => $(`face-${index}`).click() });
     box.append(element("span", index + 1));
     box.classList.toggle("on", chosen.has(index));
-    box.classList.toggle("top", y0 < 0.06 * size[1]);
     const edges = { left: x0 / size[0], top: y0 / size[1], width: (x1 - x0) / size[0], height: (y1 - y0) / size[1] };
     for (const [edge, share] of Object.entries(edges)) box.style[edge] = `${100 * share}%`;
     return box;
@@ -225,14 +236,16 @@ function showViews() {
   const compared = result !== null && showsResult;
   $("views").replaceChildren(
     ...(result ? [
-      button("Faces", !compared, () => look(false, "fit")),
+      button("Choose faces", !compared, () => look(false, "fit")),
       button("Before and after", compared, () => look(true, zoom)),
+      element("span"),
     ] : []),
     button("Whole picture", zoom === "fit", () => look(showsResult, "fit")),
     button("Real size (1:1)", zoom === "1:1", () => look(showsResult, "1:1")),
-    ...shownBoxes().map((_, index) => button(`Zoom to face ${index + 1}`, zoom === index, () => look(showsResult, index))),
+    ...shownBoxes().map((_, index) => button(`Face ${index + 1}`, zoom === index, () => look(showsResult, index))),
   );
   for (const id of ["after", "line", "slider", "hint"]) $(id).hidden = !compared;
+  $("hint").textContent = zoom === "fit" ? HINTS.whole : HINTS.part;
   $("boxes").hidden = compared;
   $("stage").classList.toggle("compared", compared);
   $("stage").classList.toggle("zoomed", zoom !== "fit");
@@ -260,6 +273,9 @@ function layOut() {
   let factor = Math.min(room.width / width, room.height / height);
   if (zoom === "1:1") factor = 1 / window.devicePixelRatio;
   if (box) factor = FACE_SHARE * Math.min(room.width / (box[2] - box[0]), room.height / (box[3] - box[1]));
+  for (const [index, { classList }] of [...$("boxes").children].entries()) {
+    classList.toggle("top", current.faces[index][1] * factor < LABEL);
+  }
   $("canvas").style.width = `${width * factor}px`;
   $("canvas").style.height = `${height * factor}px`;
   $("scroller").style.maxHeight = zoom === "fit" ? "none" : `${room.height}px`;
@@ -301,7 +317,7 @@ async function load() {
   offer = await (await fetch("/options")).json();
   for (const [id, first] of [["restorer", "the best one here"], ["upscaler", "the best one here"]]) {
     const rows = offer[`${id}s`].map(({ name, licence, bytes }) =>
-      new Option(`${name}, ${licence}${bytes ? `, download of ${sized(bytes)}` : ""}`, name));
+      new Option(`${name}: ${licence}${bytes ? `, ↓ ${sized(bytes)}` : ""}`, name));
     const chosen = $(id).value || "auto";
     $(id).replaceChildren(new Option(first, "auto"), ...rows);
     $(id).value = chosen;
@@ -390,5 +406,4 @@ $("scroller").onpointermove = (event) => {
 $("scroller").ondragstart = (event) => event.preventDefault();
 
 document.body.classList.add("first");
-await load();
-fill();
+reading = load().then(fill, complain);
