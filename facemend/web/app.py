@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from facemend.errors import InputError
+from facemend.errors import InputError, OptionError
 from facemend.files import formats
 from facemend.files.decode import decode
 from facemend.job import run_in_memory
@@ -37,19 +37,22 @@ FILES = {  # the page; what else is in the folder is not sent
 KEPT = 512 * 2**20  # bytes of photos and results
 LONGEST_OPTIONS = 64 * 2**10  # bytes
 NAMES = {"scale", "strength", "fidelity", "repair"}  # of settings that the page offers
+RECEIVED = 2  # times the limit of a body that is received at most
 READ = Settings(scale=1)  # how photos are read: their size is checked, not yet that of the result
 
 Item = TypeVar("Item", Photo, Restored)
 
 
-def make(networks: Networks, max_upload: int) -> Starlette:
+def make(networks: Networks, desk: Desk, downloads: Desk, max_upload: int) -> Starlette:
     """Make the application.
 
     Args:
         networks: what computes.
+        desk: where photos are read and restored.
+        downloads: where models are downloaded.
         max_upload: the most bytes of a photo's file.
     """
-    store, desk, downloads = Store(KEPT), Desk(), Desk()
+    store = Store(KEPT)
 
     async def upload(request: Request) -> Work:
         data = await _body(request, max_upload)
@@ -60,7 +63,7 @@ def make(networks: Networks, max_upload: int) -> Starlette:
         try:
             options = json.loads(await _body(request, LONGEST_OPTIONS))
             work = _Restoration(photo, networks, store, **options)
-        except (ValueError, TypeError) as error:  # no JSON, or other options than there are
+        except (ValueError, TypeError, RecursionError) as error:  # no JSON, or other options than there are
             raise HTTPException(400, f"these are not the options of a restoration: {error}") from error
         except InputError as error:
             raise HTTPException(400, error.message(spelled)) from error
@@ -109,16 +112,24 @@ def _static(name: str, kind: str) -> Callable[[Request], Response]:
 
 
 async def _body(request: Request, limit: int) -> bytearray:
-    """The body of a request; 413 as soon as it is known to be over the limit."""
+    """The body of a request; 413 if it is over the limit.
+
+    What is a little over the limit is still received, but not kept: a client sees the answer only after it has sent
+    everything.
+    """
     problem = HTTPException(413, f"this is over the limit of {limit / 1e6:g} MB", {"Connection": "close"})
     length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > limit:
+    if not length.isdecimal() or int(length) > RECEIVED * limit:
         raise problem
-    body = bytearray()
+    body, size = bytearray(), 0
     async for part in request.stream():
-        body += part
-        if len(body) > limit:
+        size += len(part)
+        if size > RECEIVED * limit:
             raise problem
+        if size <= limit:
+            body += part
+    if size > limit:
+        raise problem
     return body
 
 
@@ -193,6 +204,8 @@ class _Restoration:
     ) -> None:
         if unknown := settings.keys() - NAMES:
             raise TypeError(f"{', '.join(sorted(unknown))} is not known")
+        if format not in formats.CHOICES:
+            raise OptionError("format", format, formats.CHOICES)
         self._photo, self._networks, self._store = photo, networks, store
         self._restorer, self._upscaler, self._format = restorer, upscaler, format
         self._all = faces is None

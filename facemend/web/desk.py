@@ -54,6 +54,7 @@ class Desk:
         self._places = places
         self._taken = 0
         self._workers = CapacityLimiter(workers)
+        self._stops: set[threading.Event] = set()  # of the jobs that are there
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -65,6 +66,11 @@ class Desk:
             yield
         finally:
             self._taken -= 1
+
+    def stop(self) -> None:
+        """End all jobs at their next call of their progress. Only the server's own thread may call it."""
+        for gone in self._stops:
+            gone.set()
 
     async def answer(self, work: Work, receive: Receive, send: Send) -> None:
         """Do work in a thread and answer with server-sent events: `progress`, then `done` or `failed`.
@@ -78,6 +84,7 @@ class Desk:
             send: of the request.
         """
         gone = threading.Event()
+        self._stops.add(gone)
         outbox, inbox = create_memory_object_stream[bytes](math.inf)
 
         def tell(stage: str, done: int, total: int) -> None:
@@ -104,7 +111,8 @@ class Desk:
                     await send({"type": "http.response.body", "body": message, "more_body": True})
                 await send({"type": "http.response.body", "body": b""})
             finally:
-                gone.set()  # also where the server is stopped
+                self._stops.remove(gone)
+                gone.set()
                 group.cancel_scope.cancel()
 
     async def _compute(self, work: Callable[[], dict[str, Any]], outbox: Outbox) -> None:

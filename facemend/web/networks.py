@@ -5,11 +5,12 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from facemend.errors import OptionError
 from facemend.loader import NONE, Loader
 from facemend.pipeline import Pipeline
 from facemend.stages.upscale import LanczosUpscaler
 from facemend.weights import installed
-from facemend.weights.models import MODELS, Model, Task, automatic
+from facemend.weights.models import MODELS, Model, Task, automatic, public_names
 
 AUTO = "auto"  # the choice of the best model that is installed
 LICENCES = {"yes": "free", "no": "non-commercial", "unclear": "licence unclear"}  # by commercial use
@@ -90,7 +91,13 @@ class Networks:
 
 
 def _named(task: Task, name: str = AUTO, scale: float = 0) -> str:
-    """The name of the model that "auto" stands for; other names as they are."""
+    """The name of the model that "auto" stands for; other names as they are.
+
+    Raises OptionError for any that is not a name: the loader would also take the path of a file.
+    """
+    choices = (AUTO, *public_names(task), WITHOUT[task])
+    if name not in choices:
+        raise OptionError(task, name, choices)
     if name != AUTO:
         return name
     models = (model for model in automatic(task, scale) if installed.find(model.name))

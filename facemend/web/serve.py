@@ -5,15 +5,16 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uvicorn
 
 from facemend.errors import OptionError
 from facemend.machine import process
+from facemend.web.desk import Desk
 from facemend.web.guard import Guard
 
-PATIENCE = 2  # seconds for open connections when the server is stopped
+PATIENCE = 30  # seconds for one tile of a large picture, when the server is stopped
 MB = 10**6
 LAST_PORT = 65535
 
@@ -42,7 +43,8 @@ def serve(host: str, port: int, *, browser: bool, max_upload: float, say: Callab
 
             networks = Networks()
             networks.pipeline()
-        guard = Guard(app.make(networks, int(max_upload * MB)), host)
+        desks = Desk(), Desk()
+        guard = Guard(app.make(networks, *desks, int(max_upload * MB)), host)
         shown = f"[{host}]" if ":" in host else host
         address = f"http://{shown}:{listening.getsockname()[1]}/"
         if guard.token:
@@ -50,23 +52,37 @@ def serve(host: str, port: int, *, browser: bool, max_upload: float, say: Callab
         say(address)
         if browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
-        server(guard).run(sockets=[listening])
+        Server(guard, desks).run(sockets=[listening])
 
 
-def server(guard: Guard) -> uvicorn.Server:
-    """The HTTP server for an application; it logs warnings and errors only, and no addresses of pictures."""
-    return uvicorn.Server(
-        uvicorn.Config(
-            guard,
-            loop="asyncio",
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            timeout_graceful_shutdown=PATIENCE,
+class Server(uvicorn.Server):
+    """The HTTP server; it logs warnings and errors only, and no addresses of pictures.
+
+    Args:
+        guard: the application.
+        desks: whose jobs end when the server is stopped.
+    """
+
+    def __init__(self, guard: Guard, desks: Sequence[Desk]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                guard,
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_level="warning",
+                access_log=False,
+                timeout_graceful_shutdown=PATIENCE,
+            )
         )
-    )
+        self._desks = desks
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End all jobs, then the connections."""
+        for desk in self._desks:
+            desk.stop()
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,7 +11,10 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from tests.pictures import smooth
 from tests.test_readme import ROOT
+from tests.web.photos import jpeg
+from tests.web.serving import Client
 
 
 @contextmanager
@@ -32,6 +35,19 @@ def test_it_prints_an_address_of_this_machine_and_ends_at_ctrl_c():
         assert "facemend" in httpx.get(address, trust_env=False).text
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=30)
+        assert (out, err, child.returncode) == ("", "facemend: stopped\n", -signal.SIGINT)
+
+
+def test_ctrl_c_ends_a_job_too():
+    with started() as (child, address):
+        client = Client(address)
+        photo = client.upload(jpeg(smooth(900, 1200)))
+        with client.asking(f"/photos/{photo['key']}/restore", json={"scale": 8}) as told:
+            while next(told)[1]["stage"] != "upscale":
+                pass
+            child.send_signal(signal.SIGINT)
+            out, err = child.communicate(timeout=30)
+        client.http.close()
         assert (out, err, child.returncode) == ("", "facemend: stopped\n", -signal.SIGINT)
 
 
@@ -64,7 +80,10 @@ def test_a_port_that_is_taken_is_one_line(run):
     [
         (("--port", "70000"), "facemend: --port is 70000, but must be a number from 0 to 65535"),
         (("--host", "no.such.host.invalid"), "facemend: --host is 'no.such.host.invalid', but must be a name or an"),
-        (("--host", "192.0.2.1"), "facemend: --port is 0, but must be one that this program may listen on, at an address"),
+        (
+            ("--host", "192.0.2.1"),
+            "facemend: --port is 0, but must be one that this program may listen on",
+        ),
         (("--max-upload", "0"), "facemend: --max-upload is 0.0, but must be a number above 0"),
         (("--max-upload", "nan"), "facemend: --max-upload is nan, but must be a number above 0"),
     ],

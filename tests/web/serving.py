@@ -11,8 +11,10 @@ import httpx
 from facemend.pipeline import Pipeline
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import LanczosUpscaler, lanczos
-from facemend.web import app, serve
+from facemend.web import app
+from facemend.web.desk import Desk
 from facemend.web.guard import HEADER, Guard
+from facemend.web.serve import Server
 from tests.pictures import detector, face_at, identity, similarity
 
 PATIENCE = 60  # seconds; this machine may be busy
@@ -112,8 +114,9 @@ def until(true, patience=PATIENCE):
 @contextmanager
 def serving(networks, host="127.0.0.1", max_upload=LIMIT):
     """A server; yields its client and its guard."""
-    guard = Guard(app.make(networks, max_upload), host)
-    server = serve.server(guard)
+    desks = Desk(), Desk()
+    guard = Guard(app.make(networks, *desks, max_upload), host)
+    server = Server(guard, desks)
     with socket.create_server((host, 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
