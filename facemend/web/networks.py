@@ -57,6 +57,11 @@ class Networks:
     def __init__(self) -> None:
         self._loaded: dict[Task, tuple[str, Any]] = {}
 
+    def finder(self) -> Pipeline:
+        """A pipeline that only finds faces, with the detector of the others."""
+        detector = self._stage("detector", _named("detector"), Loader().detector)
+        return Pipeline(detector=detector, restorer=None, upscaler=LanczosUpscaler())
+
     def pipeline(self, restorer: str = AUTO, upscaler: str = AUTO, scale: float = 0, repair: bool = False) -> Pipeline:
         """Combine the networks that `facemend restore` uses for the same options.
 

@@ -11,6 +11,7 @@ import uvicorn
 
 from facemend.errors import OptionError
 from facemend.machine import process
+from facemend.records import DEFAULT_SETTINGS
 from facemend.web.desk import Desk
 from facemend.web.guard import Guard
 
@@ -42,7 +43,7 @@ def serve(host: str, port: int, *, browser: bool, max_upload: float, say: Callab
             from facemend.web.networks import Networks
 
             networks = Networks()
-            networks.pipeline()
+            networks.pipeline(scale=DEFAULT_SETTINGS.scale)  # what most photos need
         desks = Desk(), Desk()
         guard = Guard(app.make(networks, *desks, int(max_upload * MB)), host)
         shown = f"[{host}]" if ":" in host else host

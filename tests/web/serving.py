@@ -51,6 +51,9 @@ class StandIn:
         self.tiles = Tiles()
         self.faces = faces
 
+    def finder(self):
+        return self.pipeline()
+
     def pipeline(self, restorer="auto", upscaler="auto", scale=0, repair=False):
         return Pipeline(
             detector=detector(*self.faces),

@@ -21,7 +21,7 @@ def test_the_networks_are_those_of_the_command_line(repair):
 def test_networks_are_loaded_once_and_one_for_each_task_is_kept():
     networks = Networks()
     first, second = networks.pipeline(), networks.pipeline(restorer="none")
-    assert first.detector is second.detector
+    assert first.detector is second.detector is networks.finder().detector
     assert first.upscaler is second.upscaler
     assert second.restorer is None
     assert networks.pipeline().restorer is not first.restorer

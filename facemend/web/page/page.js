@@ -221,6 +221,7 @@ function showFaces() {
     label.append(check, `Face ${index + 1}`);
     return label;
   }));
+  $("several").hidden = !current.several;
   $("none").hidden = faces.length > 0;
   $("finder").hidden = faces.length > 0 || !offer.detector;
 }
