@@ -1,6 +1,7 @@
 """Takes screenshots of the page to look at: python -m tests.web.look FOLDER.
 
-One of each state, width and colour scheme: empty, faces, result, zoomed, model (a larger one is chosen).
+One of each state, width and colour scheme: empty, faces, result, zoomed, model (a larger one is chosen). And page.png,
+which is the one in docs/.
 """
 
 import sys
@@ -50,6 +51,14 @@ def main() -> None:
                 page.select_option("#restorer", "codeformer")
                 shot("model")
                 page.close()
+        page = browser.new_page(viewport={"width": 1100, "height": 760})
+        page.goto(client.url)
+        page.set_input_files("#file", photos[1:])
+        page.click("#restore")
+        page.wait_for_selector("#download:visible")
+        page.click("#views >> text=Face 1")
+        page.wait_for_timeout(300)
+        page.screenshot(path=folder / "page.png", full_page=True)
         browser.close()
 
 

@@ -149,7 +149,7 @@ async function restore(photo, signal) {
   photo.showsResult = true;
   if (photo === current) show(photo);
   else showQueue();
-  return `Done in ${photo.result.seconds.total.toFixed(1)} seconds. Drag the line to compare.`;
+  return `Done in ${photo.result.seconds.total.toFixed(1)} seconds.`;
 }
 
 async function restoreAll(signal) {
@@ -342,7 +342,7 @@ function showOptions() {
   for (const id of ["strength", "fidelity"]) $(`${id}-value`).textContent = `${Math.round(100 * $(id).value)} %`;
   $("fidelity-row").hidden = !chosenRow("restorer")?.fidelity;
   const missing = ["restorer", "upscaler"].map(chosenRow).filter((row) => row?.bytes);
-  $("missing").replaceChildren(...missing.map((row) => downloadButton(`Download ${row.name}`, row)));
+  $("missing").replaceChildren(...missing.map((row) => downloadButton(`First download ${row.name}`, row)));
   showButtons();
 }
 
