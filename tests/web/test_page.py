@@ -298,23 +298,40 @@ def test_several_photos_are_restored_one_after_the_other(server, opened):
     page.evaluate(PASTE, ["pasted.jpg", in_letters(PHOTO)])
     page.wait_for_selector("#queue li:nth-child(3)")
     page.click("#all")
-    shows(page, "3 photos are done.")
+    shows(page, "3 of 3 photos are done.")
     assert page.locator("#queue span").all_inner_texts() == ["✓ grandma.jpg", "✓ grandpa.jpg", "✓ pasted.jpg"]
     page.click("#queue button >> nth=1")
     assert page.get_attribute("#download", "download") == "grandpa_restored.jpg"
+    assert page.evaluate("document.activeElement.textContent") == "✓ grandpa.jpg"  # the focus stays
 
 
-def test_a_photo_that_the_server_has_forgotten_is_sent_again(chromium, opened, monkeypatch):
-    monkeypatch.setattr(app, "KEPT", 60_000)
+NOT_FOUND = "Failed to load resource: the server responded with a status of 404"
+
+
+def test_what_the_server_has_forgotten_is_sent_again_or_told(chromium, opened, monkeypatch):
+    monkeypatch.setattr(app, "KEPT", 100_000)
     with serving(StandIn()) as (client, _):
-        page = opened(client, expected="Failed to load resource: the server responded with a status of 404")
-        page.set_input_files("#file", [PHOTO])
-        page.wait_for_selector("#boxes div")
-        for _ in range(5):
-            client.upload(PHOTO["buffer"])
+
+        def fill():
+            for _ in range(9):
+                client.upload(PHOTO["buffer"])
+
+        page = opened(client, expected=NOT_FOUND)
+        page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
+        page.wait_for_selector("#queue li:nth-child(2)")
         page.uncheck("#face-0")
+        fill()
         page.click("#restore")
         page.wait_for_selector("#became >> text=left as it was (not chosen)")
+        fill()
+        page.click("#queue button >> nth=1")
+        wait(page, "document.querySelector('#before').naturalWidth > 0")
+        assert page.is_checked("#face-0")
+        page.click("#queue button >> nth=0")
+        shows(page, "This result is not in memory any more. Restore the photo again.")
+        assert not page.is_checked("#face-0")
+        page.click("#restore")
+        restored(page)
 
 
 def test_a_phones_photo_is_upright(lite, opened):

@@ -79,9 +79,9 @@ function showProgress({ stage, done, total }) {
 /** Do something that can be stopped; say what it is doing, and what went wrong. */
 async function work(job) {
   running = new AbortController();
-  const focused = document.activeElement;
+  const started = document.activeElement;
   showButtons();
-  if ([$("restore"), $("all")].includes(focused)) $("stop").focus();
+  if (started.hidden || started.disabled) $("stop").focus();
   try {
     say(await job(running.signal));
   } catch (error) {
@@ -90,7 +90,7 @@ async function work(job) {
   const stopping = document.activeElement === $("stop");
   running = null;
   showButtons();
-  if (stopping) $("restore").focus();
+  if (stopping) (started.isConnected && !started.disabled ? started : $("restore")).focus();
 }
 
 // Photos
@@ -111,6 +111,7 @@ async function read(file, batch) {
     if (file.size > offer.max_upload) throw new Error(`it is over the limit of ${sized(offer.max_upload)}`);
     const photo = { file, result: null, showsResult: false, zoom: "fit" };
     await send(photo);
+    photo.thumbnail = element("img", "", { src: `/photos/${photo.key}/thumbnail`, alt: "" });
     photos.push(photo);
     if (batch.isShown) showQueue();
     else show(photo);
@@ -129,6 +130,13 @@ async function send(photo) {
   Object.assign(photo, told, { chosen: new Set(told.faces.keys()) });
 }
 
+/** Send a photo that the server has forgotten. */
+async function sendAgain(photo) {
+  const { chosen } = photo;
+  await send(photo);
+  photo.chosen = chosen;
+}
+
 async function restore(photo, signal) {
   const options = {
     restorer: $("restorer").value, upscaler: $("upscaler").value, scale: Number($("scale").value),
@@ -141,9 +149,7 @@ async function restore(photo, signal) {
     photo.result = await once();
   } catch (error) {
     if (error.status !== 404) throw error;
-    const chosen = photo.chosen; // the server has forgotten the photo, which is still here
-    await send(photo);
-    photo.chosen = chosen;
+    await sendAgain(photo);
     photo.result = await once();
   }
   photo.showsResult = true;
@@ -153,11 +159,18 @@ async function restore(photo, signal) {
 }
 
 async function restoreAll(signal) {
+  let done = 0;
   for (const photo of photos) {
     show(photo);
-    await restore(photo, signal);
+    try {
+      await restore(photo, signal);
+      done += 1;
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      complain(error, `${photo.file.name}: `);
+    }
   }
-  return `${photos.length} photos are done. Choose one to see and download it.`;
+  return `${done} of ${photos.length} photos are done. Choose one to see and download it.`;
 }
 
 // What is shown
@@ -173,6 +186,7 @@ function show(photo) {
     $("after").src = `/results/${result.key}/view`;
     $("after").alt = `The result of ${photo.file.name}`;
     showOutcome(photo);
+    checkKept(photo, result).catch(complain);
   }
   $("outcome").hidden = $("result").hidden = !result;
   $("restore").classList.toggle("main", !result);
@@ -182,19 +196,28 @@ function show(photo) {
   showViews();
 }
 
+/** Tell it if the server has forgotten a result: there is nothing to download. */
+async function checkKept(photo, result) {
+  const { status } = await fetch(`/results/${result.key}`, { method: "HEAD" });
+  if (status !== 404 || photo.result !== result) return;
+  photo.result = null;
+  if (photo !== current) return;
+  show(photo);
+  say("This result is not in memory any more. Restore the photo again.", true);
+}
+
 function showQueue() {
+  const focused = [...$("queue").querySelectorAll("button")].indexOf(document.activeElement);
   $("queue").hidden = photos.length < 2;
   $("queue").replaceChildren(...photos.map((photo) => {
     const button = element("button", "", { type: "button", onclick: () => show(photo) });
     button.setAttribute("aria-pressed", photo === current);
-    button.append(
-      element("img", "", { src: `/photos/${photo.key}/thumbnail`, alt: "" }),
-      element("span", `${photo.result ? "✓ " : ""}${photo.file.name}`),
-    );
+    button.append(photo.thumbnail, element("span", `${photo.result ? "✓ " : ""}${photo.file.name}`));
     const item = element("li");
     item.append(button);
     return item;
   }));
+  $("queue").querySelectorAll("button")[focused]?.focus();
   showButtons();
 }
 
@@ -397,6 +420,15 @@ $("options").oninput = (event) => {
 };
 $("all").onclick = () => work(restoreAll);
 $("stop").onclick = () => running?.abort();
+$("before").onerror = async () => {
+  const photo = current; // the server has forgotten it
+  try {
+    await sendAgain(photo);
+    if (photo === current) show(photo);
+  } catch (error) {
+    say(explained(error), true);
+  }
+};
 $("slider").oninput = moveLine;
 $("scroller").onscroll = moveLine;
 window.addEventListener("resize", () => current && layOut());
