@@ -1,13 +1,16 @@
 """The work that the server does for the page, each in one call of a thread."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from facemend.errors import OptionError
 from facemend.files import formats
 from facemend.files.decode import decode
-from facemend.job import run_in_memory
+from facemend.job import Encoded, run_in_memory
 from facemend.machine import process
-from facemend.records import Progress, Settings
+from facemend.pipeline import Pipeline
+from facemend.records import Face, Progress, Settings
 from facemend.web import pictures
 from facemend.web.networks import AUTO, Networks, missing
 from facemend.web.pictures import Photo
@@ -88,7 +91,6 @@ class Restoration:
             raise OptionError("format", format, formats.CHOICES)
         self._photo, self._networks, self._store = photo, networks, store
         self._restorer, self._upscaler, self._format = restorer, upscaler, format
-        self._all = faces is None
         chosen = "all" if faces is None else faces or "none"
         self._settings = Settings(**settings, faces=chosen)
 
@@ -97,12 +99,7 @@ class Restoration:
         settings = self._settings
         progress("load", 0, 1)
         pipeline = self._networks.pipeline(self._restorer, self._upscaler, settings.scale, settings.repair)
-        # The same as looking for them again, as the command line does, unless repairing shows more of them.
-        same = not settings.repair and pipeline.detector and pipeline.detector.name == self._photo.detector
-        faces = self._photo.faces if same or not self._all else None
-        done = run_in_memory(
-            self._photo.data, pipeline, settings, name="this file", format=self._format, progress=progress, faces=faces
-        )
+        done = self._run(pipeline, progress)
         result = done.result
         height, width = result.pixels.shape[:2]
         restored = pictures.restored(done)
@@ -120,6 +117,39 @@ class Restoration:
             "seconds": dict(result.seconds),
             "lost": done.lost,
         }
+
+    def _run(self, pipeline: Pipeline, progress: Progress) -> Encoded:
+        """Restore the photo as the command line does: that looks for faces, and after a repair may find others.
+
+        If it does, the numbers of the faces that the user has seen mean others there, and those seen are restored.
+        """
+        photo, settings = self._photo, self._settings
+        run = partial(
+            run_in_memory, photo.data, pipeline, settings, name="this file", format=self._format, progress=progress
+        )
+        would_find_the_same = not settings.repair and pipeline.detector and pipeline.detector.name == photo.detector
+        if would_find_the_same or settings.faces == "none":
+            return run(faces=photo.faces)
+        try:
+            done = run()
+        except OptionError as error:
+            if error.name != "faces":  # of which there are fewer
+                raise
+        else:
+            if settings.faces == "all" or _same(done.result.faces, photo.faces):
+                return done
+        return run(faces=photo.faces)
+
+
+def _same(faces: Sequence[Face], others: Sequence[Face]) -> bool:
+    """Whether faces are the same in the same order: the nose of each is in the box of the other."""
+
+    def holds(face: Face, other: Face) -> bool:
+        (x0, y0, x1, y1), (x, y) = face.box, other.landmarks.nose
+        return x0 <= x <= x1 and y0 <= y <= y1
+
+    pairs = list(zip(faces, others, strict=False))
+    return len(faces) == len(others) and all(holds(one, other) and holds(other, one) for one, other in pairs)
 
 
 def download(model: Model, progress: Progress) -> dict[str, Any]:

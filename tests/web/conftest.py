@@ -26,7 +26,7 @@ def lite():
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it runs, no other test can start an event loop
 def chromium():
     """A browser without a window."""
     if not CHROMIUM:

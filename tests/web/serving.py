@@ -50,13 +50,16 @@ class StandIn:
     def __init__(self, faces=(FACE,)):
         self.tiles = Tiles()
         self.faces = faces
+        self.detector = "drawn"
 
     def finder(self):
         return self.pipeline()
 
     def pipeline(self, restorer="auto", upscaler="auto", scale=0, repair=False):
+        finder = detector(*self.faces)
+        finder.name = self.detector
         return Pipeline(
-            detector=detector(*self.faces),
+            detector=finder,
             restorer=FunctionRestorer(identity),
             upscaler=self.tiles if upscaler == "lanczos" else LanczosUpscaler(),
         )

@@ -12,13 +12,14 @@ from PIL import Image
 
 from facemend.cli import main
 from facemend.web import app
-from tests.pictures import smooth
+from tests.pictures import face_at, similarity, smooth
 from tests.web.photos import OLD, jpeg, phone, two_faces
-from tests.web.serving import HEADER, LIMIT, TILES, StandIn, serving
+from tests.web.serving import FACE, HEADER, LIMIT, TILES, StandIn, serving
 
 SLOW = {"upscaler": "lanczos"}  # waits at each tile
 
 
+OTHER = face_at(similarity(3, 0, -300, -60))
 PHOTO = jpeg(smooth(200, 220))
 
 
@@ -260,11 +261,16 @@ def transparent():
             ["--scale", "1.5", "--format", "webp", "--model", "none", "--upscaler", "lanczos"],
         ),
         (two_faces, {"faces": [1], "format": "png"}, ["--faces", "1", "--format", "png"]),
+        (
+            two_faces,
+            {"faces": [1], "repair": True, "strength": 0.5},
+            ["--faces", "1", "--repair", "--strength", "0.5"],
+        ),
         (two_faces, {"faces": []}, ["--faces", "none"]),
         (transparent, {"format": "tiff", "restorer": "lite"}, ["--format", "tiff", "--model", "lite"]),
         (phone, {"scale": 1, "upscaler": "lanczos"}, ["--scale", "1", "--upscaler", "lanczos"]),
     ],
-    ids=["as-it-is", "repaired", "webp", "one-of-two", "no-face", "transparent", "phone"],
+    ids=["as-it-is", "repaired", "webp", "one-of-two", "one-repaired", "no-face", "transparent", "phone"],
 )
 def test_the_download_is_the_file_of_the_command_line(lite, tmp_path, make, options, arguments):
     source = tmp_path / "photo.x"
@@ -277,6 +283,25 @@ def test_the_download_is_the_file_of_the_command_line(lite, tmp_path, make, opti
     (written,) = (tmp_path / "out").iterdir()
     assert written.suffix == result["suffix"]
     assert written.read_bytes() == lite.download(result)
+
+
+@pytest.mark.parametrize(
+    ("found_later", "restored"),
+    [
+        ((FACE, OTHER), [False, True]),  # the same
+        ((OTHER,), [False, True]),  # there is no second one
+        ((OTHER, FACE), [False, True]),
+        ((FACE, FACE, OTHER), [False, True]),
+    ],
+)
+def test_the_faces_that_were_chosen_are_restored_although_others_are_found(found_later, restored):
+    networks = StandIn((FACE, OTHER))
+    with serving(networks) as (client, _):
+        photo = client.upload(PHOTO)
+        networks.faces, networks.detector = found_later, "another"
+        result = client.restore(photo, faces=[1])
+        assert [face["restored"] for face in result["faces"]] == restored
+        assert result["faces"][1]["box"] == pytest.approx(OTHER.box, abs=0.01)
 
 
 def test_a_phones_photo_is_shown_upright(lite):

@@ -22,7 +22,8 @@ let running = null; // AbortController of the work that can be stopped
 let reading = null; // Promise of what was read last; files are read one after the other
 
 const $ = (id) => document.getElementById(id);
-const sized = (bytes) => (bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`);
+const sized = (bytes) =>
+  bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
 const element = (name, text = "", properties = {}) =>
   Object.assign(document.createElement(name), { textContent: text, ...properties });
 const stem = (name) => name.replace(/\.[^.]*$/, "") || "photo";
@@ -141,8 +142,9 @@ async function restore(photo, signal) {
   const options = {
     restorer: $("restorer").value, upscaler: $("upscaler").value, scale: Number($("scale").value),
     strength: Number($("strength").value), fidelity: Number($("fidelity").value), repair: $("repair").checked,
-    format: $("format").value, faces: photo.chosen.size === photo.faces.length ? null : [...photo.chosen].sort((a, b) => a - b),
+    format: $("format").value, faces: null, // all
   };
+  if (photo.chosen.size < photo.faces.length) options.faces = [...photo.chosen].sort((a, b) => a - b);
   const once = () => ask(`/photos/${photo.key}/restore`, JSON.stringify(options), showProgress, signal);
   say("Waiting for its turn …");
   try {
@@ -251,7 +253,7 @@ function showFaces() {
 
 /** The buttons above the picture. */
 function showViews() {
-  const { result, showsResult, zoom, faces } = current;
+  const { result, showsResult, zoom } = current;
   const button = (text, pressed, click) => {
     const made = element("button", text, { type: "button", onclick: click });
     made.setAttribute("aria-pressed", pressed);
@@ -303,7 +305,7 @@ function layOut() {
   $("canvas").style.width = `${width * factor}px`;
   $("canvas").style.height = `${height * factor}px`;
   $("scroller").style.maxHeight = zoom === "fit" ? "none" : `${room.height}px`;
-  $("slider").style.width = zoom === "fit" ? `${width * factor}px` : "";
+  $("slider").style.width = `${Math.min(width * factor, room.width)}px`;
   const middle = box ? [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2] : [width / 2, height / 2];
   $("scroller").scrollTo(middle[0] * factor - room.width / 2, middle[1] * factor - room.height / 2);
   moveLine();
@@ -316,7 +318,8 @@ function moveLine() {
   const x = $("scroller").scrollLeft + share * shown;
   $("after").style.clipPath = `inset(0 0 0 ${x}px)`;
   $("line").style.left = `${x}px`;
-  $("slider").setAttribute("aria-valuetext", `${Math.round(100 * share)} % photo, ${Math.round(100 * (1 - share))} % result`);
+  const percent = Math.round(100 * share);
+  $("slider").setAttribute("aria-valuetext", `${percent} % photo, ${100 - percent} % result`);
 }
 
 function showOutcome({ file, result }) {
@@ -325,13 +328,14 @@ function showOutcome({ file, result }) {
   $("file-facts").textContent = `${result.format}, ${result.size.join(" × ")} px, ${sized(result.bytes)}`;
   const times = Object.entries(result.seconds).filter(([stage, time]) => STAGES[stage] && time >= 0.05);
   const parts = times.map(([stage, time]) => `${STAGES[stage].toLowerCase()} ${time.toFixed(1)} s`);
-  const repaired = result.repaired === null ? "" : ` ${(100 * result.repaired).toFixed(1)} % of the photo was repaired.`;
+  const repaired = result.repaired === null ? "" : ` ${(100 * result.repaired).toFixed(1)} % was repaired.`;
   const lost = result.lost.length ? ` Not kept: ${result.lost.join(", ")}.` : "";
   $("used").textContent = `Faces: ${result.restorer}. Enlarged by: ${result.upscaler}. `
     + `${result.seconds.total.toFixed(1)} seconds${parts.length ? ` (${parts.join(", ")})` : ""}.${repaired}${lost}`;
   $("became").replaceChildren(...result.faces.map((face, index) => {
     const share = face.share < 1 ? `, ${Math.round(100 * face.share)} % mixed in` : "";
-    return element("li", `Face ${index + 1}: ${face.restored ? `restored${share}` : `left as it was (${face.reason})`}`);
+    const what = face.restored ? `restored${share}` : `left as it was (${face.reason})`;
+    return element("li", `Face ${index + 1}: ${what}`);
   }));
 }
 
@@ -346,12 +350,14 @@ async function load() {
     $(id).replaceChildren(new Option(first, "auto"), ...rows);
     $(id).value = chosen;
   }
-  $("finder").replaceChildren(...(offer.detector ? [downloadButton("Download a better face finder", offer.detector)] : []));
+  const finder = offer.detector && downloadButton("Download a better face finder", offer.detector);
+  $("finder").replaceChildren(...[finder].filter(Boolean));
 }
 
 function fill() {
   const { defaults, formats, suffixes } = offer;
-  $("scale").replaceChildren(...SCALES.map((scale) => new Option(scale === 1 ? "same size" : `${scale} times as large`, scale)));
+  const sizes = SCALES.map((scale) => new Option(scale === 1 ? "same size" : `${scale} times as large`, scale));
+  $("scale").replaceChildren(...sizes);
   $("format").replaceChildren(...formats.map((name) => new Option(name === "auto" ? "like the photo" : name, name)));
   for (const name of ["scale", "strength", "fidelity"]) $(name).value = defaults[name];
   $("repair").checked = defaults.repair;
