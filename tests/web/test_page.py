@@ -383,10 +383,8 @@ def test_a_larger_model_is_downloaded_with_progress(server, opened, monkeypatch)
 
 def test_a_server_that_has_ended_is_told(chromium, opened):
     with serving(StandIn()) as (client, _):
-        page = opened(client)
+        page = opened(client, expected="Failed to load resource: net::ERR_CONNECTION_REFUSED")
         page.set_input_files("#file", [PHOTO])
         page.wait_for_selector("#boxes div")
-    # Not a request that fails, which the browser writes into the console
-    page.evaluate("() => { window.fetch = () => Promise.reject(new TypeError('Failed to fetch')) }")
     page.click("#restore")
     shows(page, "There is no answer: is 'facemend web' still running?")
