@@ -1,5 +1,6 @@
 """Start the server of the page."""
 
+import math
 import os
 import socket
 import sys
@@ -34,7 +35,7 @@ def serve(host: str, port: int, *, browser: bool, max_upload: float, say: Callab
         OptionError: the address cannot be used, or the limit is not above 0.
         WeightsError: a network cannot be loaded.
     """
-    if not max_upload > 0:
+    if not 0 < max_upload < math.inf:
         raise OptionError("max_upload", max_upload, "a number above 0")
     listening = _listen(host, port)
     with listening:

@@ -86,6 +86,7 @@ def test_a_port_that_is_taken_is_one_line(run):
         ),
         (("--max-upload", "0"), "facemend: --max-upload is 0.0, but must be a number above 0"),
         (("--max-upload", "nan"), "facemend: --max-upload is nan, but must be a number above 0"),
+        (("--max-upload", "inf"), "facemend: --max-upload is inf, but must be a number above 0"),
     ],
 )
 def test_a_mistake_is_one_line(run, arguments, start):
