@@ -6,12 +6,16 @@ READY := $(VENV)/ready
 
 SECONDS ?= 600
 
-.PHONY: demo test test-container lint bench fuzz serve soak rehearse generated
+.PHONY: demo page test test-container lint bench fuzz serve soak rehearse generated
 
 demo: $(READY)
 	$(RUN)facemend restore examples/scratched.jpg examples/old.jpg -o demo/ --repair --compare --boxes --force
 	@echo 'Look at demo/scratched_compare.jpg and demo/old_compare.jpg: before beside after.'
 	@echo 'demo/old_boxes.jpg has the faces with their numbers.'
+
+# Opens the page in the browser, and prints its address.
+page: $(READY)
+	$(RUN)python -m facemend web
 
 test: lint
 	$(RUN)python -m pytest

@@ -26,8 +26,8 @@ def before_after(before: Picture, after: Picture) -> Pixels:
     Returns:
         (H, 2 * W + SEAM, 3) uint8 RGB.
     """
-    right = _on_white(after)
-    left = cv2.resize(_on_white(before), right.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    right = on_white(after)
+    left = cv2.resize(on_white(before), right.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     seam = np.full((right.shape[0], SEAM, 3), WHITE, np.uint8)
     return np.concatenate((left, seam, right), axis=1)
 
@@ -42,7 +42,7 @@ def numbered(picture: Picture, faces: Sequence[Face]) -> Pixels:
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    pixels = _on_white(picture)
+    pixels = on_white(picture)
     line = max(2, round(min(pixels.shape[:2]) / 300))
     for index, face in enumerate(faces):
         colour = RESTORED_COLOUR if face.restored else UNRESTORED_COLOUR
@@ -83,7 +83,7 @@ def draw_faces(mask: Floats, picture: Picture, faces: Sequence[Face]) -> None:
             np.maximum(part, cv2.warpAffine(source, placed, part.shape[::-1]), out=part)
 
 
-def _on_white(picture: Picture) -> Pixels:
+def on_white(picture: Picture) -> Pixels:
     """Return a copy of the pixels on a white background: (H, W, 3) uint8 RGB."""
     pixels = converted(picture.pixels, np.uint8)
     if picture.alpha is None:

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from facemend.errors import OptionError, OutputError, Remedy
 from facemend.files import formats
 from facemend.files.decode import Source, decode
 from facemend.files.encode import encode, write
-from facemend.files.formats import Quality
+from facemend.files.formats import Format, Quality
 from facemend.pipeline import Pipeline
-from facemend.records import Picture, Progress, Settings
+from facemend.records import Face, Picture, Progress, Settings
 from facemend.result import Result
 
 
@@ -153,6 +153,61 @@ def run(
     seconds = {**result.seconds, "decode": decoded - start, "encode": end - computed, "total": end - start}
     lost = result.lost(outputs.target, strip_metadata=job.strip_metadata)
     return Done(replace(result, seconds=seconds), outputs, lost)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The outcome of `run_in_memory`.
+
+    Attributes:
+        result: with the seconds of decoding and encoding.
+        data: the bytes of the file that `run` would write.
+        format: of the file.
+        lost: what of the input could not be kept, in words.
+    """
+
+    result: Result
+    data: bytes
+    format: Format
+    lost: tuple[str, ...]
+
+
+def run_in_memory(
+    source: Source,
+    pipeline: Pipeline,
+    settings: Settings,
+    *,
+    name: str = "",
+    format: str = "auto",  # noqa: A002
+    progress: Progress | None = None,
+    faces: Sequence[Face] | None = None,
+) -> Encoded:
+    """Do the work of a job without writing a file; the bytes are those of the file that `run` writes.
+
+    Args:
+        source: as `Pipeline.run` takes it.
+        pipeline: the networks.
+        settings: what to do with the picture.
+        name: what error messages call the source, instead of its path.
+        format: "auto", or the name or suffix of a format.
+        progress: as for `Pipeline.run`.
+        faces: as for `Pipeline.run`.
+
+    Raises:
+        InputError: the source cannot be read, or an option does not fit it.
+        Cancelled: `progress` raised it.
+        FacemendError: a network failed.
+    """
+    start = time.perf_counter()
+    picture = decode(source, settings, name)
+    decoded = time.perf_counter()
+    row = formats.choose(picture, format, settings.output_size(*picture.pixels.shape[:2]))
+    result = pipeline.run(picture, settings, progress, faces=faces)
+    computed = time.perf_counter()
+    data = result.encoded(row.name)
+    end = time.perf_counter()
+    seconds = {**result.seconds, "decode": decoded - start, "encode": end - computed, "total": end - start}
+    return Encoded(replace(result, seconds=seconds), data, row, result.lost(f"result{row.suffix}"))
 
 
 def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:

@@ -77,9 +77,23 @@ class Result:
             OutputError: the file cannot be written.
         """
         path = Path(path)
-        picture = replace(self.picture, metadata=Metadata()) if strip_metadata else self.picture
-        write(path, encode(picture, formats.by_suffix(path).name, quality), modified)
+        data = self.encoded(formats.by_suffix(path).name, quality=quality, strip_metadata=strip_metadata)
+        write(path, data, modified)
         return path
+
+    def encoded(self, format: str, *, quality: Quality = 95, strip_metadata: bool = False) -> bytes:  # noqa: A002
+        """The bytes of the file that `save` writes.
+
+        Args:
+            format: the name or a suffix of a format, without the dot.
+            quality: as for `save`.
+            strip_metadata: as for `save`.
+
+        Raises:
+            OptionError: the format is unknown or cannot hold the picture, or the quality is out of range.
+        """
+        picture = replace(self.picture, metadata=Metadata()) if strip_metadata else self.picture
+        return encode(picture, format, quality)
 
     def lost(self, path: str | Path, *, strip_metadata: bool = False) -> tuple[str, ...]:
         """What of the input is not in a file that `save` writes, in words; what was stripped is not named.

@@ -11,7 +11,7 @@ from PIL import Image
 from facemend import job
 from facemend.errors import Cancelled, DecodeError, InputError, OptionError, OutputError, TooLargeError
 from facemend.files.encode import encode
-from facemend.job import Job, run
+from facemend.job import Job, run, run_in_memory
 from facemend.pipeline import Pipeline
 from facemend.records import Picture, Settings
 from facemend.stages.align import align
@@ -303,3 +303,32 @@ def test_a_write_that_fails_leaves_only_whole_files_and_no_result(tmp_path, monk
         run(work, pipeline(), Settings())
     assert names(tmp_path) == sorted(["new_compare.jpg", "new_boxes.jpg"][:writes])
     assert all(size(path) for path in tmp_path.iterdir())
+
+
+def test_in_memory_the_bytes_are_those_of_the_file(tmp_path):
+    settings = Settings(scale=1.5)
+    done = run(Job(source=png(), target=tmp_path / "new", format="webp"), pipeline(), settings)
+    encoded = run_in_memory(png(), pipeline(), settings, format="webp")
+    assert encoded.data == done.outputs.target.read_bytes()
+    assert (encoded.format.suffix, encoded.lost) == (".webp", done.lost)
+    assert encoded.result.seconds.keys() == done.result.seconds.keys()
+
+
+def test_in_memory_a_wrong_format_is_found_before_the_work(never):
+    with pytest.raises(OptionError, match="format is 'bmp'"):
+        run_in_memory(png(), never, Settings(), format="bmp")
+    with pytest.raises(DecodeError, match="cannot read this file"):
+        run_in_memory(b"hello", never, Settings(), name="this file")
+
+
+def test_in_memory_given_faces_are_not_looked_for(never):
+    encoded = run_in_memory(png(), never, Settings(faces=(0,)), faces=[FACE])
+    assert [face.restored for face in encoded.result.faces] == [True]
+
+
+def test_in_memory_progress_may_cancel():
+    def cancel(stage, done, total):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        run_in_memory(png(), pipeline(), Settings(), progress=cancel)

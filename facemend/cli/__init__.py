@@ -16,6 +16,7 @@ from facemend.cli.models import download, show_models, verify
 from facemend.cli.options import add_restore_options
 from facemend.cli.restore import restore
 from facemend.cli.say import FAILED, MISTAKE, Notes, Reporter
+from facemend.cli.web import add_web_options, web
 
 EXAMPLES = """\
 examples:
@@ -27,6 +28,7 @@ examples:
   facemend restore group.jpg --faces 0,2            only those two
   facemend restore face.png --aligned --scale 1     a 512 px face cut-out
   facemend compare old.jpg                          which of the installed models is the best for it?
+  facemend web                                      the same in your browser
 """
 
 
@@ -90,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     text = "draw the results of all installed restorers and upscalers on one sheet"
     add_compare_options(_command(commands, "compare", compare, text))
+    add_web_options(_command(commands, "web", web, "restore photos on a page in the browser"))
 
     _command(commands, "models", show_models, "list the models: size, licence, commercial use, installed or not")
 

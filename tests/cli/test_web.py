@@ -1,0 +1,95 @@
+"""`facemend web`: its mistakes, and how it starts and ends."""
+
+import importlib.util
+import re
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from tests.pictures import smooth
+from tests.test_readme import ROOT
+from tests.web.photos import jpeg
+from tests.web.serving import Client
+
+
+@contextmanager
+def started(*options):
+    """The program as a child process, and the address it prints."""
+    command = [sys.executable, "-m", "facemend", "web", "--no-browser", *options]
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield child, re.search(r"http://\S+", child.stdout.readline())[0]
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_it_prints_an_address_of_this_machine_and_ends_at_ctrl_c():
+    with started() as (child, address):
+        assert address.startswith("http://127.0.0.1:")
+        assert "facemend" in httpx.get(address, trust_env=False).text
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=30)
+        assert (out, err, child.returncode) == ("", "facemend: stopped\n", -signal.SIGINT)
+
+
+def test_ctrl_c_ends_a_job_too():
+    with started() as (child, address):
+        client = Client(address)
+        photo = client.upload(jpeg(smooth(900, 1200)))
+        with client.asking(f"/photos/{photo['key']}/restore", json={"scale": 8}) as told:
+            while next(told)[1]["stage"] != "upscale":
+                pass
+            child.send_signal(signal.SIGINT)
+            out, err = child.communicate(timeout=30)
+        client.http.close()
+        assert (out, err, child.returncode) == ("", "facemend: stopped\n", -signal.SIGINT)
+
+
+def test_an_open_address_has_a_token():
+    with started("--host", "0.0.0.0") as (_, address):
+        port, token = re.fullmatch(r"http://0\.0\.0\.0:(\d+)/\?token=(\S+)", address).groups()
+        assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 403
+        page = httpx.get(f"http://127.0.0.1:{port}/?token={token}", trust_env=False, follow_redirects=True)
+        assert page.status_code == 200
+
+
+def test_without_the_extra_it_says_what_to_install(run, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else find(name))
+    code, out, err = run("web")
+    assert (code, out, err) == (2, "", "facemend: the page needs uvicorn; run pip install 'facemend[web]'\n")
+
+
+def test_a_port_that_is_taken_is_one_line(run):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, out, err = run("web", "--no-browser", "--port", port)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"--port is {port}, but must be one that this program may listen on" in err
+    assert err.endswith("(127.0.0.1: address already in use); leave it out for any\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "start"),
+    [
+        (("--port", "70000"), "facemend: --port is 70000, but must be a number from 0 to 65535"),
+        (("--host", "no.such.host.invalid"), "facemend: --host is 'no.such.host.invalid', but must be a name or an"),
+        (
+            ("--host", "192.0.2.1"),
+            "facemend: --port is 0, but must be one that this program may listen on",
+        ),
+        (("--max-upload", "0"), "facemend: --max-upload is 0.0, but must be a number above 0"),
+        (("--max-upload", "nan"), "facemend: --max-upload is nan, but must be a number above 0"),
+        (("--max-upload", "inf"), "facemend: --max-upload is inf, but must be a number above 0"),
+    ],
+)
+def test_a_mistake_is_one_line(run, arguments, start):
+    code, out, err = run("web", "--no-browser", *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(start)

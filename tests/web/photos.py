@@ -1,0 +1,34 @@
+"""Photos for the page."""
+
+import io
+from functools import cache
+
+import numpy as np
+import pillow_heif
+from PIL import Image
+
+from tests.test_readme import ROOT
+
+OLD = ROOT / "examples" / "old.jpg"
+
+
+def jpeg(pixels, **options):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "jpeg", **options)
+    return stream.getvalue()
+
+
+@cache
+def phone():
+    """A phone's photo: HEIC, 12 megapixels, turned by its EXIF, with a place."""
+    image = Image.open(OLD).convert("RGB").resize((4032, 3024)).rotate(90, expand=True).resize((4032, 3024))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Phone"
+    stream = io.BytesIO()
+    pillow_heif.from_pillow(image).save(stream, quality=40, exif=exif.tobytes())
+    return stream.getvalue()
+
+
+def two_faces():
+    old = np.asarray(Image.open(OLD).convert("RGB"))
+    return jpeg(np.hstack((old, old[:, ::-1])), quality=90)

@@ -1,0 +1,390 @@
+"""The page in a browser without a window."""
+
+import base64
+import dataclasses
+import hashlib
+import time
+from threading import Semaphore
+
+import pytest
+
+from facemend.cli import main
+from facemend.web import app
+from facemend.weights.models import MODELS
+from tests.cog.serving import Handler, listening
+from tests.pictures import smooth
+from tests.web.photos import jpeg, phone, two_faces
+from tests.web.serving import LIMIT, PATIENCE, TILES, StandIn, serving
+
+pytestmark = pytest.mark.slow
+
+PHOTO = {"name": "grandma.jpg", "mimeType": "image/jpeg", "buffer": jpeg(smooth(200, 220))}
+PAIR = {"name": "two.jpg", "mimeType": "image/jpeg", "buffer": two_faces()}
+TOO_LARGE = {"name": "large.jpg", "mimeType": "image/jpeg", "buffer": bytes(LIMIT + 1)}
+TEXT = {"name": "<b>notes</b>.txt", "mimeType": "text/plain", "buffer": b"hello"}
+WIDTHS = (360, 800, 1440)
+DROP = """([name, base64]) => {
+  const files = new DataTransfer();
+  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+  files.items.add(new File([bytes], name));
+  for (const type of ["dragover", "drop"]) {
+    document.body.dispatchEvent(new DragEvent(type, { dataTransfer: files, bubbles: true, cancelable: true }));
+  }
+}"""
+PASTE = (
+    DROP.replace('["dragover", "drop"]', '["paste"]')
+    .replace("DragEvent", "ClipboardEvent")
+    .replace("dataTransfer:", "clipboardData:")
+)
+
+
+@pytest.fixture
+def opened(chromium):
+    """Opens the page in a new tab that reaches only this machine; nothing but `expected` may go to the console."""
+    contexts, said = [], []
+
+    def open_(client, expected="", **options):
+        context = chromium.new_context(**{"viewport": {"width": 1000, "height": 800}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+
+        def pass_on(route):
+            if route.request.url.startswith((f"{client.url}/", "blob:")):
+                route.continue_()
+            else:
+                said.append(f"request to {route.request.url}")
+                route.abort()
+
+        page.route("**/*", pass_on)
+        page.on("console", lambda message: message.text.startswith(expected or "-") or said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(client.url)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not said
+
+
+def in_letters(photo):
+    return base64.b64encode(photo["buffer"]).decode()
+
+
+def of_command_line(tmp_path, data, *arguments):
+    """The file that the command line makes."""
+    source = tmp_path / "two.jpg"
+    source.write_bytes(data)
+    with pytest.raises(SystemExit) as exit_:
+        main(["restore", str(source), "-o", f"{tmp_path}/out.jpg", *arguments])
+    assert not exit_.value.code
+    return (tmp_path / "out.jpg").read_bytes()
+
+
+def wait(page, expression, argument=None):
+    """Wait until JavaScript is true. `wait_for_function` needs an `eval` that the page forbids."""
+    end = time.monotonic() + PATIENCE
+    while not page.evaluate(expression, argument):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(20)
+
+
+def restored(page):
+    """Wait until a restoration is done."""
+    page.wait_for_selector("#download:visible")
+    wait(page, "document.querySelector('#stop').hidden")
+    wait(page, "document.querySelector('#after').naturalWidth > 0")
+
+
+def shows(page, text):
+    wait(page, "text => document.querySelector('#status').textContent.includes(text)", text)
+
+
+def clip(page):
+    """How many px of the result are cut off at its left."""
+    return float(page.evaluate("document.querySelector('#after').style.clipPath.match(/([\\d.]+)px\\)$/)[1]"))
+
+
+# From the photo to the file
+
+
+def test_a_photo_is_dropped_picked_restored_compared_and_downloaded(lite, opened, tmp_path):
+    page = opened(lite)
+    page.evaluate(DROP, ["two.jpg", in_letters(PAIR)])
+    page.locator("#boxes div").nth(1).click()
+    assert [box.get_attribute("class") for box in page.locator("#boxes div").all()] == ["on", ""]
+    page.click("#restore")
+    restored(page)
+    box = page.locator("#slider").bounding_box()
+    for share in (0.25, 0.8):
+        page.mouse.click(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
+        assert clip(page) == pytest.approx(share * box["width"], abs=1)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 9)
+    page.mouse.up()
+    assert clip(page) == pytest.approx(0.1 * box["width"], abs=1)
+    with page.expect_download() as download:
+        page.click("#download")
+    assert download.value.suggested_filename == "two_restored.jpg"
+    assert download.value.path().read_bytes() == of_command_line(tmp_path, PAIR["buffer"], "--faces", "0")
+    assert page.inner_text("#became") == "Face 1: restored\nFace 2: left as it was (not chosen)"
+    assert page.inner_text("#used").startswith("Faces: lite. Enlarged by: lite. ")
+
+
+def tab_to(page, selector):
+    """Press Tab until an element has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"the keyboard does not reach {selector}")
+
+
+def test_the_same_by_keyboard_alone(lite, opened, tmp_path):
+    page = opened(lite)
+    page.on("filechooser", lambda chooser: chooser.set_files([PAIR]))
+    tab_to(page, "#file")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#face-1")
+    tab_to(page, "#face-1")
+    page.keyboard.press("Space")
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.id") == "restore"
+    page.keyboard.press("Enter")
+    restored(page)
+    assert page.evaluate("document.activeElement.id") == "restore"  # not lost while the button was hidden
+    page.evaluate("document.activeElement.blur()")
+    tab_to(page, "#slider")
+    before = clip(page)
+    for key, grows in (("ArrowRight", True), ("End", True), ("ArrowLeft", False), ("Home", False)):
+        page.keyboard.press(key)
+        assert (clip(page) > before) is grows
+        before = clip(page)
+    assert before == 0
+    assert page.get_attribute("#slider", "aria-valuetext") == "0 % photo, 100 % result"
+    page.evaluate("document.activeElement.blur()")
+    tab_to(page, "#views :nth-child(6)")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.textContent") == "Face 1"
+    tab_to(page, "#scroller")
+    left = page.evaluate("document.querySelector('#scroller').scrollLeft")
+    page.keyboard.press("ArrowRight")
+    wait(page, "left => document.querySelector('#scroller').scrollLeft > left", left)
+    tab_to(page, "#download")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.path().read_bytes() == of_command_line(tmp_path, PAIR["buffer"], "--faces", "0")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation(server, opened, axe, scheme):
+    page = opened(server, color_scheme=scheme)
+    page.evaluate(axe)
+
+    def violations():
+        found = page.evaluate("axe.run()")["violations"]
+        return [(row["id"], [node["html"] for node in row["nodes"]]) for row in found]
+
+    assert not violations()
+    page.set_input_files("#file", [PHOTO, TEXT])
+    page.wait_for_selector("#problems li")
+    page.wait_for_selector("#boxes div")
+    page.select_option("#restorer", "codeformer")
+    assert not violations()
+    page.select_option("#restorer", "auto")
+    page.click("#restore")
+    restored(page)
+    page.set_input_files("#file", [PHOTO])
+    page.wait_for_selector("#queue li:nth-child(2)")
+    assert not violations()
+    page.click("#queue button >> nth=0")
+    page.click("#views >> text=Face 1")
+    assert not violations()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_everything_fits_into_the_width(server, opened, width, scheme):
+    page = opened(server, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    fits = "document.documentElement.scrollWidth <= window.innerWidth"
+    assert page.evaluate(fits)
+    page.set_input_files("#file", [PHOTO])
+    page.click("#restore")
+    restored(page)
+    assert page.evaluate(fits)
+    page.click("text=1:1")
+    assert page.evaluate(fits)
+    heights = page.evaluate("[...document.querySelectorAll('button, a, select')].map((one) => one.offsetHeight)")
+    assert min(filter(None, heights)) >= 34  # px, for a finger
+
+
+def test_a_finger_moves_the_slider(server, opened):
+    page = opened(server, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page.set_input_files("#file", [PHOTO])
+    page.tap("#restore")
+    restored(page)
+    page.locator("#slider").scroll_into_view_if_needed()
+    box = page.locator("#slider").bounding_box()
+    page.touchscreen.tap(box["x"] + 0.3 * box["width"], box["y"] + 20)
+    wait(page, "Math.abs(document.querySelector('#slider').value - 30) < 1")
+
+
+def test_zooming_shows_the_picture_in_its_size_and_the_face_in_the_middle(server, opened):
+    page = opened(server)
+    page.set_input_files("#file", [PHOTO])
+    page.select_option("#scale", "8")
+    page.click("#restore")
+    restored(page)
+    page.click("text=1:1")
+    assert page.evaluate("document.querySelector('#canvas').offsetWidth") == 8 * 220
+    page.click("#views >> text=Face 1")
+    middle = page.evaluate("""() => {
+      const { scrollLeft, clientWidth } = document.querySelector('#scroller');
+      return (scrollLeft + clientWidth / 2) / document.querySelector('#canvas').offsetWidth;
+    }""")
+    assert middle == pytest.approx(112 / 220, abs=0.01)  # of the face that the stand-in finds
+    page.focus("#slider")
+    page.keyboard.press("Home")
+    assert clip(page) == pytest.approx(page.evaluate("document.querySelector('#scroller').scrollLeft"), abs=1)
+
+
+# What else may happen
+
+
+def test_stop_ends_the_work_within_one_tile(server, opened):
+    page, tiles = opened(server), server.networks.tiles
+    page.set_input_files("#file", [PHOTO])
+    page.select_option("#upscaler", "lanczos")
+    page.click("#restore")
+    tiles.gate.release(3)
+    shows(page, f"Enlarging: 3 of {TILES}")
+    page.click("#stop")
+    shows(page, "Stopped.")
+    assert page.is_visible("#restore")
+    time.sleep(0.5)  # the server notices in a few milliseconds; the tile at the gate takes longer
+    tiles.gate.release(TILES)
+    page.select_option("#upscaler", "auto")
+    page.click("#restore")
+    restored(page)
+    assert tiles.done == 4
+
+
+def test_a_file_that_is_no_photo_is_explained_and_the_others_are_read(server, opened):
+    page = opened(server)
+    page.set_input_files("#file", [TEXT, TOO_LARGE, PHOTO])
+    page.wait_for_selector("#boxes div")
+    unknown, large = page.locator("#problems li").all_inner_texts()
+    assert unknown.startswith("<b>notes</b>.txt: cannot read this file: its format is unknown")
+    assert large == "large.jpg: it is over the limit of 3.0 MB"
+
+
+def test_a_photo_without_a_face_is_enlarged(chromium, opened):
+    with serving(StandIn(faces=())) as (client, _):
+        page = opened(client)
+        page.set_input_files("#file", [PHOTO])
+        page.wait_for_selector("text=No face was found. The photo can still be enlarged and repaired.")
+        assert page.inner_text("#finder") == "Download a better face finder (109 MB)"
+        page.click("#restore")
+        restored(page)
+        assert page.inner_text("#file-facts").startswith("JPEG, 440 × 400 px")
+
+
+def test_several_photos_are_restored_one_after_the_other(server, opened):
+    page = opened(server)
+    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
+    page.wait_for_selector("#queue li:nth-child(2)")
+    page.evaluate(PASTE, ["pasted.jpg", in_letters(PHOTO)])
+    page.wait_for_selector("#queue li:nth-child(3)")
+    page.click("#all")
+    shows(page, "3 of 3 photos are done.")
+    assert page.locator("#queue span").all_inner_texts() == ["✓ grandma.jpg", "✓ grandpa.jpg", "✓ pasted.jpg"]
+    page.click("#queue button >> nth=1")
+    assert page.get_attribute("#download", "download") == "grandpa_restored.jpg"
+    assert page.evaluate("document.activeElement.textContent") == "✓ grandpa.jpg"  # the focus stays
+
+
+NOT_FOUND = "Failed to load resource: the server responded with a status of 404"
+
+
+def test_what_the_server_has_forgotten_is_sent_again_or_told(chromium, opened, monkeypatch):
+    monkeypatch.setattr(app, "KEPT", 100_000)
+    with serving(StandIn()) as (client, _):
+
+        def fill():
+            for _ in range(9):
+                client.upload(PHOTO["buffer"])
+
+        page = opened(client, expected=NOT_FOUND)
+        page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
+        page.wait_for_selector("#queue li:nth-child(2)")
+        page.uncheck("#face-0")
+        fill()
+        page.click("#restore")
+        page.wait_for_selector("#became >> text=left as it was (not chosen)")
+        fill()
+        page.click("#queue button >> nth=1")
+        wait(page, "document.querySelector('#before').naturalWidth > 0")
+        assert page.is_checked("#face-0")
+        page.click("#queue button >> nth=0")
+        shows(page, "This result is not in memory any more. Restore the photo again.")
+        assert not page.is_checked("#face-0")
+        page.click("#restore")
+        restored(page)
+
+
+def test_a_phones_photo_is_upright(lite, opened):
+    page = opened(lite)
+    page.set_input_files("#file", [{"name": "IMG_1.HEIC", "mimeType": "image/heic", "buffer": phone()}])
+    page.wait_for_selector("#boxes div")
+    wait(page, "document.querySelector('#before').naturalHeight === 4032")
+    assert page.evaluate("document.querySelector('#before').naturalWidth") == 3024
+
+
+def test_a_larger_model_is_downloaded_with_progress(server, opened, monkeypatch):
+    content = bytes(300_000)
+    row = dataclasses.replace(
+        MODELS["codeformer"], size=len(content), sha256=hashlib.sha256(content).hexdigest(), file="test.pth"
+    )
+    monkeypatch.setitem(MODELS, "codeformer", row)
+    rest = Semaphore(0)
+
+    class Site(Handler):
+        def do_GET(self):  # noqa: N802 - named by http.server
+            start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            half = max(start, 100_000)
+            self.wfile.write(content[start:half])
+            self.wfile.flush()
+            rest.acquire(timeout=30)
+            self.wfile.write(content[half:])
+
+    with listening(Site) as url:
+        monkeypatch.setenv("FACEMEND_MIRROR", url)
+        page = opened(server)
+        page.set_input_files("#file", [PHOTO])
+        page.wait_for_selector("#boxes div")
+        assert not page.is_visible("#fidelity")
+        page.select_option("#restorer", "codeformer")
+        assert "codeformer: non-commercial, ↓ 300 kB" in page.inner_text("#restorer")
+        assert page.is_visible("#fidelity")
+        assert page.is_disabled("#restore")
+        page.click("text=First download codeformer (300 kB)")
+        shows(page, "Downloading: 100 kB of 300 kB")
+        rest.release()
+        shows(page, "codeformer is on this computer now.")
+    assert page.input_value("#restorer") == "codeformer"
+    assert page.is_enabled("#restore")
+    assert "300 kB" not in page.inner_text("#restorer option:checked")
+
+
+def test_a_server_that_has_ended_is_told(chromium, opened):
+    with serving(StandIn()) as (client, _):
+        page = opened(client, expected="Failed to load resource: net::ERR_CONNECTION_REFUSED")
+        page.set_input_files("#file", [PHOTO])
+        page.wait_for_selector("#boxes div")
+    page.click("#restore")
+    shows(page, "There is no answer: is 'facemend web' still running?")
