@@ -17,7 +17,7 @@ from training.discriminator import Adversary, shifted
 EDGES = 0.5
 AMOUNT = 0.5
 MATCHING = 0.05
-ADVERSARIAL = 0.016
+ADVERSARIAL = 0.04
 GRID = 0.2
 STRIPES = 2.0
 LEAD_IN = 500  # first steps, on bad faces only: the network learns to restore before it learns to keep good faces
@@ -110,7 +110,7 @@ def train_texture(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, b
         matching, adversarial = adversary.losses(*pair)
         loss = near + AMOUNT * amount + MATCHING * matching + ADVERSARIAL * adversarial + grid
         phase.descend(loss)
-        hinge = adversary.learn(2 * phase.rate, *pair)
+        hinge = adversary.learn(3 * phase.rate, *pair)
         phase.show(pixels=near, amount=amount, grid=grid, matching=matching, adversarial=adversarial, judge=hinge)
     return phase.averaged
 
@@ -135,7 +135,7 @@ def main() -> None:
         faces = data.Faces(portraits, backgrounds, 256, 0, args.steps * args.batch, LEAD_IN * args.batch)
         net.load_state_dict(train_pixels(net, faces, args.out, args.steps, args.batch, 8e-4).state_dict())
     faces = data.Faces(portraits, backgrounds, 256, 2, args.texture_steps * args.batch)
-    textured = train_texture(net, faces, args.out, args.texture_steps, args.batch, 1e-4)
+    textured = train_texture(net, faces, args.out, args.texture_steps, args.batch, 1.5e-4)
     loop.export(textured, args.out / "lite-restorer.safetensors")
 
 

@@ -3,6 +3,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -135,6 +136,29 @@ def test_tiled_equals_whole_with_real_weights(shared, tile, monkeypatch, model, 
     monkeypatch.setattr(tiled, "LARGEST_TILE", 360)
     whole = upscaler(picture, (400, 600))
     assert abs(whole.astype(int) - in_tiles).max() <= 1
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    "file",
+    [
+        "realesrgan-x4plus.fp16.safetensors",
+        "realesrgan-x4plus-anime-6b.fp16.safetensors",
+        "realesr-general-x4v3.fp16-rounded.pth",
+    ],
+)
+def test_official_weights_by_path_draw_detail_that_is_there(shared, file):
+    truth = cv2.imread(str(shared / "data/kodak/8.png"))[100:260, 300:460, ::-1]
+    small = cv2.resize(truth, (40, 40), interpolation=cv2.INTER_AREA)
+    exact, fast = (
+        Loader(precision=precision).upscaler(shared / "weights" / file)(small, (160, 160)).astype(float)
+        for precision in ("fp32", "bf16")
+    )
+    blurred = cv2.resize(small, (160, 160), interpolation=cv2.INTER_CUBIC).astype(float)
+    edges, of_exact, of_blurred = (np.abs(np.diff(image, axis=1)) for image in (truth.astype(float), exact, blurred))
+    assert of_exact.mean() > 1.2 * of_blurred.mean()
+    assert np.corrcoef(edges.ravel(), of_exact.ravel())[0, 1] > np.corrcoef(edges.ravel(), of_blurred.ravel())[0, 1]
+    assert 10 * np.log10(255**2 / np.mean((exact - fast) ** 2)) > 40
 
 
 def test_a_uniform_picture_stays_uniform(tile):
