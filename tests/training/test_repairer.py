@@ -110,8 +110,9 @@ def test_the_repairer_command_makes_weights_that_load_and_continues_from_its_che
 ):
     folder = few(shared, tmp_path)
     for steps in (2, 3):
-        command(monkeypatch, repairer, "--data", folder, "--out", tmp_path, "--steps", steps, "--batch", 1)
-        assert torch.load(tmp_path / "repairer.pt", weights_only=True)["step"] == steps
+        options = ["--steps", 2, "--care-steps", steps, "--batch", 1]
+        command(monkeypatch, repairer, "--data", folder, "--out", tmp_path, *options)
+        assert torch.load(tmp_path / "repairer-care.pt", weights_only=True)["step"] == steps
     state = load_file(tmp_path / "lite-repairer.safetensors")
     LiteRepairer().load_state_dict(state)
     assert all(value.isfinite().all() for value in state.values())
