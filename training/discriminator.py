@@ -1,10 +1,8 @@
 """A patch discriminator, which tells restored images from real ones; its features also serve to compare the two."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,21 +16,17 @@ WIDTHS = (32, 64, 128, 128)
 class Discriminator(nn.Module):
     """Strided convolutions with spectral norm (Miyato et al. 2018, arXiv:1802.05957).
 
-    Takes (N, channels, H, W) in [-1, 1]; returns a score for each patch (above 0: real) and the features of all layers.
-
-    Args:
-        channels: of its input.
-        widths: channels after each layer; a layer halves the height and width.
+    Takes (N, 3, H, W) in [-1, 1]; returns a score for each patch (above 0: real) and the features of every layer.
     """
 
-    def __init__(self, channels: int = 3, widths: Sequence[int] = WIDTHS) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        pairs = pairwise((channels, *widths))
-        self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in pairs)
-        self.score = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+        widths = (3, *WIDTHS)
+        self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(a, b, 4, stride=2, padding=1)) for a, b in pairwise(widths))
+        self.score = spectral_norm(nn.Conv2d(WIDTHS[-1], 1, 3, padding=1))
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Score images: scores (N, 1, h, w), and the features."""
+        """Score images: scores (N, 1, H / 16, W / 16), and the features."""
         features = []
         for layer in self.layers:
             x = functional.leaky_relu(layer(x), 0.2)
@@ -43,14 +37,8 @@ class Discriminator(nn.Module):
 class Adversary:
     """A discriminator with its optimizer, trained alongside the network whose results it scores."""
 
-    def __init__(
-        self,
-        device: str | torch.device,
-        *,
-        channels: int = 3,
-        widths: Sequence[int] = WIDTHS,
-    ) -> None:
-        self.net = Discriminator(channels, widths).to(device, memory_format=torch.channels_last)
+    def __init__(self, device: str | torch.device) -> None:
+        self.net = Discriminator().to(device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(self.net.parameters(), betas=(0.5, 0.99), weight_decay=1e-4)
 
     def state_dict(self) -> dict[str, Any]:
@@ -66,7 +54,7 @@ class Adversary:
         """The losses of the network that made `result`, one value per item.
 
         Args:
-            result: (N, channels, H, W) in [-1, 1].
+            result: (N, 3, H, W) in [-1, 1].
             truth: the real images, same shape and range.
 
         Returns:
@@ -90,12 +78,3 @@ class Adversary:
         loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
         loop.descend(loss, self.optimizer, rate, max_norm=5.0)
         return loss
-
-
-def shifted(seed: int, *images: Tensor, most: int = 16) -> list[Tensor]:
-    """Cut `most` rows and columns off images (N, C, H, W), a random number of them at the top and left.
-
-    The discriminator then sees a grid of the network at all positions relative to its own strides.
-    """
-    y, x = np.random.default_rng(seed).integers(most + 1, size=2)
-    return [image[..., y : image.shape[2] - most + y, x : image.shape[3] - most + x] for image in images]

@@ -43,32 +43,3 @@ def energy(result: Tensor, truth: Tensor, patch: int = 16) -> Tensor:
         amounts = [functional.avg_pool2d(x.diff(dim=dimension).abs(), patch, ceil_mode=True) for x in grey]
         total = total + per_item((amounts[0] - amounts[1]).abs())
     return total
-
-
-def stripes(result: Tensor, truth: Tensor, patch: int = 8) -> Tensor:
-    """Mean absolute difference between every second row or column and the others, in patches of `patch` px.
-
-    A network that computes four pixels at each position, as pixel shuffling does, may draw stripes or a chequered
-    pattern of 2 px.
-    """
-    phases = functional.avg_pool2d(functional.pixel_unshuffle(result - truth, 2), patch // 2)
-    phases = phases.unflatten(1, (-1, 4))
-    return per_item((phases - phases.mean(2, keepdim=True)).abs())
-
-
-def grid(result: Tensor, truth: Tensor, period: int = 16) -> Tensor:
-    """How much less evenly than in the truths fine detail lies over the positions in squares of `period` px.
-
-    Networks that work at a lower resolution may draw dots at the same position of every square, light here and dark
-    there. All items get the same value, as the amounts of detail are means over the batch.
-    """
-    excess = unevenness(result, period) - unevenness(truth, period).detach()
-    return excess.clamp(min=0).expand(len(result))
-
-
-def unevenness(x: Tensor, period: int) -> Tensor:
-    """Standard deviation over mean of the amount of fine detail at the positions in squares of `period` px."""
-    detail = (x - functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)).abs().mean(0)
-    channels, height, width = detail.shape
-    squares = detail.reshape(channels, height // period, period, width // period, period).mean((1, 3)).flatten(1)
-    return (squares.std(1) / (squares.mean(1) + 1e-4)).mean()

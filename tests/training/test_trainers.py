@@ -12,10 +12,9 @@ from facemend.nets.lite import LiteRestorer
 from facemend.nets.realesrgan import SRVGGNetCompact
 from facemend.nets.retinaface import RetinaFace
 from facemend.records import Face, Landmarks
-from facemend.weights import installed
 from tests.training.runs import command, few, picture
 from training import data, degradations, detector, loop, losses, measure, measure_text, restorer, upscaler
-from training.discriminator import Adversary, shifted
+from training.discriminator import Adversary
 
 
 def faces(length=4, **options):
@@ -148,7 +147,7 @@ def train(out, trainer):
     return trainer(net, faces(2 * 4, lead_in=2), out, 4, 2, 1e-3).state_dict()
 
 
-@pytest.mark.parametrize("trainer", [restorer.train_pixels, restorer.train_texture])
+@pytest.mark.parametrize("trainer", [restorer.train_pixels, restorer.train_details])
 def test_a_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(tmp_path, monkeypatch, trainer, one_thread):
     whole = train(tmp_path / "whole", trainer)
     monkeypatch.setattr(loop, "SAVED_EVERY", 2)
@@ -171,71 +170,27 @@ def good(net, path):
 
 def test_the_restorer_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
     options = ["--detector", shared / "weights/detection_mobilenet0.25_Final.pth", "--batch", 1]
-    options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--steps", 2, "--texture-steps", 2]
+    options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--steps", 2, "--detail-steps", 2]
     command(monkeypatch, restorer, *options)
     assert good(LiteRestorer(), tmp_path / "lite-restorer.safetensors")
     first, second = (
-        torch.load(tmp_path / f"restorer-{phase}.pt", weights_only=True)["mean"] for phase in ("pixels", "texture")
+        torch.load(tmp_path / f"restorer-{phase}.pt", weights_only=True)["mean"] for phase in ("pixels", "details")
     )
-    result = load_file(tmp_path / "lite-restorer.safetensors")
-    for key, value in result.items():
-        torch.testing.assert_close(value.float(), second[key], rtol=1e-3, atol=1e-6)
+    mixed = load_file(tmp_path / "lite-restorer.safetensors")
+    share = restorer.DETAILED
+    for key, value in mixed.items():
+        torch.testing.assert_close(value.float(), (1 - share) * first[key] + share * second[key], rtol=1e-3, atol=1e-6)
     assert any(not torch.equal(first[key], second[key]) for key in first)
-
-
-def test_the_restorer_begins_with_given_weights(shared, tmp_path, monkeypatch, one_thread):
-    bundled = installed.find("lite-restorer")
-    options = ["--detector", shared / "weights/detection_mobilenet0.25_Final.pth", "--batch", 1]
-    options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--texture-steps", 1]
-    command(monkeypatch, restorer, *options, "--start", bundled)
-    assert not (tmp_path / "restorer-pixels.pt").exists()
-    before, after = load_file(bundled), load_file(tmp_path / bundled.name)
-    for key, value in before.items():
-        torch.testing.assert_close(after[key], value, rtol=0.05, atol=1e-3)
-
-
-def test_a_grid_is_found_whether_its_dots_are_light_or_dark():
-    truth = data.to_tensor(picture(size=(256, 256)).astype(np.float32))[None]
-    other = data.to_tensor(picture(1, (256, 256)).astype(np.float32))[None]
-    dots = torch.zeros(16, 16)
-    dots[3:5, 3:5] = 0.2
-    light = torch.from_numpy(np.random.default_rng(0).choice([-1.0, 1.0], (16, 16))).float()
-    grid = dots.tile(16, 16) * light.repeat_interleave(16, 0).repeat_interleave(16, 1)
-    assert losses.grid(truth + grid, truth) > 3 * losses.grid(other, truth)
-    assert losses.grid(truth + grid, truth) > 0.2
-    assert losses.grid(truth, truth) == 0
-
-
-def test_stripes_are_measured_and_content_is_not():
-    truth = data.to_tensor(picture(size=(64, 64)).astype(np.float32))[None]
-    striped = truth.clone()
-    striped[..., ::2, :] += 0.1
-    assert losses.stripes(striped, truth).item() == pytest.approx(0.05, rel=0.01)
-    assert losses.stripes(truth + 0.3, truth).item() == pytest.approx(0, abs=1e-6)
-    image = picture(size=(64, 64))
-    assert measure.grid(image)[1] < 1.5
-    image[::2] = np.clip(image[::2].astype(int) + 20, 0, 255)
-    assert measure.grid(image)[1] > 7
-
-
-def test_images_are_shifted_together():
-    a = torch.arange(64.0 * 64).reshape(1, 1, 64, 64)
-    seen = {shifted(seed, a, a + 1)[0][0, 0, 0, 0].item() for seed in range(200)}
-    first, second = shifted(5, a, a + 1)
-    assert first.shape == (1, 1, 48, 48)
-    assert torch.equal(first + 1, second)
-    assert min(seen) == 0
-    assert max(seen) == 16 * 64 + 16
 
 
 def test_the_upscaler_command_makes_weights_that_load_and_continues_from_its_checkpoint(
     shared, tmp_path, monkeypatch, one_thread
 ):
+    monkeypatch.setattr(upscaler, "ADVERSARIAL_FROM", 0)
     folder = few(shared, tmp_path)
-    options = ["--data", folder, "--out", tmp_path, "--steps", 2, "--batch", 1]
     for steps in (2, 4):
-        command(monkeypatch, upscaler, *options, "--texture-steps", steps)
-        assert torch.load(tmp_path / "upscaler-texture.pt", weights_only=True)["step"] == steps
+        command(monkeypatch, upscaler, "--data", folder, "--out", tmp_path, "--steps", steps, "--batch", 1)
+        assert torch.load(tmp_path / "upscaler.pt", weights_only=True)["step"] == steps
     assert good(SRVGGNetCompact(num_conv=9), tmp_path / "lite-upscaler.safetensors")
 
 
@@ -257,3 +212,13 @@ def test_a_page_has_dark_text_on_light_paper():
     assert large.shape[1] > 1.5 * small.shape[1]
     assert small.min() < 90
     assert np.median(small) > 220
+
+
+def test_a_grid_is_found_whether_its_dots_are_light_or_dark():
+    face = picture(size=(512, 512))
+    dots = np.zeros((16, 16))
+    dots[3:5, 3:5] = 20
+    signs = np.random.default_rng(0).choice([-1, 1], (32, 32)).repeat(16, 0).repeat(16, 1)
+    gridded = np.clip(face + (np.tile(dots, (32, 32)) * signs)[..., None], 0, 255).astype(np.uint8)
+    assert measure.grid(face) < 0.1
+    assert measure.grid(gridded) > 3 * measure.grid(face)
