@@ -68,10 +68,7 @@ class Repeat(nn.Module):
 
 
 class Whites(nn.Module):
-    """A repairing network: white is damage, and it is filled with a brownish grey."""
-
-    FILL = (0.5, 0.4, 0.3)
+    """A repairing network: white is damage."""
 
     def forward(self, x):
-        fill = torch.tensor(self.FILL).reshape(1, 3, 1, 1).expand_as(x)
-        return torch.cat([fill, (x.amin(1, keepdim=True) > 0.999).float()], 1)
+        return (x.amin(1, keepdim=True) > 0.999).float()

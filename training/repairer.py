@@ -1,6 +1,7 @@
 """Train the lite repairer: `python -m training.repairer --data <shared data folder> --out <folder for checkpoints>`.
 
-In the first phase it learns to find damage, then to fill it; in the second to leave undamaged pictures alone.
+In the first phase it learns to find damage, and to fill it, which helps to find it; in the second to leave undamaged
+pictures alone. The weights that find are exported.
 """
 
 import numpy as np
@@ -10,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from facemend.nets.repairer import LiteRepairer
+from facemend.nets.repairer import BLOCKS, WIDTHS, LiteRepairer
+from facemend.nets.unet import UNet
 from training import damages, data, degradations, loop, losses, scenes
 from training.degradations import Image, Rng
 
@@ -76,6 +78,33 @@ class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
         if kind < 0.20:
             return scenes.engraving(photo, rng)
         return scenes.add_lines(photo, rng) if kind < 0.36 else photo
+
+
+class WithFill(UNet):
+    """A repairer that also says what was there before the damage."""
+
+    def __init__(self) -> None:
+        super().__init__(4, WIDTHS, BLOCKS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Find and fill damage.
+
+        Args:
+            x: (N, 3, H, W) RGB in [0, 1].
+
+        Returns:
+            (N, 4, H, W): the fill, RGB, about [0, 1]; and the probability that the pixel is damaged, in [0, 1].
+        """
+        values = self.values(x)
+        return torch.cat([x + values[:, :3], values[:, 3:].float().sigmoid()], 1)
+
+    def finder(self) -> LiteRepairer:
+        """The part that finds damage."""
+        state = self.state_dict()
+        last = {f"last.{name}": state[f"last.{name}"][12:] for name in ("weight", "bias")}  # of the probability
+        net = LiteRepairer()
+        net.load_state_dict(state | last)
+        return net
 
 
 def scan(clean: Image, damaged: Image, rng: Rng) -> list[tuple[Image, Image]]:
@@ -171,14 +200,15 @@ def main() -> None:
     photos = [data.read(path) for path in sorted((args.data / "photos").glob("*.png"))[:-HELD_OUT]]
     portraits = [data.read(path) for path in sorted((args.data / "portraits/train").glob("*.jpg"))[: -data.HELD_OUT]]
 
-    net = LiteRepairer().to(args.device, memory_format=torch.channels_last)
+    net = WithFill().to(args.device, memory_format=torch.channels_last)
     loop.initialise(net)
     phase = loop.Phase(net, args.out / "repairer.pt", args.steps, 5e-4)
     items = Damaged(portraits, photos, 0, args.steps * args.batch)
     net.load_state_dict(train(phase, items, args.batch).state_dict())
     phase = loop.Phase(net, args.out / "repairer-care.pt", args.care_steps, 2e-4)
     items = Damaged(portraits, photos, 1, args.care_steps * args.batch, UNDAMAGED[1])
-    loop.export(train_care(phase, items, args.batch), args.out / "lite-repairer.safetensors")
+    net.load_state_dict(train_care(phase, items, args.batch).state_dict())
+    loop.export(net.finder(), args.out / "lite-repairer.safetensors")
 
 
 if __name__ == "__main__":

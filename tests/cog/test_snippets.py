@@ -50,9 +50,13 @@ RUN = {
 }
 NOT_RUN = {
     ("CONTRIBUTING.md", "make test"): "it is how these tests are started",
+    ("CONTRIBUTING.md", "COMFYUI=~/ComfyUI .venv/bin/python -m py"): "it needs ComfyUI",
     ("CONTRIBUTING.md", "apt-get install libimage-exiftool-perl l"): "it installs programs",
     ("README.md", "make demo"): "it is how these tests are started",
+    ("README.md", "make page"): "it opens a browser; tests/cli/test_web.py runs the command",
     ("README.md", "python3 -m venv ~/torch-cpu"): "it downloads PyTorch",
+    ("page.md", "pip install 'facemend[web]'"): "it installs packages",
+    ("page.md", "$ facemend web --host 0.0.0.0 --port 800"): "an example of what is printed",
     ("container.md", "git clone . ../image && cd ../image"): "it needs Docker",
     ("container.md", "FACEMEND_MODELS=gfpgan-v1.4,realesrgan-x"): "settings, not code",
     ("container.md", "docker compose -f examples/serving/compo"): "it needs Docker",
@@ -122,6 +126,8 @@ def test_commands(folder, number):
         assert program == "facemend"
         if arguments[0] == "download":
             assert set(arguments[1:]) <= MODELS.keys()
+            continue
+        if arguments == ["web"]:  # it runs until it is stopped; tests/cli/test_web.py has it
             continue
         for path in folder.glob("*_restored*"):
             path.unlink()  # every line is an example of its own
