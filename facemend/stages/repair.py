@@ -19,6 +19,9 @@ RIM = np.ones((3, 3), np.uint8)  # around damage, 1 px is filled too
 RADIUS = 3  # px from which a fill is computed
 LARGE = 2048  # px of the long side; the network has learned damage as wide as it is in pictures of up to this size
 WIDE = 7  # px of the reduced copy from which damage counts as wide
+# Px from which nothing is repaired, nor around it. Such areas are rather plain parts of the picture than torn paper,
+# and a fill that large is never good.
+WIDEST = 16
 
 Found = NDArray[np.uint8]  # (H, W), 1 where there is damage
 
@@ -56,6 +59,8 @@ class NetRepairer:
             found[where] = (values[0] > DAMAGED).cpu().numpy()
 
         self._tiled.run(pixels, pixels.shape[:2], write, progress)
+        core = cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(WIDEST))
+        found[cv2.dilate(core, disc(4 * WIDEST + 1)) > 0] = 0
         return found
 
     def _find_wide(self, pixels: Pixels, progress: StageProgress | None) -> Found:
@@ -64,8 +69,13 @@ class NetRepairer:
         factor = LARGE / max(height, width)
         size = max(round(width * factor), 1), max(round(height * factor), 1)
         found = self._find(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), progress)
-        wide = cv2.morphologyEx(found, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDE, WIDE)))
+        wide = cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(WIDE))
         return cv2.resize(wide, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+
+
+def disc(diameter: int) -> Found:
+    """A disc of `diameter` px, for morphology."""
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter)).astype(np.uint8, copy=False)
 
 
 def fill(pixels: Pixels, found: Found) -> Pixels:
