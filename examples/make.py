@@ -21,25 +21,20 @@ Grey = NDArray[np.float32]
 
 def main() -> None:
     """Write the pictures beside this file."""
-    rng = np.random.default_rng(0)
-    old = faded(OLD, rng, grain=7)
+    old = faded(OLD, np.random.default_rng(0), grain=7)
     old[:, 231] += 40  # a scratch
     write(old, "old.jpg", quality=70)
-    print_ = faded(SCRATCHED, np.random.default_rng(1), grain=4)
-    worn = scratched(print_, np.random.default_rng(2))
+    worn = scratched(faded(SCRATCHED, np.random.default_rng(1), grain=4), np.random.default_rng(2))
     write(worn[..., None] * np.float32(SEPIA), "scratched.jpg", quality=85)
 
 
 def faded(size: int, rng: np.random.Generator, grain: float) -> Grey:
-    """The picture in grey: smaller, soft, faded, grainy."""
+    """The picture in grey: smaller, soft, faded, with grain of this standard deviation before it is blurred."""
     grey = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2GRAY).astype(np.float32)
     soft = cv2.GaussianBlur(grey, (0, 0), 1.6)
     small = cv2.resize(soft, (size, size), interpolation=cv2.INTER_AREA)
-    return (
-        INK
-        + small / 255 * (PAPER - INK)
-        + cv2.GaussianBlur(rng.normal(0, grain, small.shape).astype(np.float32), (0, 0), 0.7)
-    )
+    grains = cv2.GaussianBlur(rng.normal(0, grain, small.shape).astype(np.float32), (0, 0), 0.7)
+    return INK + small / 255 * (PAPER - INK) + grains
 
 
 def scratched(picture: Grey, rng: np.random.Generator) -> Grey:

@@ -233,10 +233,6 @@ class Pipeline:
         if self.repairer is None:
             raise NotInstalledError(automatic("repairer")[0].name, folders())
         pixels, mask = self.repairer(picture.pixels, partial(progress, "repair") if progress else None)
-        undamaged = pixels[mask == 0][:, None]
-        if len(undamaged) and (ink := one_ink(undamaged)) is not None:
-            print_in(pixels, ink)
-            pixels = np.where(mask[..., None] > 0, pixels, picture.pixels)
         return replace(picture, pixels=pixels), mask
 
     def _find(self, picture: Picture, settings: Settings) -> list[Face]:

@@ -1,7 +1,7 @@
 """Train the lite repairer: `python -m training.repairer --data <shared data folder> --out <folder for checkpoints>`.
 
-In the first phase it learns to find damage, and to fill it, which helps to find it; in the second to leave undamaged
-pictures alone. The weights that find are exported.
+In the first phase it learns to find damage and to fill it, in the second to leave undamaged pictures alone. Only the
+weights that find damage are exported.
 """
 
 import numpy as np

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
-from training.damages import SHIFT, smooth_noise, stroke, walk
+from training.damages import SHIFT, Path, smooth_noise, stroke, walk
 from training.degradations import Image, Rng
 
 LETTERS = list(string.ascii_letters * 3 + string.digits + ".,;:-&()'\"")
@@ -111,56 +111,84 @@ def masonry(size: int, rng: Rng) -> Image:
     return turned(image, rng)
 
 
+def wires(size: tuple[int, int], rng: Rng) -> list[Path]:
+    """Wires that hang."""
+    paths = []
+    for _ in range(rng.integers(1, 6)):
+        x = np.linspace(-10, size[1] + 10, 40)
+        sag, slope = rng.uniform(0, 60), rng.normal(0, 0.3)
+        y = rng.uniform(0, size[0]) + slope * x + sag * ((x / size[1] - 0.5) ** 2 - 0.25)
+        paths.append(np.c_[x, y])
+    return paths
+
+
+def masts(size: tuple[int, int], rng: Rng) -> list[Path]:
+    """Masts and rails: straight lines, most of them upright."""
+    paths = []
+    for _ in range(rng.integers(1, 5)):
+        a, b = rng.uniform(-0.2, 1.2, (2, 2)) * size[::-1]
+        b = np.array([a[0] + rng.normal(0, 6), b[1]]) if rng.random() < 0.6 else b
+        paths.append(np.linspace(a, b, 5))
+    return paths
+
+
+def fence(size: tuple[int, int], rng: Rng) -> list[Path]:
+    """The pales and rails of a fence."""
+    gap, lean = rng.uniform(6, 40), rng.normal(0, 8)
+    low, high = np.sort(rng.uniform(0, size[0], 2))
+    pales = [np.array([(x, low), (x + lean, high)]) for x in np.arange(rng.uniform(0, gap), size[1], gap)]
+    return [*pales, *(np.array([(-5, y), (size[1] + 5, y)]) for y in (low + 3, high - 3))]
+
+
+def window_frames(size: tuple[int, int], rng: Rng) -> list[Path]:
+    """Windows of four panes."""
+    paths = []
+    for _ in range(rng.integers(1, 5)):
+        corner, box = rng.uniform(0, 0.8, 2) * size[::-1], rng.uniform(15, 130, 2)
+        outline, upright, level = [(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)], [(0.5, 0), (0.5, 1)], [(0, 0.5), (1, 0.5)]
+        paths += [corner + np.array(line) * box for line in (outline, upright, level)]
+    return paths
+
+
+def glasses(size: tuple[int, int], rng: Rng) -> list[Path]:
+    """The rims of a pair of glasses."""
+    turn, radii = np.linspace(0, 2 * np.pi, 50), rng.uniform(12, 60, 2) * (1, 0.8)
+    centre = rng.uniform(0.2, 0.8, 2) * size[::-1]
+    rim = np.c_[np.cos(turn), np.sin(turn)] * radii
+    return [centre + np.array([side * radii[0] * 1.25, 0]) + rim for side in (-1, 1)]
+
+
+def whiskers(size: tuple[int, int], rng: Rng) -> list[Path]:
+    """Whiskers, grass or twigs: curved lines from one place."""
+    centre, angle = rng.uniform(0, 1, 2) * size[::-1], rng.uniform(0, 6.3)
+    starts = range(rng.integers(4, 30))
+    return [
+        walk(centre + rng.normal(0, 14, 2), angle + rng.normal(0, 0.4), rng.uniform(15, 110), 0.04, rng) for _ in starts
+    ]
+
+
+THINGS = (  # what is drawn, and the largest width of its lines in px
+    (wires, 6.0),
+    (masts, 6.0),
+    (fence, 6.0),
+    (window_frames, 6.0),
+    (glasses, 3.0),
+    (whiskers, 2.0),
+)
+
+
 def add_lines(image: Image, rng: Rng) -> Image:
-    """Draw thin things of the scene into a photograph: wires, masts, fences, window frames, rims of glasses, whiskers.
+    """Draw thin things of the scene into a photograph.
 
     In contrast to damage they have one width and one opacity from end to end, light and shade like the rest of the
     scene, and its blur.
     """
     size = image.shape[:2]
     width = np.exp(rng.uniform(np.log(0.5), np.log(6)))
-    kind = rng.integers(6)
-    paths = []
-    if kind == 0:  # wires that hang
-        for _ in range(rng.integers(1, 6)):
-            x = np.linspace(-10, size[1] + 10, 40)
-            sag, slope = rng.uniform(0, 60), rng.normal(0, 0.3)
-            y = rng.uniform(0, size[0]) + slope * x + sag * ((x / size[1] - 0.5) ** 2 - 0.25)
-            paths.append(np.c_[x, y])
-    elif kind == 1:  # masts and rails
-        for _ in range(rng.integers(1, 5)):
-            a, b = rng.uniform(-0.2, 1.2, (2, 2)) * size[::-1]
-            b = np.array([a[0] + rng.normal(0, 6), b[1]]) if rng.random() < 0.6 else b
-            paths.append(np.linspace(a, b, 5))
-    elif kind == 2:  # a fence
-        gap, lean = rng.uniform(6, 40), rng.normal(0, 8)
-        low, high = np.sort(rng.uniform(0, size[0], 2))
-        paths += [np.array([(x, low), (x + lean, high)]) for x in np.arange(rng.uniform(0, gap), size[1], gap)]
-        paths += [np.array([(-5, y), (size[1] + 5, y)]) for y in (low + 3, high - 3)]
-    elif kind == 3:  # window frames
-        for _ in range(rng.integers(1, 5)):
-            corner, box = rng.uniform(0, 0.8, 2) * size[::-1], rng.uniform(15, 130, 2)
-            for panes in (
-                np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]),
-                [(0.5, 0), (0.5, 1)],
-                [(0, 0.5), (1, 0.5)],
-            ):
-                paths.append(corner + np.array(panes) * box)
-    elif kind == 4:  # glasses
-        turn, radii = np.linspace(0, 2 * np.pi, 50), rng.uniform(12, 60, 2) * (1, 0.8)
-        centre = rng.uniform(0.2, 0.8, 2) * size[::-1]
-        for side in (-1, 1):
-            paths.append(centre + (side * radii[0] * 1.25, 0) + np.c_[np.cos(turn), np.sin(turn)] * radii)
-        width = min(width, 3.0)
-    else:  # whiskers, grass, twigs
-        centre, angle = rng.uniform(0, 1, 2) * size[::-1], rng.uniform(0, 6.3)
-        for _ in range(rng.integers(4, 30)):
-            at = centre + rng.normal(0, 14, 2)
-            paths.append(walk(at, angle + rng.normal(0, 0.4), rng.uniform(15, 110), 0.04, rng))
-        width = min(width, 2.0)
+    draw, widest = THINGS[rng.integers(len(THINGS))]
     cover = np.zeros(size, np.float32)
-    for path in paths:
-        cover = np.maximum(cover, stroke(size, np.asarray(path, float), width, rng))
+    for path in draw(size, rng):
+        cover = np.maximum(cover, stroke(size, path, min(width, widest), rng))
     cover = cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.4, 1.0))
     shade = cv2.GaussianBlur(image, (0, 0), 12)
     colour = rng.uniform(0, 255, 3) if rng.random() < 0.4 else np.full(3, rng.choice([rng.uniform(0, 70), 220]))

@@ -33,7 +33,7 @@ class Network:
 
     def __init__(self, name: str, net: nn.Module, device: Device, *, fixed_size: bool = False) -> None:
         self.name = name
-        self._device = device
+        self.device = device
         self._fixed_size = fixed_size
         self._is_half = device.dtype != torch.float32
         self._original = net
@@ -74,9 +74,9 @@ class Network:
         """As a call, but return NaN and infinity too. A GPU computes on while Python goes on."""
         exact = exact and self._is_half
         net, dtype = (self._in_float32(), torch.float32) if exact else (self._net, self._input_dtype)
-        arguments = {name: _converted(value, self._device.place, dtype) for name, value in arguments.items()}
-        tf32 = self._device.tf32 and not exact
-        with torch.inference_mode(), _convolutions(self._device.place, tf32=tf32, benchmark=self._fixed_size):
+        arguments = {name: _converted(value, self.device.place, dtype) for name, value in arguments.items()}
+        tf32 = self.device.tf32 and not exact
+        with torch.inference_mode(), _convolutions(self.device.place, tf32=tf32, benchmark=self._fixed_size):
             out: Tensor = net(x.to(dtype), **arguments)
             return out.float()
 
@@ -84,13 +84,13 @@ class Network:
         """Log once that half precision is not enough for this network."""
         if not self._has_warned:
             self._has_warned = True
-            dtype = str(self._device.dtype).removeprefix("torch.")
+            dtype = str(self.device.dtype).removeprefix("torch.")
             log.warning("%s overflows in %s; where it does, it is computed again in float32", self.name, dtype)
 
     def _in_float32(self) -> nn.Module:
         with self._lock:
             if self._exact is None:
-                self._exact = _move(self._original, self._device.place, torch.float32)
+                self._exact = _move(self._original, self.device.place, torch.float32)
             return self._exact
 
 

@@ -40,7 +40,7 @@ class NetRepairer:
 
     def __init__(self, name: str, net: nn.Module, device: Device, tiling: Tiling) -> None:
         self.name = name
-        self._tiled = Tiled(Network(name, net, device), device, tiling)
+        self._tiled = Tiled(Network(name, net, device), tiling)
 
     def __call__(self, pixels: Pixels, progress: StageProgress | None = None) -> tuple[Pixels, Floats]:
         """As a `Repairer`."""

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from facemend.errors import MemoryLimitError, NonFiniteError, Remedy
 from facemend.machine import memory
-from facemend.machine.device import Device
 from facemend.machine.network import Network, is_finite
 from facemend.records import Pixels, Size, StageProgress, Tiling, peak
 from facemend.stages.resampling import Resampling
@@ -32,14 +31,13 @@ class Tiled:
 
     Args:
         network: (N, 3, H, W) RGB in [0, 1] -> (N, C, H * scale, W * scale).
-        device: where the network is.
         tiling: the network's scale, and how its input is cut.
         remedies: what else may be done where the memory is too small even for the smallest tile.
     """
 
-    def __init__(self, network: Network, device: Device, tiling: Tiling, *remedies: Remedy) -> None:
+    def __init__(self, network: Network, tiling: Tiling, *remedies: Remedy) -> None:
         self._network = network
-        self._device = device
+        self._device = network.device
         self._tiling = tiling
         self._remedies = remedies
         self._smallest = max(SMALLEST_TILE, self._whole_steps(3 * tiling.overlap))

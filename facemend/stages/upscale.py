@@ -115,5 +115,5 @@ class NetUpscaler:
             canvas[where] = self._device.pixels(values[None], pixels.dtype)[0]
 
         instead = Remedy("use {} lanczos", "upscaler")
-        Tiled(self._network(settings.denoise), self._device, self._tiling, instead).run(pixels, size, write, progress)
+        Tiled(self._network(settings.denoise), self._tiling, instead).run(pixels, size, write, progress)
         return canvas

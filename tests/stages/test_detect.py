@@ -171,7 +171,7 @@ def test_faces_side_by_side_both_stay_from_left_to_right():
 
 def test_the_detector_computes_exactly_on_any_device():
     device = Device(torch.device("cpu"), torch.bfloat16, tf32=True)
-    used = RetinaFaceDetector("drawn", Drawn(), device)._network._device
+    used = RetinaFaceDetector("drawn", Drawn(), device)._network.device
     assert (used.dtype, used.tf32) == (torch.float32, False)
 
 

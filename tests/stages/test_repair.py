@@ -68,8 +68,10 @@ def test_an_area_too_wide_for_a_good_fill_is_left_alone():
     assert (repaired[150:153, 30:170] < 250).all()
 
 
-def test_a_picture_that_is_all_damage_is_left_alone():
-    picture = np.full((30, 40, 3), 255, np.uint8)
+@pytest.mark.parametrize(("height", "damaged"), [(30, slice(None)), (3, 1)])
+def test_a_picture_that_is_all_damage_is_left_alone(height, damaged):
+    picture = np.full((height, 40, 3), 100, np.uint8)
+    picture[damaged] = 255
     repaired, mask = NetRepairer("whites", Whites(), CPU, TILING)(picture)
     assert np.array_equal(repaired, picture)
     assert not mask.any()
