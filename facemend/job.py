@@ -127,8 +127,7 @@ def run(
     """
     start = time.perf_counter()
     formats.check_quality(job.quality)
-    if job.mask and not settings.repair:
-        raise OptionError("mask", True, "False where nothing is repaired", Remedy("repair with {}", "repair"))
+    settings.check_mask(job.mask)
     picture = decode(job.source, settings, job.name)
     decoded = time.perf_counter()
     outputs = _outputs(job, picture, settings)

@@ -258,8 +258,7 @@ class Pipeline:
 
     def _assign(self, crop: Crop) -> Assigned:
         """The restorer of a face."""
-        names = [restorer.name for restorer in self.restorers]
-        return assign(crop, *names) if isinstance(self.restorer, Auto) else Assigned(names[0], "")
+        return assign(crop, self.restorer) if isinstance(self.restorer, Auto) else Assigned(self.restorers[0])
 
     def _restore(
         self,
@@ -271,7 +270,7 @@ class Pipeline:
         """The crops with their restored pixels, by index of the face."""
         faces: dict[int, Pixels] = {}
         for restorer in self.restorers:
-            own = [index for index in crops if assigned[index].net == restorer.name]
+            own = [index for index in crops if assigned[index].restorer is restorer]
             if not own:
                 continue
             report = _continued(progress, "restore", len(faces), len(crops)) if progress else None
@@ -353,7 +352,7 @@ class Pipeline:
             return face.left_alone("its landmarks fit no face")
         if not shares[index]:
             return face.left_alone("it is sharp already" if settings.strength else "the strength is 0")
-        return face.done(assigned[index].net, shares[index], assigned[index].reason)
+        return face.done(assigned[index].restorer.name, shares[index], assigned[index].reason)
 
 
 def _check_given(faces: Sequence[Face], settings: Settings) -> None:

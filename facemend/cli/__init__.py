@@ -28,7 +28,7 @@ examples:
   facemend restore group.jpg --faces 0,2            only those two
   facemend restore face.png --aligned --scale 1     a 512 px face cut-out
   facemend compare old.jpg                          which of the installed models is the best for it?
-  facemend web                                      the same in your browser
+  facemend web                                      restore photos on a page in your browser
 """
 
 

@@ -82,7 +82,7 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
 
     faces = parser.add_argument_group("which faces")
     faces.add_argument(
-        "--faces", type=_faces, default=DEFAULT_SETTINGS.faces, metavar="|".join(FACE_CHOICES) + "|0,2",
+        "--faces", default=DEFAULT_SETTINGS.faces, metavar="|".join(FACE_CHOICES) + "|0,2",
         help="which faces to restore; --boxes shows their numbers (all)",
     )  # fmt: skip
     faces.add_argument(
@@ -150,17 +150,6 @@ def not_empty(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("an empty name")
     return text
-
-
-def _faces(text: str) -> str | tuple[int, ...]:
-    if text in FACE_CHOICES:
-        return text
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is none of {', '.join(FACE_CHOICES)}, and not numbers such as 0,2"
-        ) from None
 
 
 def _quality(text: str) -> int | str:

@@ -29,6 +29,7 @@ def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
     given = {name: getattr(options, name) for name in Settings.__dataclass_fields__ if hasattr(options, name)}
     settings = Settings(**given)
     formats.check_quality(options.quality)
+    settings.check_mask(options.mask)
     found = sources.collect(options.inputs, options.output, reporter.failed, say.note)
     if not found:
         return

@@ -135,16 +135,5 @@ def _line(done: "Done", looked_for_faces: bool) -> str:
 
 def _record(source: Path, done: "Done") -> dict[str, Any]:
     """What --json says of one picture; places in px of the input, rounded to hundredths."""
-    result = done.result
-    height, width = result.pixels.shape[:2]
-    return {
-        "input": str(source),
-        "output": str(done.outputs.target),
-        "size": [width, height],
-        "restorer": result.restorer,
-        "upscaler": result.upscaler,
-        "faces": [face.report() for face in result.faces],
-        "repaired": None if result.repaired is None else round(result.repaired, 6),
-        "lost": list(done.lost),
-        "seconds": {stage: round(value, 4) for stage, value in result.seconds.items()},
-    }
+    files = {"input": str(source), "output": str(done.outputs.target)}
+    return {**files, **done.result.report(), "lost": list(done.lost)}

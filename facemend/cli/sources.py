@@ -69,6 +69,11 @@ def collect(
     return sources
 
 
+def names_file(output: str) -> bool:
+    """Whether an output is meant to be a file: it has a suffix, and is no folder."""
+    return bool(Path(output).suffix) and not output.endswith(os.sep) and not Path(output).is_dir()
+
+
 def real_path(path: Path) -> Path:
     """Where a name leads: no/../old.jpg to old.jpg, although there is no folder "no" before the result is written."""
     return Path(os.path.realpath(path))  # before Python 3.13, Path.resolve raises where links form a ring
@@ -95,7 +100,7 @@ def _exists(path: Path, unreadable: Callable[[OSError], None]) -> bool:
 
 def _is_file(output: str | None, inputs: Sequence[Path]) -> bool:
     """Whether the output is a file: its name has a suffix, and there is one picture to put there."""
-    if output is None or output.endswith(os.sep) or Path(output).is_dir() or not Path(output).suffix:
+    if output is None or not names_file(output):
         return False
     if len(inputs) > 1 or inputs[0].is_dir():
         raise OptionError("output", output, "a folder where there are several pictures; end it with /")
