@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from facemend.errors import OptionError, Remedy, TooLargeError
+from facemend.errors import InputError, OptionError, Remedy, TooLargeError
 
 Pixels = npt.NDArray[Any]  # (H, W, 3) RGB or (H, W), uint8 or uint16
 Floats = npt.NDArray[np.float32]
@@ -229,9 +229,9 @@ class Settings:
         object.__setattr__(self, "faces", _faces(self.faces))
 
     def check_mask(self, mask: bool) -> None:
-        """Check that a mask of the repair can be written if it is wanted; raises OptionError."""
+        """Check that a mask of the repair can be written if it is wanted; raises InputError."""
         if mask and not self.repair:
-            raise OptionError("mask", True, "False where nothing is repaired", Remedy("repair with {}", "repair"))
+            raise InputError("without a repair there is no mask of it", Remedy("repair with {}", "repair"))
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Return (height, width) in px of the output for an input of this size."""
