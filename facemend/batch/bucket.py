@@ -38,7 +38,7 @@ class Bucket:
         try:
             for chunk in obstore.list(self._store, prefix or None):
                 yield from (found["path"] for found in chunk)
-        except BaseError as error:
+        except (BaseError, FileNotFoundError) as error:
             raise self._failed("list", prefix, error) from error
 
     def exists(self, key: str) -> bool:  # noqa: D102
@@ -62,13 +62,19 @@ class Bucket:
 
     def append(self, key: str, data: bytes) -> None:  # noqa: D102
         self._appended[key] = self._appended.get(key, b"") + data
-        self.put(key, self._appended[key])
-
-    def put(self, key: str, data: bytes) -> None:  # noqa: D102
         try:
-            obstore.put(self._store, key, data)
-        except BaseError as error:
+            obstore.put(self._store, key, self._appended[key])
+        except (BaseError, FileNotFoundError) as error:  # the latter says that there is no bucket
             raise self._failed("write", key, error) from error
+
+    def mark(self, key: str) -> bool:  # noqa: D102
+        try:
+            obstore.put(self._store, key, b"", mode="create")
+        except AlreadyExistsError:
+            return False
+        except (BaseError, FileNotFoundError) as error:
+            raise self._failed("write", key, error) from error
+        return True
 
     def delete(self, keys: Sequence[str]) -> None:  # noqa: D102
         try:
@@ -98,7 +104,7 @@ class Bucket:
             obstore.put(self._store, key, file, mode="overwrite" if replace else "create")
         except AlreadyExistsError as error:
             raise exists_already(f"{self.name}/{key}") from error
-        except BaseError as error:
+        except (BaseError, FileNotFoundError) as error:
             raise self._failed("write", key, error) from error
 
     def lock(self) -> AbstractContextManager[object]:  # noqa: D102

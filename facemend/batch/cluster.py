@@ -15,7 +15,10 @@ from facemend.batch import local
 from facemend.batch.plan import TRIES, Loaded, Outcome, Plan, Task
 from facemend.errors import FacemendError
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when Ray is imported
+# Ray reads these when it is imported. For want of a cluster elsewhere it would replace 127.0.0.1 by the address of this
+# machine in the network; the second one keeps it from that, on Linux too.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1" if "RAY_ADDRESS" in os.environ else "0")
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
@@ -36,7 +39,7 @@ class Cluster:
         options: dict[str, Any] = {"log_to_driver": self._plan.debug, "logging_level": "error"}
         if "RAY_ADDRESS" not in os.environ:
             here = self._workers or local.processors()
-            options |= {"_node_ip_address": "127.0.0.1", "include_dashboard": False, "num_cpus": here}
+            options |= {"include_dashboard": False, "num_cpus": here}
         ray.init(**options)
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = 0 if self._plan.models["device"] == "cpu" else int(resources.get("GPU", 0))

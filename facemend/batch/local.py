@@ -17,7 +17,6 @@ from facemend.errors import FacemendError
 from facemend.machine import cgroup
 
 LONGEST = 24 * 3600  # s for one picture, so that one that never ends does not block a worker for good
-QUEUED = 2  # pictures for each worker that are handed over, so that it never waits
 BREAKS = 3  # times that the pool may break without an outcome in between
 
 
@@ -57,7 +56,8 @@ class Local:
         running: dict[Future[Outcome], tuple[Task, int]] = {}
         breaks = 0
         while True:
-            for task, number in islice(coming, QUEUED * self._count - len(running)):
+            # No more than one for each worker: none begins another before the outcome of the last one is recorded.
+            for task, number in islice(coming, self._count - len(running)):
                 running[self._pool.schedule(_run, (task,), timeout=LONGEST)] = task, number
             if not running:
                 return

@@ -9,12 +9,13 @@ import hashlib
 import json
 import secrets
 import time
+from datetime import UTC, datetime
 from enum import Enum
 from pathlib import PurePosixPath
 from typing import Any
 
 from facemend.batch.places import OWN, Place
-from facemend.batch.plan import Outcome, Task
+from facemend.batch.plan import Outcome
 from facemend.errors import FacemendError, InputError
 
 FOLDER = f"{OWN}/manifest/"
@@ -48,8 +49,7 @@ class Manifest:
         self._place = place
         self._recipe = recipe
         self._states: dict[int, State] = {}
-        self._claims: set[str] = set(place.list(CLAIMS))
-        self._run = f"{FOLDER}{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+        self._run = f"{FOLDER}{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"  # later ones sort after it
         self._lines: list[bytes] = []
         self._ended: list[str] = []  # claims of the pictures of these lines
         self._count = 0
@@ -76,10 +76,6 @@ class Manifest:
         """What is known of a picture; None if it is still to be done."""
         return self._states.get(hash(key))
 
-    def is_ours(self, key: str) -> bool:
-        """Whether a run was stopped while it wrote the results of a picture."""
-        return claim(key) in self._claims
-
     def add(self, outcome: Outcome) -> None:
         """Add what became of a picture; in a bucket it is written within a second, or by `write`."""
         state = State.DONE
@@ -105,16 +101,12 @@ class Manifest:
 
 
 def claim(key: str) -> str:
-    """The file that says that the results of a picture, if there are any, come from a batch.
+    """The file that says that the results of a picture, if there are any, come from a batch that was stopped.
 
-    A worker writes it before the results, and the driver deletes it when the picture is in the manifest.
+    A worker writes it before the results, and the driver deletes it when the picture is in the manifest. So results
+    without it, which the manifest does not have either, are files of somebody else.
     """
     return f"{CLAIMS}{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()}"
-
-
-def put_claim(place: Place, task: Task) -> None:
-    """Write this file."""
-    place.put(claim(task.key), task.key.encode(errors="surrogateescape"))
 
 
 def _complete_lines(part: str, data: bytes) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 
 from facemend.errors import InputError, OutputError, exists_already
-from facemend.files.encode import write
 
 OWN = ".facemend"  # the folder of a batch in its destination
 SCRATCH = f"{OWN}/scratch"  # with unfinished results
@@ -45,8 +44,8 @@ class Place(Protocol):
     def append(self, key: str, data: bytes) -> None:
         """Add to the end of a file that only this object writes."""
 
-    def put(self, key: str, data: bytes) -> None:
-        """Write a small file."""
+    def mark(self, key: str) -> bool:
+        """Write an empty file; return False if there is one already."""
 
     def delete(self, keys: Sequence[str]) -> None:
         """Delete files; those that do not exist are ignored."""
@@ -67,7 +66,7 @@ class Place(Protocol):
         """
 
     def lock(self) -> AbstractContextManager[object]:
-        """Keep other batches out, where that is possible, and remove what one that was killed left unfinished.
+        """Keep other batches out, where that is possible, and remove results that were left unfinished.
 
         Raises:
             InputError: another batch runs.
@@ -128,10 +127,14 @@ class Folder:
             stream.flush()
             os.fsync(stream.fileno())
 
-    def put(self, key: str, data: bytes) -> None:  # noqa: D102
+    def mark(self, key: str) -> bool:  # noqa: D102
         path = self._path / key
         with _writing(path):
-            write(path, data)
+            try:
+                path.touch(exist_ok=False)
+            except FileExistsError:
+                return False
+        return True
 
     def delete(self, keys: Sequence[str]) -> None:  # noqa: D102
         for key in keys:
@@ -147,16 +150,20 @@ class Folder:
         with _writing(path):
             file.replace(path)
 
-    def lock(self) -> AbstractContextManager[object]:  # noqa: D102
-        path = self._path / LOCK
-        with _writing(path):
-            lock = FileLock(path, blocking=False)
+    @contextmanager
+    def lock(self) -> Iterator[None]:  # noqa: D102
+        lock = FileLock(self._path / LOCK, blocking=False)
+        with _writing(self._path / LOCK):
             try:
                 lock.acquire()
-            except Timeout as error:
+            except Timeout as error:  # which is an OSError too
                 raise InputError(f"another batch writes into {self._path}", "wait until it has ended") from error
-        shutil.rmtree(self._path / SCRATCH, ignore_errors=True)  # of a run that was killed
-        return lock
+        try:
+            shutil.rmtree(self.scratch, ignore_errors=True)  # of a run that was killed
+            yield
+            shutil.rmtree(self.scratch, ignore_errors=True)  # of workers that were killed
+        finally:
+            lock.release()
 
 
 @contextmanager

@@ -76,13 +76,11 @@ class Task:
     Attributes:
         key: path of the picture below the source, with / between its parts.
         target: path of the result below the destination, without suffix.
-        ours: whether results that exist come from an earlier run, which was stopped. They are replaced.
         error: why the picture cannot be done, where that is known without reading it.
     """
 
     key: str
     target: str
-    ours: bool = False
     error: InputError | None = None
 
 

@@ -88,7 +88,7 @@ class Batch:
         for task in tasks(self._keys(), self._endings):
             state = self._manifest.state(task.key)
             if state is None or (self._retry_failed and state is not State.DONE):
-                yield replace(task, ours=self._manifest.is_ours(task.key))
+                yield task
             else:
                 self.earlier[state] += 1
 

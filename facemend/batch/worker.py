@@ -50,7 +50,8 @@ class Worker:
         """What this worker has loaded."""
         models = self._plan.models
         files = dict(models["weights"])
-        files.update({name: name for name in (models["restorer"], models["upscaler"]) if is_path(name)})
+        named = [name for name in (models["restorer"], models["upscaler"]) if isinstance(name, str | Path)]
+        files.update({str(name): name for name in named if is_path(name)})
         hashes = {name: digest(Path(path))[0] for name, path in files.items()}
         gpu = models["device"] != "cpu" and torch.cuda.is_available()
         return Loaded(self._pipeline.names, hashes, gpu)
@@ -75,6 +76,7 @@ class Worker:
 
     def _try(self, task: Task) -> Outcome:
         target = PurePosixPath(task.target)
+        claim = manifest.claim(task.key)
         existing: list[str] = []
         skipped: tuple[str, ...] = ()
 
@@ -85,9 +87,11 @@ class Worker:
             nonlocal skipped
             keys = [key(path) for path in outputs.paths()]
             existing.extend(one for one in keys if self._destination.exists(one))
-            if existing and not (task.ours or self._plan.force or self._plan.resume):
+            if not existing or self._plan.force or self._destination.exists(claim):
+                existing.clear()  # they are replaced
+            elif not self._plan.resume:
                 raise exists_already(f"{self._destination.name}/{existing[0]}")
-            if self._plan.resume and not task.ours and existing == keys:
+            elif existing == keys:
                 skipped = tuple(keys)
             return not skipped
 
@@ -100,13 +104,12 @@ class Worker:
             done = job.run(work, self._pipeline, self._settings, check=check)
             if done is None:
                 return Outcome(task.key, skipped, skipped=True)
-            manifest.put_claim(self._destination, task)
+            replaces = not self._destination.mark(claim) or self._plan.force or self._plan.resume
             # The result is last: where it is, the other files are too.
             paths = [path for path in (*done.outputs.paths()[1:], done.outputs.target) if path.exists()]
-            keeps = self._plan.resume and not task.ours and key(done.outputs.target) in existing
-            replaces = task.ours or self._plan.force or self._plan.resume
+            kept = existing if key(done.outputs.target) in existing else []
             for path in paths:
-                if not (keeps and key(path) in existing):
+                if key(path) not in kept:
                     self._destination.publish(path, key(path), replace=replaces)
         report = done.report() if self._plan.report else None
         return Outcome(task.key, tuple(map(key, reversed(paths))), lost=done.lost, report=report)
