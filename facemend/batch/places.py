@@ -161,8 +161,8 @@ class Folder:
         try:
             shutil.rmtree(self.scratch, ignore_errors=True)  # of a run that was killed
             yield
-            shutil.rmtree(self.scratch, ignore_errors=True)  # of workers that were killed
         finally:
+            shutil.rmtree(self.scratch, ignore_errors=True)  # of workers that were killed
             lock.release()
 
 
