@@ -126,4 +126,4 @@ def recipe(plan: Plan, loaded: Loaded) -> str:
         "models": loaded.names,
         "files": loaded.files,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()

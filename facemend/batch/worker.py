@@ -75,44 +75,40 @@ class Worker:
         return Outcome(task.key, error=error)
 
     def _try(self, task: Task) -> Outcome:
+        plan, destination = self._plan, self._destination
         target = PurePosixPath(task.target)
         claim = manifest.claim(task.key)
-        existing: list[str] = []
-        skipped: tuple[str, ...] = ()
+        kept: list[str] = []  # files that are there and stay
 
         def key(path: Path) -> str:
             return str(target.with_name(path.name))
 
         def check(picture: Picture, outputs: Outputs) -> bool:
-            nonlocal skipped
             keys = [key(path) for path in outputs.paths()]
-            existing.extend(one for one in keys if self._destination.exists(one))
-            if not existing or self._plan.force or self._destination.exists(claim):
-                existing.clear()  # they are replaced
-            elif not self._plan.resume:
-                raise exists_already(f"{self._destination.name}/{existing[0]}")
-            elif existing == keys:
-                skipped = tuple(keys)
-            return not skipped
+            existing = [one for one in keys if destination.exists(one)]
+            if existing and not plan.force and not destination.exists(claim):
+                if not plan.resume:
+                    raise exists_already(f"{destination.name}/{existing[0]}")
+                kept.extend(existing if keys[0] in existing else [])
+            return kept != keys
 
-        if self._plan.scratch:
-            Path(self._plan.scratch).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._plan.scratch or None) as name:
+        if plan.scratch:
+            Path(plan.scratch).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=plan.scratch or None) as name:
             folder = Path(name)
             source = self._source.fetch(task.key, folder)
-            work = self._plan.job(source, folder / "results" / target.name, f"{self._source.name}/{task.key}")
+            work = plan.job(source, folder / "results" / target.name, f"{self._source.name}/{task.key}")
             done = job.run(work, self._pipeline, self._settings, check=check)
             if done is None:
-                return Outcome(task.key, skipped, skipped=True)
-            replaces = not self._destination.mark(claim) or self._plan.force or self._plan.resume
-            # The result is last: where it is, the other files are too.
-            paths = [path for path in (*done.outputs.paths()[1:], done.outputs.target) if path.exists()]
-            kept = existing if key(done.outputs.target) in existing else []
-            for path in paths:
+                return Outcome(task.key, tuple(kept), skipped=True)
+            paths = [path for path in done.outputs.paths() if path.exists()]
+            is_claimed = not destination.mark(claim)
+            for path in reversed(paths):  # the result is last: where it is, the other files are too
                 if key(path) not in kept:
-                    self._destination.publish(path, key(path), replace=replaces)
-        report = done.report() if self._plan.report else None
-        return Outcome(task.key, tuple(map(key, reversed(paths))), lost=done.lost, report=report)
+                    destination.publish(path, key(path), replace=is_claimed or plan.force or plan.resume)
+        others = ("all pictures but the first",) if done.result.before.several else ()
+        report = done.report() if plan.report else None
+        return Outcome(task.key, tuple(map(key, paths)), lost=(*done.lost, *others), report=report)
 
 
 _plan: Plan  # of this process

@@ -153,10 +153,9 @@ def _run(ready: Batch, listing: _Listing, options: argparse.Namespace, reporter:
         suffixes = ", ".join(sorted(formats.BY_SUFFIX))
         reporter.failed(DecodeError(f"{options.source} holds no pictures to restore ({suffixes})"), options.source)
     _report_earlier(ready.earlier, reporter)
-    parts = [f"{counts[what]} {what}" for what in ("restored", "skipped", "failed") if counts[what]]
-    parts += [f"{ready.earlier[State.DONE]} done before"] if ready.earlier[State.DONE] else []
-    rate = counts["restored"] / seconds
-    say.note(f"{', '.join(parts) or 'nothing to do'} in {seconds:.1f} s ({rate:.2f} pictures/s)")
+    counts["done before"] = ready.earlier[State.DONE]
+    parts = [f"{count} {what}" for what, count in sorted(counts.items(), reverse=True) if count]
+    say.note(f"{', '.join(parts)} in {seconds:.1f} s ({counts['restored'] / seconds:.2f} pictures/s)")
 
 
 def _report_earlier(earlier: Counter[State], reporter: say.Reporter) -> None:

@@ -4,7 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from facemend.batch import local
 from facemend.batch.manifest import State
 from facemend.batch.places import Folder
 from facemend.batch.run import open_batch
@@ -43,7 +45,7 @@ def test_the_files_are_those_of_restore(source, destination, tmp_path):
     outcomes, _ = run(source, destination, models=LITE, compare=True, boxes=True, report=True)
     assert not errors(outcomes)
     assert files(destination) == restored(source, tmp_path / "expected", compare=True, boxes=True)
-    assert outcomes["sub/old.jpg"].outputs == ("sub/old.jpg", "sub/old_boxes.jpg", "sub/old_compare.jpg")
+    assert outcomes["sub/old.jpg"].outputs == ("sub/old.jpg", "sub/old_compare.jpg", "sub/old_boxes.jpg")
     assert [face["restored"] for face in outcomes["sub/old.jpg"].report["faces"]] == [True]
     assert run(source, destination, models=LITE, compare=True, boxes=True, report=True) == ({}, {State.DONE: 2})
 
@@ -63,6 +65,30 @@ def test_a_picture_that_kills_its_worker_is_tried_twice_and_costs_only_itself(so
     assert set(files(destination)) == set(files(source)) - {deadly}
     assert again() == ({}, {State.DONE: 8, State.FAILED: 1}, 2)
     assert again(retry_failed=True) == (failed, {State.DONE: 8}, 4)
+
+
+def test_a_picture_that_never_ends_is_ended(source, destination, monkeypatch):
+    numbered(source, [1])
+    monkeypatch.setattr(local, "LONGEST", 0.2)
+    outcomes, _ = run(source, destination, upscaler=Repeat(pause=100))
+    assert errors(outcomes)["0/1.png"].startswith("its worker died 2 times")
+
+
+def test_an_unexpected_error_is_tried_again_and_ends_the_worker(source, destination, tmp_path):
+    numbered(source, [1, 2])
+    (tmp_path / "log").mkdir()  # so that it cannot be opened
+    outcomes, _ = run(source, destination, upscaler=Repeat(tmp_path / "log"))
+    assert all("unexpected IsADirectoryError" in error for error in errors(outcomes).values())
+    assert len(errors(outcomes)) == 2
+
+
+def test_of_several_pictures_in_a_file_the_first_is_restored(source, destination):
+    numbered(source, [1])
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("blue", "green")]
+    frames[0].save(source / "a.tiff", save_all=True, append_images=frames[1:])
+    outcomes, _ = run(source, destination)
+    assert outcomes["a.tiff"].lost == ("all pictures but the first",)
+    assert outcomes["0/1.png"].lost == ()
 
 
 def test_a_mistake_of_the_user_is_final(source, destination):
