@@ -5,14 +5,13 @@ the extra `stores` and moto.
 """
 
 import multiprocessing
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -30,30 +29,25 @@ class Watched:
     """One run of the command line: its time, and the memory of its processes while it runs."""
 
     def __init__(self, *arguments: str, results: Path, every: float = 0.5) -> None:
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        start = time.perf_counter()
         command = [sys.executable, "-m", "facemend", *arguments]
         started = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.first = 0.0
         self.samples: list[tuple[int, list[float]]] = []  # results, and MiB of each process alone, largest first
+        self.cpu: dict[int, float] = {}  # process -> s, when it was last seen
         process = psutil.Process(started.pid)
         while started.poll() is None:
-            count = sum(1 for _ in results.rglob("*.jpg")) if results.is_dir() else 0
+            count = sum(1 for _ in results.glob("*.jpg")) + sum(1 for _ in results.glob("[0-9]/*.jpg"))
             self.first = self.first or (time.perf_counter() - start if count else 0)
-            self.samples.append((count, sorted(_own_memory(process), reverse=True)))
+            sizes = []
+            for one in [process, *process.children(recursive=True)]:
+                with suppress(psutil.Error):  # it has just ended
+                    sizes.append(one.memory_full_info().uss / MIB)
+                    self.cpu[one.pid] = sum(one.cpu_times()[:2])
+            self.samples.append((count, sorted(sizes, reverse=True)))
             time.sleep(every)
         self.seconds = time.perf_counter() - start
         self.summary = started.communicate()[1].strip().splitlines()[-1]
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
-def _own_memory(process: psutil.Process) -> Iterator[float]:
-    """Yield the MiB that each process of a family does not share with others."""
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            yield one.memory_full_info().uss / MIB
-        except psutil.Error:  # it has just ended
-            continue
 
 
 @contextmanager
@@ -73,8 +67,8 @@ def rates() -> None:
             shutil.copy(EXAMPLE, folder / f"{number}.jpg")
         (folder / "broken.jpg").write_bytes(EXAMPLE.read_bytes()[:3000])
 
-    print("| engine | until the first | all | pictures/s after the first | processes, own MiB each |")
-    print("| --- | --- | --- | --- | --- |")
+    print("| engine | until the first | all | pictures/s after the first | CPU s | processes, own MiB each |")
+    print("| --- | --- | --- | --- | --- | --- |")
     reached = {}
     with _folder(fill) as folder:
         for title, command in {
@@ -91,7 +85,11 @@ def rates() -> None:
             reached[title] = (PICTURES - 1) / (run.seconds - run.first)
             middle = run.samples[len(run.samples) // 2][1]
             sizes = ", ".join(f"{size:.0f}" for size in middle if size > 5)
-            print(f"| {title} | {run.first:.1f} s | {run.seconds:.1f} s | {reached[title]:.2f} | {sizes} |", flush=True)
+            cpu = sum(run.cpu.values())
+            print(
+                f"| {title} | {run.first:.1f} s | {run.seconds:.1f} s | {reached[title]:.2f} | {cpu:.0f} | {sizes} |",
+                flush=True,
+            )
             shutil.rmtree(out)
     ratio = reached["local, 2 workers"] / reached["local, 1 worker"]
     print(f"\n2 workers reach {ratio:.2f} times the rate of 1; wanted: 1.7")
