@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from facemend.draw import SEAM, before_after, numbered, white_where
-from facemend.errors import OptionError, OutputError, Remedy
+from facemend.errors import OptionError, OutputError, exists_already
 from facemend.files import formats
 from facemend.files.decode import Source, decode
 from facemend.files.encode import encode, write
@@ -95,6 +96,10 @@ class Done:
     result: Result
     outputs: Outputs
     lost: tuple[str, ...]
+
+    def report(self) -> dict[str, Any]:
+        """Return what became of the picture as values that JSON holds; places in px of the input, in hundredths."""
+        return {**self.result.report(), "lost": list(self.lost)}
 
 
 Check = Callable[[Picture, Outputs], bool]
@@ -233,8 +238,7 @@ def check_writable(outputs: Outputs, *, overwrite: bool) -> None:
         OptionError: their folder cannot be made or written to, or one of them exists and `overwrite` is False.
     """
     if (existing := outputs.existing()) and not overwrite:
-        remedies = Remedy("overwrite it with {}", "force"), Remedy("leave it with {}", "skip_existing")
-        raise OptionError("the output", str(existing[0]), "a new file", *remedies)
+        raise exists_already(existing[0])
     folder = next(parent for parent in outputs.target.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():
         raise OptionError("the output", str(outputs.target), f"in a folder that can be made; {folder} is not a folder")

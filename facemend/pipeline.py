@@ -140,6 +140,18 @@ class Pipeline:
             return self.restorer.restorers
         return (self.restorer,) if self.restorer else ()
 
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of the networks by what they do: "restorer", "upscaler", "detector", "parser", "repairer"."""
+        stages = {
+            "restorer": self.restorer,
+            "upscaler": self.upscaler,
+            "detector": self.detector,
+            "parser": self.parser,
+            "repairer": self.repairer,
+        }
+        return {part: stage.name if stage else NONE for part, stage in stages.items()}
+
     def find(self, source: Source | Picture, settings: Settings = DEFAULT_SETTINGS) -> tuple[Face, ...]:
         """Find the faces of a picture, without restoring them.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from facemend import __version__
+from facemend.cli.batch import add_batch_options, batch
 from facemend.cli.compare import add_compare_options, compare
 from facemend.cli.models import download, show_models, verify
 from facemend.cli.options import add_restore_options
@@ -24,6 +25,7 @@ examples:
   facemend restore old.jpg -o new.png --scale 4     four times as large, into new.png
   facemend restore scans/ -o restored/              every picture of a folder
   facemend restore scans/ --skip-existing           those a stopped run left over
+  facemend batch scans/ restored/                   a large folder, with all processors; again to go on after a stop
   facemend restore group.jpg --boxes                which face has which number?
   facemend restore group.jpg --faces 0,2            only those two
   facemend restore face.png --aligned --scale 1     a 512 px face cut-out
@@ -89,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     add_restore_options(_command(commands, "restore", restore, "restore faces and enlarge pictures"))
+
+    add_batch_options(_command(commands, "batch", batch, "restore a whole folder or bucket, with many processes"))
 
     text = "draw the results of all installed restorers and upscalers on one sheet"
     add_compare_options(_command(commands, "compare", compare, text))

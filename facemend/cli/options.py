@@ -1,4 +1,4 @@
-"""The options of `facemend restore`."""
+"""The options of `facemend restore` and `facemend batch`."""
 
 import argparse
 from collections.abc import Callable
@@ -12,7 +12,7 @@ WRITTEN = ", ".join(row.suffix for row in formats.WRITABLE)
 
 
 def add_restore_options(parser: argparse.ArgumentParser) -> None:
-    """Add all of them; the destination of an option is the name of the setting or argument in Python."""
+    """Add those of `facemend restore`."""
     parser.add_argument(
         "inputs", nargs="+", type=lambda text: Path(not_empty(text)), metavar="INPUT",
         help="a picture, or a folder of pictures; write ./-old.jpg where a name begins with a dash",
@@ -21,6 +21,11 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=not_empty, metavar="OUT",
         help=f"a file ({WRITTEN}) or a folder (default: NAME_restored.EXT beside the input)",
     )  # fmt: skip
+    add_picture_options(parser)
+
+
+def add_picture_options(parser: argparse.ArgumentParser) -> None:
+    """Add those of both commands; the destination of an option is the name of the setting or argument in Python."""
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--force", action="store_true", help="overwrite files (never the input)")
     there.add_argument(
