@@ -97,7 +97,7 @@ def test_results_in_the_source_are_no_pictures(run, source):
         (["in", "in"], "must be neither the source nor a folder that holds it"),
         (["in/0", "in"], "must be neither the source nor a folder that holds it"),
         (["s3://scans/in", "s3://scans"], "must be neither the source nor a folder that holds it"),
-        (["in", "out", "--mask"], "--mask is True"),
+        (["in", "out", "--mask"], "without a repair there is no mask of it; repair with --repair"),
         (["in", "s3://scans", "--keep-dates"], "--keep-dates is True"),
         (["in", "ftp://host/a"], "does not start with s3://, gs://, az://"),
         (["in", "out", "--scale", "9"], "--scale is 9.0"),
