@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,6 +125,15 @@ def test_a_folder_without_pictures_is_an_error(run, tmp_path, destination):
     code, _, err = run("batch", tmp_path / "in", destination, *FAST)
     assert code == 2
     assert "holds no pictures to restore" in err
+
+
+def test_a_terminal_shows_how_many_are_done_of_how_many(run, source, destination, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    _, _, err = run("batch", source, destination, *FAST)
+    assert re.search(r"3/3 \[.*picture", err)
+    (destination / "0" / "9.png").unlink()
+    _, _, err = run("batch", source, destination, *FAST)
+    assert re.search(r"1/1 \[.*picture", err)
 
 
 def test_hidden_objects_and_results_of_a_bucket_are_left_out(monkeypatch):
