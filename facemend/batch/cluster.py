@@ -15,8 +15,8 @@ from facemend.batch import local
 from facemend.batch.plan import TRIES, Loaded, Outcome, Plan, Task
 from facemend.errors import FacemendError
 
-# Ray reads these when it is imported. For want of a cluster elsewhere it would replace 127.0.0.1 by the address of this
-# machine in the network; the second one keeps it from that, on Linux too.
+# Ray reads these when it is imported. By default it listens on all addresses of this machine, even where it is told to
+# use 127.0.0.1. With the second variable off, it uses 127.0.0.1 only, on Linux too.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1" if "RAY_ADDRESS" in os.environ else "0")
 import ray
@@ -40,7 +40,10 @@ class Cluster:
         if "RAY_ADDRESS" not in os.environ:
             here = self._workers or local.processors()
             options |= {"include_dashboard": False, "num_cpus": here}
-        ray.init(**options)
+        try:
+            ray.init(**options)
+        except ConnectionError as error:
+            raise FacemendError(f"cannot reach the Ray cluster at {os.environ.get('RAY_ADDRESS')}: {error}") from error
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
         gpus = 0 if self._plan.models["device"] == "cpu" else int(resources.get("GPU", 0))
         # A worker that dies is started again, here or on another machine, and tries its picture again.

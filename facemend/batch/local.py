@@ -78,7 +78,8 @@ class Local:
                     if number < TRIES:
                         coming = chain([(task, number + 1)], coming)
                         continue
-                    outcome = Outcome(task.key, error=killed(str(error)))
+                    code = f"exit code {error.exitcode}" if isinstance(error, ProcessExpired) else "it took too long"
+                    outcome = Outcome(task.key, error=killed(code))
                 else:
                     del running[future]
                 breaks = 0

@@ -84,7 +84,7 @@ class Manifest:
             state = State.MISTAKE if isinstance(outcome.error, InputError) else State.FAILED
             line["error"] = str(outcome.error)
         self._lines.append(json.dumps({**line, "state": state.value}).encode() + b"\n")
-        if not outcome.skipped:
+        if outcome.outputs and not outcome.skipped:  # of one that failed, some files may be there
             self._ended.append(claim(outcome.key))
         if time.monotonic() - self._written >= self._place.pause:
             self.write()

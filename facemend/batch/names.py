@@ -31,8 +31,10 @@ def tasks(keys: Iterable[str], endings: tuple[str, ...]) -> Iterator[Task]:
             is_keeper = keepers[picture.folder, picture.stem] == picture.suffix
             target = picture.stem if is_keeper else f"{picture.stem}_{picture.suffix[1:]}"
             files = {(picture.folder, target + ending) for ending in ("", *endings)}
-            error = None
-            if files & claims:
+            error: InputError | None = None
+            if _is_odd(picture.key):
+                error = InputError(f"its name {picture.key!r} is not a relative path in its shortest form", "rename it")
+            elif files & claims:
                 expected = "a name that no other picture's result has"
                 error = OptionError("the output", picture.folder + target, expected, "rename one of the pictures")
             claims |= files - {(picture.folder, picture.stem)}
@@ -56,13 +58,16 @@ class _Picture(NamedTuple):
         return self.folder + self.name
 
 
+def _is_odd(key: str) -> bool:
+    """Whether a result would be outside the destination (../a.jpg), or have another one's path (a//b.jpg)."""
+    return key.startswith(("/", "../")) or posixpath.normpath(key) != key
+
+
 def _groups(keys: Iterable[str]) -> Iterator[tuple[str, list[_Picture]]]:
     """Yield neighbours that start with the same folder and the same name up to the first dot, and that folder."""
     group: list[_Picture] = []
     start = ""
     for key in keys:
-        if posixpath.normpath(key) != key:  # such as a//b.jpg, whose result would have the name of that of a/b.jpg
-            raise InputError(f"{key} has an empty or relative part in its name", "rename it")
         if group and not key.startswith(start):
             yield group[0].folder, group
             group = []

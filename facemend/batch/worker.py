@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 import cv2
+import numpy as np
 import torch
 
 from facemend import job
@@ -44,7 +45,6 @@ class Worker:
         self._settings = plan.settings
         if self._pipeline.restorer is None and not (plan.boxes or plan.report):
             self._settings = replace(plan.settings, faces="none")  # as the output would not show them
-        self._is_suspect = False
 
     def loaded(self) -> Loaded:
         """What this worker has loaded."""
@@ -57,9 +57,7 @@ class Worker:
         return Loaded(self._pipeline.names, hashes, gpu)
 
     def run(self, task: Task) -> Outcome:
-        """Do one picture; an error that is not the user's is met with a second try."""
-        if self._is_suspect:
-            os._exit(1)  # so that a process takes over that no earlier error has damaged
+        """Do one picture; after an error that is not the user's, try it again."""
         for _ in range(TRIES):
             try:
                 return self._try(task)
@@ -68,11 +66,22 @@ class Worker:
             except FacemendError as problem:
                 error = problem
             except Exception as problem:
-                self._is_suspect = True
                 if self._plan.debug:
                     traceback.print_exc()
+                if not self._works():
+                    os._exit(1)  # as after some errors of a GPU; another process takes over
                 error = FacemendError(f"unexpected {type(problem).__name__}: {problem} (--debug shows where)")
         return Outcome(task.key, error=error)
+
+    def _works(self) -> bool:
+        """Whether the networks still run, after an unexpected error."""
+        try:
+            self._pipeline.run(np.zeros((64, 64, 3), np.uint8))
+        except FacemendError:
+            return True
+        except Exception:
+            return False
+        return True
 
     def _try(self, task: Task) -> Outcome:
         plan, destination = self._plan, self._destination

@@ -2,11 +2,12 @@
 
 import argparse
 import json
+import posixpath
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -103,11 +104,11 @@ class _Listing:
         """Yield the keys of all files that have the suffix of a picture, and count what is left out."""
         self.left_out.clear()
         for key in self._files():
-            reason = sources.why_not(PurePosixPath(key).name)
-            if reason:
+            name = key.rpartition("/")[2]
+            if reason := sources.why_not(name):
                 self.left_out[reason] += 1
-            if PurePosixPath(key).suffix.lower() in formats.BY_SUFFIX and not PurePosixPath(key).name.startswith("."):
-                yield key
+            if posixpath.splitext(name)[1].lower() in formats.BY_SUFFIX and not name.startswith("."):
+                yield key  # whose format may need a package that is not installed: it counts for the names of others
 
     def _files(self) -> Iterator[str]:
         if not is_url(self._source):
@@ -119,7 +120,7 @@ class _Listing:
         for key in open_place(self._source).list():
             if key.startswith(results):
                 self.left_out["results"] += 1
-            elif any(part.startswith(".") for part in PurePosixPath(key).parent.parts):
+            elif "/." in f"/{key.rpartition('/')[0]}":
                 self.left_out["hidden"] += 1
             else:
                 yield key

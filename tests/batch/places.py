@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facemend import Pipeline, job
 from facemend.batch.plan import Plan
 from facemend.records import Settings
 
 LITE = {"restorer": "lite", "upscaler": "lite", "detector": "lite", "repairer": "none"}
+FAULTY = 254  # number of a picture that is an unexpected error
 DEADLY = 255  # number of a picture that kills the worker that does it
 
 
@@ -35,6 +35,8 @@ class Repeat:
             with self.log.open("a") as stream:
                 stream.write(f"{os.getpid()} {number}\n")
         time.sleep(self.pause)
+        if number == FAULTY:
+            raise ValueError("a fault")
         if number == DEADLY:
             os.kill(os.getpid(), signal.SIGKILL)
         return pixels.repeat(2, axis=0).repeat(2, axis=1)
@@ -68,6 +70,8 @@ def files(folder):
 
 def restored(source, folder, models=LITE, **options):
     """What `restore` makes of the pictures of a folder."""
+    from facemend import Pipeline, job  # imports torch, which takes a second in the processes of tests.batch.killing
+
     pipeline = Pipeline.load(**models, device="cpu")
     for path in sorted(source.rglob("*.*")):
         target = folder / path.relative_to(source).with_suffix("")

@@ -83,13 +83,11 @@ def test_the_objects_are_the_files_of_restore(bucket, tmp_path):
     assert "1 done before in" in again.stderr
 
 
-def test_a_bucket_to_a_folder(bucket, tmp_path):
-    put(bucket, {"a.png": (EXAMPLES / "old.jpg").read_bytes(), ".hidden/b.jpg": b"", "c.txt": b""})
-    ran = batch(bucket, tmp_path / "out", "--model", "none", "--upscaler", "lanczos", "--keep-dates", cache=tmp_path)
-    assert ran.returncode == 0, ran.stderr
-    assert f"{bucket}: left out 1 hidden, 1 of other kinds" in ran.stderr
-    changed = obstore.head(open_place(bucket)._store, "a.png")["last_modified"]
-    assert (tmp_path / "out" / "a.jpg").stat().st_mtime == changed.timestamp()
+def test_a_copy_of_an_object_has_its_content_suffix_and_date(bucket, tmp_path):
+    place = put(bucket, {"sub/a.nef": b"content"})
+    copy = place.fetch("sub/a.nef", tmp_path)
+    assert (copy.suffix, copy.read_bytes()) == (".nef", b"content")
+    assert copy.stat().st_mtime == obstore.head(place._store, "sub/a.nef")["last_modified"].timestamp()
 
 
 def test_a_manifest_in_a_bucket_goes_on(bucket, monkeypatch):

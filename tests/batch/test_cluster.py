@@ -6,9 +6,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from facemend.batch.engines import make_engine
 from facemend.batch.run import open_batch
+from facemend.cli import _parser
 from facemend.errors import InputError
 from tests.batch.places import DEADLY, LITE, Repeat, files, keys, numbered, plan, restored
 
@@ -42,6 +44,16 @@ def test_a_batch_on_ray(tmp_path):
     assert str(failed.error).startswith("its worker died 2 times")
     assert log.read_text().split().count(str(DEADLY)) == tried + 2
     assert files(destination) == expected
+
+
+def test_the_example_for_kubernetes_is_a_command_and_has_a_token():
+    job = yaml.safe_load((EXAMPLES / "cluster" / "rayjob.yaml").read_text())["spec"]
+    program, options = job["entrypoint"].split()[:3], job["entrypoint"].split()[3:]
+    assert program == ["python", "-m", "facemend"]
+    assert _parser().parse_args(options).engine == "ray"
+    cluster = job["rayClusterSpec"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert f'"ray[default]=={cluster["rayVersion"]}"' in (EXAMPLES / "cluster" / "Dockerfile").read_text()
 
 
 def test_without_the_package_the_error_names_the_extra(monkeypatch):

@@ -12,7 +12,7 @@ from facemend.batch.places import Folder
 from facemend.batch.run import open_batch
 from facemend.errors import FacemendError, InputError, OptionError, OutputError
 from tests.batch.killing import kill
-from tests.batch.places import DEADLY, LITE, Repeat, files, keys, numbered, plan, restored
+from tests.batch.places import DEADLY, FAULTY, LITE, Repeat, files, keys, numbered, plan, restored
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -74,12 +74,32 @@ def test_a_picture_that_never_ends_is_ended(source, destination, monkeypatch):
     assert errors(outcomes)["0/1.png"].startswith("its worker died 2 times")
 
 
-def test_an_unexpected_error_is_tried_again_and_ends_the_worker(source, destination, tmp_path):
-    numbered(source, [1, 2])
+def test_an_unexpected_error_is_tried_again(source, destination, tmp_path):
+    numbered(source, [1, FAULTY])
+    outcomes, _ = run(source, destination, upscaler=Repeat(tmp_path / "log"))
+    assert errors(outcomes) == {f"25/{FAULTY}.png": "unexpected ValueError: a fault (--debug shows where)"}
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    tries = [process for process, number in lines if number == str(FAULTY)]
+    assert len(tries) == 2
+    assert len(set(tries)) == 1
+
+
+def test_a_worker_whose_networks_do_not_work_any_more_ends(source, destination, tmp_path):
+    numbered(source, [1])
     (tmp_path / "log").mkdir()  # so that it cannot be opened
     outcomes, _ = run(source, destination, upscaler=Repeat(tmp_path / "log"))
-    assert all("unexpected IsADirectoryError" in error for error in errors(outcomes).values())
-    assert len(errors(outcomes)) == 2
+    assert errors(outcomes)["0/1.png"].startswith("its worker died 2 times (exit code 1)")
+
+
+def test_files_beside_a_result_that_failed_are_replaced_by_the_next_try(source, destination):
+    numbered(source, [1])
+    (destination / "0" / "1.png" / "in the way").mkdir(parents=True)
+    outcomes, _ = run(source, destination, compare=True, force=True)
+    assert "cannot write" in errors(outcomes)["0/1.png"]
+    assert set(files(destination)) == {"0/1_compare.jpg"}
+    shutil.rmtree(destination / "0" / "1.png")
+    assert not errors(run(source, destination, compare=True, retry_failed=True)[0])
+    assert set(files(destination)) == {"0/1.png", "0/1_compare.jpg"}
 
 
 def test_of_several_pictures_in_a_file_the_first_is_restored(source, destination):

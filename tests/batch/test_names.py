@@ -54,6 +54,12 @@ def test_a_name_that_another_result_has_is_an_error(keys, endings, refused):
     assert [task.key for task in tasks(keys, endings) if task.error] == ([refused] if refused else [])
 
 
+@pytest.mark.parametrize("key", ["../p.jpg", "/p.jpg", "a/../p.jpg", "a//p.jpg", "./p.jpg", "../../etc/p.jpg"])
+def test_a_name_that_leads_elsewhere_is_an_error(key):
+    [odd] = [task for task in tasks(sorted([key, "q.jpg"]), ()) if task.error]
+    assert odd.key == key
+
+
 def test_many_keys_take_little_memory():
     tracemalloc.start()
     count = sum(1 for _ in tasks((f"scans/{number:06}.jpg" for number in range(10_000)), ("_compare", "_boxes")))

@@ -2,17 +2,21 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from facemend.cli import _parser
 from tests.batch.places import files, numbered
 
+batch = import_module("facemend.cli.batch")  # not the function of this name
 FAST = ("--model", "none", "--upscaler", "lanczos", "--workers", "1")
 
 
@@ -123,6 +127,24 @@ def test_a_folder_without_pictures_is_an_error(run, tmp_path, destination):
     assert "holds no pictures to restore" in err
 
 
+def test_a_terminal_shows_how_many_are_done_of_how_many(run, source, destination, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    _, _, err = run("batch", source, destination, *FAST)
+    assert re.search(r"3/3 \[.*picture", err)
+    (destination / "0" / "9.png").unlink()
+    _, _, err = run("batch", source, destination, *FAST)
+    assert re.search(r"1/1 \[.*picture", err)
+
+
+def test_hidden_objects_and_results_of_a_bucket_are_left_out(monkeypatch):
+    names = ["a.jpg", ".b/a.jpg", "sub/.a.jpg", "out/a.jpg", "out2/a.JPG", "notes.txt"]
+    place = SimpleNamespace(list=lambda: iter(names))
+    monkeypatch.setattr(batch, "open_place", lambda url: place)
+    listing = batch._Listing("s3://scans", "s3://scans/out", None)
+    assert list(listing.keys()) == ["a.jpg", "out2/a.JPG"]
+    assert listing.left_out == {"hidden": 2, "results": 1, "of other kinds": 1}
+
+
 def test_options_reach_the_plan(run, source, destination, tmp_path, monkeypatch):
     seen = []
 
@@ -130,7 +152,7 @@ def test_options_reach_the_plan(run, source, destination, tmp_path, monkeypatch)
         seen.append((plan, list(keys()), options))
         raise KeyError("this is enough")
 
-    monkeypatch.setattr(sys.modules["facemend.cli.batch"], "open_batch", stop)
+    monkeypatch.setattr(batch, "open_batch", stop)
     monkeypatch.chdir(tmp_path)
     wanted = "--engine ray --workers 3 --retry-failed --format webp --quality lossless --repair --mask --compare"
     given = "--boxes --strip-metadata --keep-dates --force --json --weights codeformer=own.pth --faces 0,2 --device cpu"
@@ -151,7 +173,7 @@ def test_ctrl_c_ends_it_and_all_workers_and_the_next_run_goes_on(source, destina
     command = [sys.executable, "-m", "facemend", "batch", str(source), str(destination), *FAST]
     started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
     end = time.monotonic() + 60
-    while not list(destination.rglob("*.png")):
+    while len(list(destination.glob("*/*.png"))) < 3:
         assert time.monotonic() < end
         time.sleep(0.01)
     os.kill(started.pid, signal.SIGINT)
