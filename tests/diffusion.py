@@ -1,0 +1,76 @@
+"""Small random networks of the architecture of Stable Diffusion 1.5, as files, and doubles of them."""
+
+import json
+
+import torch
+
+from facemend.weights import diffusion
+from tests.pictures import CPU
+
+WORDS = 77  # of a prompt
+
+
+def save_base(folder, seed=0):
+    """Save a pipeline as diffusers does, and return it."""
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    torch.manual_seed(seed)
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(8, 8, 8, 8),
+        norm_num_groups=4,
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=2,
+    )
+    vae = AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        block_out_channels=(4, 4, 4, 4),
+        norm_num_groups=2,
+        latent_channels=4,
+    )
+    config = CLIPTextConfig(
+        vocab_size=600, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=WORDS, bos_token_id=0, eos_token_id=1, pad_token_id=1,
+    )  # fmt: skip
+    tokenizer = folder / "made"
+    tokenizer.mkdir(parents=True)
+    letters = [chr(code) for code in range(33, 127)]
+    vocabulary = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    (tokenizer / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(vocabulary)}))
+    (tokenizer / "merges.txt").write_text("#version: 0.2\n")
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=CLIPTextModel(config),
+        tokenizer=CLIPTokenizer.from_pretrained(tokenizer, model_max_length=WORDS),
+        unet=unet,
+        scheduler=DDIMScheduler(
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
+            set_alpha_to_one=False, steps_offset=1,
+        ),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.save_pretrained(folder / "base")
+    return pipeline
+
+
+def save_control(folder, pipeline):
+    """Save a ControlNet for the UNet of a pipeline, whose output is not zero, and return it."""
+    from diffusers import ControlNetModel
+
+    control = ControlNetModel.from_unet(pipeline.unet, conditioning_embedding_out_channels=(4, 4, 4, 8))
+    for block in (*control.controlnet_down_blocks, control.controlnet_mid_block):
+        torch.nn.init.normal_(block.weight, std=0.1)
+    torch.nn.init.normal_(control.controlnet_cond_embedding.conv_out.weight, std=0.1)
+    control.save_pretrained(folder / "control")
+    return control
+
+
+def loaded(folder):
+    """The networks of a folder in which both were saved."""
+    return diffusion.load(folder / "base", folder / "control", CPU)
