@@ -117,10 +117,7 @@ class Loader:
             WeightsError: the extra `creative` or a file is missing, or a file is wrong.
         """
         diffusion.check_extra()
-        device = choose(self._device, self._precision, "fp16")
-        folder = hub.installed("base", base)
-        configs = hub.installed("base") if folder.is_file() else folder  # a file has no tokenizer and no configuration
-        return diffusion.load(folder, hub.installed("control", control), device, configs)
+        return diffusion.load(hub.installed(base, control), choose(self._device, self._precision, "fp16"))
 
     def own(self, path: Path) -> NetRestorer | NetUpscaler:
         """Load a restorer from a file of weights, or an upscaler if the file holds no restorer's."""

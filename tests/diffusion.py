@@ -5,6 +5,7 @@ import json
 import torch
 
 from facemend.weights import diffusion
+from facemend.weights.hub import Places
 from tests.pictures import CPU
 
 WORDS = 77  # of a prompt
@@ -73,4 +74,4 @@ def save_control(folder, pipeline):
 
 def loaded(folder):
     """The networks of a folder in which both were saved."""
-    return diffusion.load(folder / "base", folder / "control", CPU)
+    return diffusion.load(Places(folder / "base", folder / "control", folder / "base"), CPU)

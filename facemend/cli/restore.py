@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from facemend.cli import say, sources
+from facemend.cli.creative import creative_arguments
 from facemend.cli.finished import check_result, finished
 from facemend.cli.sources import Source
 from facemend.errors import OptionError
@@ -29,6 +30,7 @@ def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
     given = {name: getattr(options, name) for name in Settings.__dataclass_fields__ if hasattr(options, name)}
     settings = Settings(**given)
     formats.check_quality(options.quality)
+    creative = creative_arguments(options)
     found = sources.collect(options.inputs, options.output, reporter.failed, say.note)
     if not found:
         return
@@ -44,6 +46,7 @@ def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
             repairer=None if settings.repair else "none",
             scale=settings.scale,
             allow_noncommercial=options.allow_noncommercial,
+            **creative,
         )
     say.note(say.describe(pipeline))
     used = {pipeline.upscaler.name, *(restorer.name for restorer in pipeline.restorers)}

@@ -19,7 +19,7 @@ from facemend.errors import WeightsError
 from facemend.machine import memory
 from facemend.machine.device import Device
 from facemend.records import Creative
-from facemend.weights.hub import EXTRA, missing_extra
+from facemend.weights.hub import EXTRA, Places, missing_extra
 
 log = logging.getLogger(__name__)
 
@@ -165,39 +165,37 @@ def check_extra() -> None:
         raise missing_extra()
 
 
-def load(base: Path, control: Path, device: Device, configs: Path | None = None) -> Diffusion:
+def load(places: Places, device: Device) -> Diffusion:
     """Load the networks from files.
 
     Args:
-        base: a folder as diffusers saves a pipeline, or a .safetensors file with the networks of Stable Diffusion 1.5.
-        control: a folder as diffusers saves a ControlNet, or a .safetensors file with one.
-        device: where they run.
-        configs: for a file as `base`: a folder with configuration and tokenizer of Stable Diffusion 1.5.
+        places: where the files are.
+        device: where the networks run.
 
     Raises:
         WeightsError: the extra is not installed, or a file cannot be read or holds other networks.
     """
     with _quiet():
         try:
-            pipeline = _pipeline(base, configs, device)
-            controlnet = _control(control, pipeline.unet, device)
-            return Diffusion(base.stem if base.is_file() else base.name, pipeline, controlnet, device)
+            pipeline = _pipeline(places, device)
+            name = places.base.stem if places.base.is_file() else places.base.name
+            return Diffusion(name, pipeline, _control(places.control, pipeline.unet, device), device)
         except Exception as error:  # a file of other networks may raise anything
             reason = " ".join(str(error).split())[:200]
-            problem = f"cannot load {base} with {control} ({type(error).__name__}: {reason})"
+            problem = f"cannot load {places.base} with {places.control} ({type(error).__name__}: {reason})"
             raise WeightsError(problem, "give files of Stable Diffusion 1.5 and a ControlNet for it") from error
 
 
-def _pipeline(base: Path, configs: Path | None, device: Device) -> Any:
+def _pipeline(places: Places, device: Device) -> Any:
     from diffusers import StableDiffusionPipeline
 
     options = {"dtype": device.dtype, "local_files_only": True, "safety_checker": None, "feature_extractor": None}
     options["requires_safety_checker"] = False
-    if not base.is_dir():
-        return StableDiffusionPipeline.from_single_file(str(base), config=str(configs), **options)
-    half = any(base.glob("unet/*.fp16.safetensors"))
+    if places.base.is_file():
+        return StableDiffusionPipeline.from_single_file(str(places.base), config=str(places.texts), **options)
+    half = any(places.base.glob("unet/*.fp16.safetensors"))
     return StableDiffusionPipeline.from_pretrained(
-        base, use_safetensors=True, variant="fp16" if half else None, **options
+        places.base, use_safetensors=True, variant="fp16" if half else None, **options
     )
 
 

@@ -7,10 +7,12 @@ weights. A revision names the content of every file: it is a hash of all of them
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from facemend.errors import ChecksumError, DownloadError, NotInstalledError, OptionError, WeightsError
 from facemend.weights.installed import digest, folders
+
+Part = Literal["base", "control"]
 
 EXTRA = "pip install 'facemend[creative]'"
 OPENRAIL = (
@@ -50,7 +52,7 @@ class Repository:
     """
 
     name: str
-    part: Literal["base", "control"]
+    part: Part
     repository: str
     revision: str
     files: tuple[File, ...]
@@ -62,6 +64,13 @@ class Repository:
     def url(self) -> str:
         """The page of the revision."""
         return f"https://huggingface.co/{self.repository}/tree/{self.revision}"
+
+    @property
+    def checked(self) -> str:
+        """What is known about files that `check` lets pass."""
+        if all(file.sha256 for file in self.files):
+            return "official"
+        return "complete, sizes are right" if any(file.size for file in self.files) else "complete, sizes not checked"
 
 
 def _pipeline(*networks: File) -> tuple[File, ...]:
@@ -131,7 +140,7 @@ REPOSITORIES: Mapping[str, Repository] = {
 }
 
 
-def names(part: Literal["base", "control"]) -> tuple[str, ...]:
+def names(part: Part) -> tuple[str, ...]:
     """Return the names of the rows for a part, the preferred one first."""
     return tuple(row.name for row in REPOSITORIES.values() if row.part == part)
 
@@ -143,32 +152,58 @@ def find(name: str) -> Path | None:
     return next((place for place in places if all((place / file.path).is_file() for file in row.files)), None)
 
 
-def installed(part: Literal["base", "control"], wanted: str | Path | None = None) -> Path:
-    """Return the folder of a row, or the file where it is one; checked as `check` does.
+class Places(NamedTuple):
+    """Where the networks are.
+
+    Attributes:
+        base: a folder as diffusers saves a pipeline, or a .safetensors file.
+        control: a folder as diffusers saves a ControlNet, or a .safetensors file.
+        texts: a folder with tokenizer and configurations, which a file as `base` does not have.
+    """
+
+    base: Path
+    control: Path
+    texts: Path
+
+
+def installed(base: str | Path | None = None, control: str | Path | None = None) -> Places:
+    """Return where the networks are; files of the table are checked as `check` does.
 
     Args:
-        part: what it is needed for.
-        wanted: its name; None for the preferred one that is there. The path of a .safetensors file or of a folder of
-            your own is returned as it is.
+        base: a name; None for the preferred one that is there. Or the path of a .safetensors file or of a folder of
+            your own. A file needs a base of the table too, for its tokenizer.
+        control: likewise.
 
     Raises:
         OptionError: no row has this name, and there is no such file or folder.
-        NotInstalledError: it is not on this machine.
+        NotInstalledError: something is not on this machine; the message names all of it.
         ChecksumError: a file is not the registered one.
     """
+    wanted = {"base": _wanted("base", base), "control": _wanted("control", control)}
+    own = wanted["base"]
+    wanted["texts"] = _wanted("base", None) if isinstance(own, Path) and own.is_file() else own
+    if missing := dict.fromkeys(name for name in wanted.values() if isinstance(name, str) and not find(name)):
+        raise NotInstalledError(" ".join(missing), folders())
+    return Places(**{part: _checked(name) if isinstance(name, str) else name for part, name in wanted.items()})
+
+
+def _wanted(part: Part, wanted: str | Path | None) -> str | Path:
+    """The name of a row, or the path of an own file or folder."""
     choices = names(part)
-    if wanted is not None and wanted not in choices:
-        path = Path(wanted)
-        if not (path.is_dir() or (path.is_file() and path.suffix == ".safetensors")):
-            raise OptionError(part, str(wanted), (*choices, "the path of a .safetensors file or of a folder"))
-        return path
-    name = str(wanted or next((name for name in choices if find(name)), choices[0]))
-    folder = find(name)
-    if folder is None:
-        raise NotInstalledError(name, folders())
-    check(REPOSITORIES[name], folder)
-    files = REPOSITORIES[name].files
-    return folder / files[0].path if len(files) == 1 else folder
+    if wanted is None:
+        return next((name for name in choices if find(name)), choices[0])
+    path = Path(wanted)
+    if wanted not in choices and not (path.is_dir() or (path.is_file() and path.suffix == ".safetensors")):
+        raise OptionError(part, str(wanted), (*choices, "the path of a .safetensors file or of a folder"))
+    return str(wanted) if wanted in choices else path
+
+
+def _checked(name: str) -> Path:
+    """The folder of a row that is installed, or its file if it has only one."""
+    row, folder = REPOSITORIES[name], find(name)
+    assert folder is not None  # for the type checker: the caller has looked
+    check(row, folder)
+    return folder / row.files[0].path if len(row.files) == 1 else folder
 
 
 def check(row: Repository, folder: Path) -> None:
