@@ -9,10 +9,10 @@ order of the windows has no influence, and there are no seams to repair.
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -21,18 +21,18 @@ from torch import Tensor
 from facemend.errors import MemoryLimitError, NonFiniteError, Remedy, TooLargeError
 from facemend.machine import memory
 from facemend.records import (
+    DEFAULT_CREATIVE,
     DEFAULT_SETTINGS,
     Box,
     Creative,
-    Floats,
     Pixels,
     Settings,
     Size,
     StageProgress,
     peak,
-    to_dtype,
 )
 from facemend.stages import Upscaler
+from facemend.stages.recolour import exposed, finish, inside
 from facemend.stages.seams import Seams
 from facemend.stages.tiles import Span, cut
 from facemend.stages.windows import joined, weighted, windows
@@ -45,11 +45,6 @@ OVERLAP = 16  # cells that neighbouring windows share, at most a quarter of a wi
 SMALLEST = 16  # cells of a window of the VAE
 LONGEST = 1000  # steps of a schedule, as the networks were trained with so many
 MOVES = 0.7549, 0.5698  # parts of a cycle by which the windows move along each axis from step to step (R2 sequence)
-SIGMA = 24  # px of the result; colours are compared after a blur of this size
-SMALL = 8  # px of the result that one px of the comparison covers
-BAND = 256  # rows of the result that are finished at a time
-FEATHER = 0.25  # of a face's box, over which it fades into its redrawn surroundings
-EXPOSURES = 0.7, 0.6  # of the brightness, by which the dark and the bright copy for hdr differ
 FREE_PROMPT = 0.5  # creativity from which a prompt with a subject shows in every window
 
 Outcome = TypeVar("Outcome")
@@ -97,7 +92,9 @@ class CreativeUpscaler:
         creative = self.creative
         if creative.creativity:
             self._check_size(size)
-        run = _Run(self._networks, creative, size, progress)
+        run = Run(self._networks, creative, size, progress)
+        if creative.creativity > FREE_PROMPT and creative.prompt not in ("", DEFAULT_CREATIVE.prompt) and run.is_tiled:
+            log.warning("every tile is drawn with the prompt; with a creativity above %g its subject may repeat", FREE_PROMPT)
         source = exposed(pixels, creative.hdr) if creative.hdr else pixels
         plain = self.first(source, size, settings, lambda *_: run.report())
         if not creative.creativity:
@@ -115,7 +112,7 @@ class CreativeUpscaler:
             raise TooLargeError(what, size[0] * size[1], limit, *remedies)
 
 
-class _Run:
+class Run:
     """The work on one picture.
 
     Args:
@@ -133,12 +130,15 @@ class _Run:
         self._cells = tuple(PADDED * -(-length // (PADDED * CELL)) for length in size)
         self._steps, self._schedule = steps(creative)
         self._done = 0
-        self._total = (2 + self._steps) * len(self._grid(0)[0]) * len(self._grid(0)[1])
+        count = math.prod(map(len, self.grid(0)))
+        self._total = (2 + self._steps) * count
+        self.is_tiled = count > 1
 
     def __call__(self, plain: Pixels, seed: int, boxes: Sequence[Box]) -> Pixels:
         """Redraw an enlarged picture, except for the px in these boxes."""
-        latent = self._in_fitting_windows(lambda tile: self._encoded(plain, tile))
-        latent = self._sampled(plain, latent, seed, boxes)
+        latent = self._in_fitting_windows(lambda tile: self.encoded(plain, tile))
+        generator = torch.Generator("cpu").manual_seed(seed)  # so that every device gets the same noise
+        latent = self.sampled(plain, latent, self.noise(latent.shape, generator), generator, boxes)
         canvas = self._in_fitting_windows(lambda tile: self._decoded(latent, plain.dtype, tile))
         finish(canvas, plain, boxes)
         return canvas
@@ -149,7 +149,7 @@ class _Run:
         if self._progress:
             self._progress(self._done, self._total)
 
-    def _grid(self, step: int, tile: int = 0, px: int = 1) -> Grid:
+    def grid(self, step: int, tile: int = 0, px: int = 1) -> Grid:
         """The windows of a step."""
         tile = tile or self._creative.tile // CELL
         shifts = (2 * (step * move % 1) - 1 if step else 0 for move in MOVES)
@@ -162,30 +162,44 @@ class _Run:
     def _tensor(self, pixels: Pixels, row: Span, column: Span) -> Tensor:
         """The px of a window, (1, 3, h, w) in [0, 1] on the device, with a mirror image beyond the picture."""
         spans = (Span(s.first * CELL, s.length * CELL, s.start, s.stop, s.weight, s.ratio) for s in (row, column))
-        return self._networks.device.tensor(cut(pixels, *spans)[None]) / peak(pixels)
+        return self._networks.device.tensor(cut(pixels, *spans)[None]).contiguous() / peak(pixels)
 
-    def _encoded(self, plain: Pixels, tile: int) -> Tensor:
+    def encoded(self, plain: Pixels, tile: int) -> Tensor:
+        """Return the latent of a picture, encoded in windows of `tile` cells."""
+
         def part(row: Span, column: Span) -> Tensor:
             values = self._networks.encode(self._tensor(plain, row, column))
             self.report(1)
             return values
 
-        return joined(*self._grid(0, tile), part)
+        return joined(*self.grid(0, tile), part)
 
-    def _sampled(self, plain: Pixels, latent: Tensor, seed: int, boxes: Sequence[Box]) -> Tensor:
-        """Add noise to a latent, and remove it again step by step."""
+    def noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Draw one field of noise for the whole latent."""
+        return torch.randn(shape, generator=generator)
+
+    def sampled(
+        self, plain: Pixels, latent: Tensor, noise: Tensor, generator: torch.Generator, boxes: Sequence[Box] = ()
+    ) -> Tensor:
+        """Add noise to a latent, and remove it again step by step.
+
+        Args:
+            plain: the enlarged picture.
+            latent: (1, 4, H, W) float32, that of the picture.
+            noise: of the same shape.
+            generator: for samplers that add more noise in each step.
+            boxes: what is kept, in px of the picture.
+        """
         networks, creative = self._networks, self._creative
         texts = networks.texts(creative)
         sampler = networks.sampler(creative.sampler, self._schedule)
         times = sampler.timesteps[self._schedule - self._steps :]
         if hasattr(sampler, "set_begin_index"):  # those with a state
             sampler.set_begin_index(self._schedule - self._steps)
-        generator = torch.Generator("cpu").manual_seed(seed)  # so that every device gets the same noise
-        noise = torch.randn(latent.shape, generator=generator)
         kept = self._kept(boxes)
         x: Tensor = sampler.add_noise(latent, noise, times[:1])
         for index, t in enumerate(times):
-            predicted = self._predicted(plain, sampler.scale_model_input(x, t), t, texts, self._grid(index))
+            predicted = self._predicted(plain, sampler.scale_model_input(x, t), t, texts, self.grid(index))
             options = {"generator": generator} if creative.sampler == "euler-a" else {}
             x = sampler.step(predicted, t, x, **options, return_dict=False)[0]
             if not x.isfinite().all():
@@ -221,7 +235,7 @@ class _Run:
 
     def _decoded(self, latent: Tensor, dtype: npt.DTypeLike, tile: int) -> Pixels:
         canvas = np.empty((*self._size, 3), dtype)
-        rows, columns = self._grid(0, tile, CELL)
+        rows, columns = self.grid(0, tile, CELL)
         seams = Seams(rows, columns, self._networks.device.place)
         for y, row in enumerate(rows):
             for x, column in enumerate(columns):
@@ -274,64 +288,3 @@ def steps(creative: Creative) -> tuple[int, int]:
     if schedule > LONGEST:
         return max(round(LONGEST * creative.creativity), 1), LONGEST
     return count, schedule
-
-
-def exposed(pixels: Pixels, hdr: float) -> Pixels:
-    """Even out dark and bright parts: exposure fusion (Mertens, Kautz and Van Reeth 2007) of three brightnesses.
-
-    Args:
-        pixels: (H, W, 3) RGB, uint8 or uint16.
-        hdr: how much the brightnesses differ, 0 to 1.
-    """
-    white = peak(pixels)
-    values = pixels.astype(np.float32) * (255 / white)
-    darker, brighter = EXPOSURES
-    exposures = [np.clip(values * factor, 0, 255) for factor in (1 - darker * hdr, 1, 1 + brighter * hdr)]
-    return to_dtype(cv2.createMergeMertens().process(exposures) * white, pixels.dtype)
-
-
-def inside(boxes: Sequence[Box], ys: npt.NDArray[Any], xs: npt.NDArray[Any]) -> Floats:
-    """Return how much each place belongs to a box, (len(ys), len(xs)): 1 in it, and less around it down to 0."""
-    share = np.zeros((len(ys), len(xs)), np.float32)
-    for x0, y0, x1, y1 in boxes:
-        feather = FEATHER * max(x1 - x0, y1 - y0, 1)
-        down, across = (
-            np.clip(1 - np.maximum(first - places, places - last) / feather, 0, 1).astype(np.float32)
-            for places, first, last in ((ys, y0, y1), (xs, x0, x1))
-        )
-        np.maximum(share, down[:, None] * across, out=share)
-    return share
-
-
-def finish(canvas: Pixels, plain: Pixels, boxes: Sequence[Box]) -> None:
-    """Give a redrawn picture the colours of the plain one, and its px in the boxes; in place, in bands.
-
-    Args:
-        canvas: (H, W, 3) RGB, uint8 or uint16.
-        plain: the same picture before it was redrawn.
-        boxes: of faces, in px.
-    """
-    height, width = canvas.shape[:2]
-    difference = cv2.GaussianBlur(_small(plain) - _small(canvas), (0, 0), SIGMA / SMALL)
-    difference = cv2.resize(difference, (width, len(difference)), interpolation=cv2.INTER_LINEAR)
-    columns = np.arange(width)
-    for top in range(0, height, BAND):
-        rows = np.arange(top, min(top + BAND, height))
-        band, before = canvas[rows[0] : rows[-1] + 1], plain[rows[0] : rows[-1] + 1].astype(np.float32)
-        places = np.clip((rows + 0.5) / SMALL - 0.5, 0, len(difference) - 1)
-        above = places.astype(int)
-        below = np.minimum(above + 1, len(difference) - 1)
-        share = (places - above).astype(np.float32)[:, None, None]
-        values = band + difference[above] * (1 - share) + difference[below] * share
-        if boxes:
-            values += (before - values) * inside(boxes, rows, columns)[..., None]
-        band[:] = to_dtype(values, canvas.dtype)
-
-
-def _small(pixels: Pixels) -> Floats:
-    """A picture averaged over squares of `SMALL` px, (h, w, 3) float32, without a copy of the whole picture."""
-    height, width = pixels.shape[:2]
-    size = -(-width // SMALL)
-    bands = (pixels[top : top + BAND].astype(np.float32) for top in range(0, height, BAND))
-    parts = [cv2.resize(band, (size, -(-len(band) // SMALL)), interpolation=cv2.INTER_AREA) for band in bands]
-    return np.concatenate(parts)
