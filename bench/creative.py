@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from facemend.files.decode import decode
 from facemend.machine.device import choose
 from facemend.records import DEFAULT_SETTINGS, Creative, Pixels
+from facemend.stages.diffusion import CELL, Diffusion
 from facemend.stages.redraw import Run
 from facemend.stages.seams import Seams
 from facemend.stages.tiles import Span
 from facemend.stages.upscale import lanczos
 from facemend.stages.windows import weighted, windows
-from facemend.weights.diffusion import CELL, Diffusion
 from tests.diffusion import save_base, save_control
 
 SIDE, TILE, OVERLAP = 1024, 256, 64  # px of the result, of a tile, and that feathered tiles share

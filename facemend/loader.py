@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from facemend.errors import OptionError, Remedy, WeightsError
 from facemend.machine.device import Device, choose
-from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler
+from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler, diffusion
 from facemend.stages.assign import Auto
 from facemend.stages.detect import RetinaFaceDetector
+from facemend.stages.diffusion import Diffusion
 from facemend.stages.parse import ParseNetParser
 from facemend.stages.repair import NetRepairer
 from facemend.stages.restore import FunctionRestorer, NetRestorer, RestorerFunction
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, UpscalerFunction
-from facemend.weights import diffusion, foreign, hub
+from facemend.weights import foreign, hub
 from facemend.weights.checkpoint import SUFFIXES, filled, identify, load, read
-from facemend.weights.diffusion import Diffusion
 from facemend.weights.installed import find
 from facemend.weights.models import Model, Task, automatic, lookup, lookup_for, public_names
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import torch
 
-from facemend.weights import diffusion
+from facemend.stages import diffusion
 from facemend.weights.hub import Places
 from tests.pictures import CPU
 

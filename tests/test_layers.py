@@ -27,6 +27,7 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 SHARED_STAGES = {
     "batches",
     "condition",
+    "diffusion",
     "geometry",
     "recolour",
     "resampling",

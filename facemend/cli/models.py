@@ -86,5 +86,5 @@ def verify(options: argparse.Namespace, reporter: Reporter) -> None:
             except WeightsError as error:
                 reporter.failed(error)
             else:
-                print(f"{row.name}  {folder}  {row.checked}")
+                print(f"{row.name}  {folder}  complete; checked: {row.checked}")
     print(f"{count} installed files hashed")

@@ -54,7 +54,8 @@ def finish(canvas: Pixels, plain: Pixels, boxes: Sequence[Box]) -> None:
     height, width = canvas.shape[:2]
     wanted = _small(plain) - _small(canvas)
     difference = cv2.GaussianBlur(wanted, (0, 0), SIGMA / SMALL)
-    difference += cv2.GaussianBlur(wanted - difference, (0, 0), SIGMA / SMALL)  # what one blur leaves of a gradient
+    # A second time, for what one blur leaves of a gradient
+    difference = difference + cv2.GaussianBlur(wanted - difference, (0, 0), SIGMA / SMALL)
     difference = cv2.resize(difference, (width, len(difference)), interpolation=cv2.INTER_LINEAR)
     columns = np.arange(width)
     for top in range(0, height, BAND):

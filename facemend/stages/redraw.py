@@ -32,11 +32,11 @@ from facemend.records import (
     peak,
 )
 from facemend.stages import Upscaler
+from facemend.stages.diffusion import CELL, Diffusion
 from facemend.stages.recolour import exposed, finish, inside
 from facemend.stages.seams import Seams
 from facemend.stages.tiles import Span, cut
 from facemend.stages.windows import joined, weighted, windows
-from facemend.weights.diffusion import CELL, Diffusion
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,9 @@ class CreativeUpscaler:
             self._check_size(size)
         run = Run(self._networks, creative, size, progress)
         if creative.creativity > FREE_PROMPT and creative.prompt not in ("", DEFAULT_CREATIVE.prompt) and run.is_tiled:
-            log.warning("every tile is drawn with the prompt; with a creativity above %g its subject may repeat", FREE_PROMPT)
+            log.warning(
+                "every tile is drawn with the prompt; with a creativity above %g its subject may repeat", FREE_PROMPT
+            )
         source = exposed(pixels, creative.hdr) if creative.hdr else pixels
         plain = self.first(source, size, settings, lambda *_: run.report())
         if not creative.creativity:

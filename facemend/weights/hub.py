@@ -67,10 +67,10 @@ class Repository:
 
     @property
     def checked(self) -> str:
-        """What is known about files that `check` lets pass."""
+        """What `check` compares: "SHA-256", "sizes" (of the networks) or "nothing"."""
         if all(file.sha256 for file in self.files):
-            return "official"
-        return "complete, sizes are right" if any(file.size for file in self.files) else "complete, sizes not checked"
+            return "SHA-256"
+        return "sizes" if any(file.size for file in self.files) else "nothing"
 
 
 def _pipeline(*networks: File) -> tuple[File, ...]:

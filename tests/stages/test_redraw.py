@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from facemend.errors import Cancelled, MemoryLimitError, NonFiniteError, OptionError, TooLargeError
 from facemend.pipeline import Pipeline
 from facemend.records import DEFAULT_CREATIVE, PRESETS, SAMPLERS, Creative, Settings
-from facemend.stages import redraw
 from facemend.stages.redraw import CreativeUpscaler, Run, steps
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import LanczosUpscaler, lanczos
@@ -352,5 +351,3 @@ def test_presets_are_the_defaults_of_the_originals():
     assert (first.creativity, first.resemblance, first.hdr, first.steps, first.guidance) == (0.35, 0.85, 0, 8, 0)
     assert (second.creativity, second.resemblance, second.steps, second.guidance) == (0.2, 1, 20, 8)
     assert (first.sampler, second.sampler, second.tile) == ("ddim", "euler", 512)
-
-

@@ -16,7 +16,7 @@ def test_weights_sum_to_1_and_windows_are_inside(cells, size, shift, px):
     total = np.zeros(cells * px)
     spans = windows(cells, size, size // 4, shift, px)
     for span in spans:
-        assert 0 <= span.first
+        assert span.first >= 0
         assert span.first + span.length <= cells
         assert span.first * px <= span.start < span.stop <= (span.first + span.length) * px
         total[span.start : span.stop] += span.weight
