@@ -31,6 +31,9 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {  # name: a scheduler of diff
     "dpm++-2m": ("DPMSolverMultistepScheduler", {}),
     "dpm++-2m-karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
 }
+# Of the ways to choose the timesteps of a schedule, this one starts from pure noise with any number of steps, and has
+# no step twice (Lin et al. 2023, arXiv 2305.08891).
+SPACING = {"timestep_spacing": "trailing"}
 CELL = 8  # px of the picture on each side of a value of the latent
 
 
@@ -148,7 +151,7 @@ class Diffusion:
         import diffusers
 
         kind, changes = SAMPLERS[name]
-        scheduler = getattr(diffusers, kind).from_config(self._pipeline.scheduler.config, **changes)
+        scheduler = getattr(diffusers, kind).from_config(self._pipeline.scheduler.config, **SPACING, **changes)
         scheduler.set_timesteps(steps)
         return scheduler
 

@@ -203,7 +203,7 @@ def _checked(name: str) -> Path:
     row, folder = REPOSITORIES[name], find(name)
     assert folder is not None  # for the type checker: the caller has looked
     check(row, folder)
-    return folder / row.files[0].path if len(row.files) == 1 else folder
+    return folder / row.files[0].path if row.part == "control" else folder
 
 
 def check(row: Repository, folder: Path) -> None:

@@ -160,6 +160,16 @@ def test_steps_are_those_that_run():
     assert steps(Creative(steps=20, creativity=1e-9)) == (1, 1000)
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("count", [1, 8, 67, 333, 1000])
+def test_a_schedule_covers_all_of_the_noise_in_steps_that_differ(doubles, sampler, count):
+    times = doubles.sampler(sampler, count).timesteps
+    assert len(times) == count
+    assert times[0] >= 990
+    if "karras" not in sampler:  # there the first ones are closer together than whole numbers
+        assert len(set(times.tolist())) == count
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (63, 65)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_any_size(networks, size, dtype):
