@@ -55,15 +55,17 @@ def add_creative_options(parser: argparse.ArgumentParser) -> None:
 
 
 def creative_arguments(options: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of `Pipeline.load` for them.
+    """Return the arguments of `Pipeline.load` for them; none for another upscaler.
 
     Raises:
-        OptionError: a value is out of range, or another upscaler is asked for.
+        OptionError: a value is out of range, or there are such options for another upscaler.
     """
     settings = {name: getattr(options, name) for name in Creative.__dataclass_fields__ if hasattr(options, name)}
     networks = {name: getattr(options, name) for name in NETWORKS if hasattr(options, name)}
     preset = getattr(options, "preset", None)
-    if (settings or networks or preset) and options.upscaler != CREATIVE:
+    if options.upscaler == CREATIVE:
+        return networks | {"creative": replace(PRESETS[preset] if preset else DEFAULT_CREATIVE, **settings)}
+    if settings or networks or preset:
         name = next(iter((*settings, *networks)), CREATIVE)
         raise OptionError("upscaler", options.upscaler, f"{CREATIVE} where --{name.replace('_', '-')} is given")
-    return networks | {"creative": replace(PRESETS[preset] if preset else DEFAULT_CREATIVE, **settings)}
+    return {}
