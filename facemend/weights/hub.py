@@ -248,7 +248,7 @@ def fetch(row: Repository, folder: Path) -> Path:
             row.repository, revision=row.revision, allow_patterns=[file.path for file in row.files], local_dir=target
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        raise DownloadError(row.url, " ".join(str(error).split())[:300], target) from error
+        raise DownloadError(row.url, " ".join(str(error).split())[:200], target) from error
     if lost := [file.path for file in row.files if not (target / file.path).is_file()]:
         raise DownloadError(row.url, f"it has no {', '.join(lost)}", target)
     check(row, target)
