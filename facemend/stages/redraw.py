@@ -42,7 +42,8 @@ log = logging.getLogger(__name__)
 
 PADDED = 8  # the sides of the latent are multiples of it, as the UNet halves them three times
 OVERLAP = 16  # cells that neighbouring windows share, at most a quarter of a window
-SMALLEST = 16  # cells of a window of the VAE
+VAE_WINDOW = 96  # cells at least: the VAE normalises over a window, so small ones differ in tone
+SMALLEST = 16  # cells of a window of the VAE where memory is short
 LONGEST = 1000  # steps of a schedule, as the networks were trained with so many
 MOVES = 0.7549, 0.5698  # parts of a cycle by which the windows move along each axis from step to step (R2 sequence)
 FREE_PROMPT = 0.5  # creativity from which a prompt with a subject shows in every window
@@ -132,13 +133,14 @@ class Run:
         self._cells = tuple(PADDED * -(-length // (PADDED * CELL)) for length in size)
         self._steps, self._schedule = steps(creative)
         self._done = 0
-        count = math.prod(map(len, self.grid(0)))
-        self._total = (2 + self._steps) * count
+        self._vae_window = min(max(creative.tile // CELL, VAE_WINDOW), max(self._cells))
+        count, of_vae = (math.prod(map(len, self.grid(0, tile))) for tile in (0, self._vae_window))
+        self._total = self._steps * count + 2 * of_vae
         self.is_tiled = count > 1
 
     def __call__(self, plain: Pixels, seed: int, boxes: Sequence[Box]) -> Pixels:
         """Redraw an enlarged picture, except for the px in these boxes."""
-        latent = self._in_fitting_windows(lambda tile: self.encoded(plain, tile))
+        latent = self.encoded(plain)
         generator = torch.Generator("cpu").manual_seed(seed)  # so that every device gets the same noise
         latent = self.sampled(plain, latent, self.noise(latent.shape, generator), generator, boxes)
         canvas = self._in_fitting_windows(lambda tile: self._decoded(latent, plain.dtype, tile))
@@ -166,15 +168,15 @@ class Run:
         spans = (Span(s.first * CELL, s.length * CELL, s.start, s.stop, s.weight, s.ratio) for s in (row, column))
         return self._networks.device.tensor(cut(pixels, *spans)[None]).contiguous() / peak(pixels)
 
-    def encoded(self, plain: Pixels, tile: int) -> Tensor:
-        """Return the latent of a picture, encoded in windows of `tile` cells."""
+    def encoded(self, plain: Pixels) -> Tensor:
+        """Return the latent of a picture, (1, 4, H, W) float32 on the host."""
 
         def part(row: Span, column: Span) -> Tensor:
             values = self._networks.encode(self._tensor(plain, row, column))
             self.report(1)
             return values
 
-        return joined(*self.grid(0, tile), part)
+        return self._in_fitting_windows(lambda tile: joined(*self.grid(0, tile), part))
 
     def noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Draw one field of noise for the whole latent."""
@@ -252,7 +254,7 @@ class Run:
 
     def _in_fitting_windows(self, work: Callable[[int], Outcome]) -> Outcome:
         """Do work of the VAE, again in smaller windows where the memory runs out."""
-        tile = self._creative.tile // CELL
+        tile = self._vae_window
         while True:
             try:
                 return work(tile)

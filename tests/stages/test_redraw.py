@@ -50,7 +50,7 @@ def upscaler(networks, **options):
 def sampled(networks, creative, plain, seed=0):
     """The latent after the last step."""
     run = Run(networks, creative, plain.shape[:2], None)
-    latent = run.encoded(plain, creative.tile // 8)
+    latent = run.encoded(plain)
     generator = torch.Generator().manual_seed(seed)
     return run.sampled(plain, latent, run.noise(latent.shape, generator), generator)
 
@@ -61,7 +61,7 @@ def test_one_tile_is_what_the_pipeline_of_diffusers_makes(networks, sampler):
     plain = smooth(128, 128)
     ours = sampled(networks, creative, plain, seed=5)
     run = Run(networks, creative, (128, 128), None)
-    latent = run.encoded(plain, 16)
+    latent = run.encoded(plain)
     schedule = networks.sampler(sampler, 6)
     noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(5))
     parts = {name: getattr(networks._pipeline, name) for name in ("vae", "text_encoder", "tokenizer", "unet")}
@@ -207,7 +207,7 @@ def test_around_a_kept_face_the_latent_stays(doubles):
     doubles.predicting = blurring
     plain = smooth(256, 256)
     run = Run(doubles, replace(SMALL, creativity=0.8), (256, 256), None)
-    latent = run.encoded(plain, 32)
+    latent = run.encoded(plain)
     generator = torch.Generator().manual_seed(0)
     out = run.sampled(plain, latent, run.noise(latent.shape, generator), generator, [(64, 64, 191, 191)])
     assert (out - latent)[..., 8:24, 8:24].abs().max() < 1e-6
@@ -265,8 +265,8 @@ def test_nan_is_an_error(doubles):
 
 def test_the_vae_continues_in_smaller_windows(doubles, monkeypatch, caplog):
     doubles.predicting = blurring
-    pixels = smooth(300, 300)
-    whole = upscaler(doubles, tile=256)(pixels, (300, 300))
+    pixels = smooth(250, 250)
+    whole = upscaler(doubles, tile=256)(pixels, (250, 250))
     encode, sizes = Doubles.encode, []
 
     def small(self, image):
@@ -276,12 +276,12 @@ def test_the_vae_continues_in_smaller_windows(doubles, monkeypatch, caplog):
         return encode(self, image)
 
     monkeypatch.setattr(Doubles, "encode", small)
-    assert np.array_equal(upscaler(doubles, tile=256)(pixels, (300, 300)), whole)
+    assert np.array_equal(upscaler(doubles, tile=256)(pixels, (250, 250)), whole)
     assert sizes[:2] == [256, 128]
     assert "it continues in tiles of 128 px" in caplog.text
     monkeypatch.setattr(Doubles, "encode", lambda self, image: small(self, torch.ones(1, 3, 8, 999)))
     with pytest.raises(MemoryLimitError, match=r"tiles of 128 px.*smaller tile"):
-        upscaler(doubles, tile=256)(pixels, (300, 300))
+        upscaler(doubles, tile=256)(pixels, (250, 250))
 
 
 def test_guidance_continues_with_one_prompt_after_the_other(networks, folder, caplog, monkeypatch):
