@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from uuid import uuid4
 
@@ -43,23 +43,24 @@ RENAMED = {  # options of the package whose inputs have other names here
     "quality": "output_quality",
     "models": "FACEMEND_MODELS",
 }
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turn every error into a FacemendError of one line, in which options have the names of the inputs."""
-    try:
-        yield
-    except FacemendError as error:
-        raise FacemendError(error.message(_spelled)) from error
-    except Exception as error:
-        raise FacemendError(f"{type(error).__name__}: {error}") from error
+Spelling = Callable[[str], str | None]
 
 
 def _spelled(option: str) -> str | None:
     """Return the name of the input for an option of the package; None, if there is none."""
     inputs = inspect.signature(Predictor.run).parameters
     return RENAMED.get(option, option if option in inputs else None)
+
+
+@contextmanager
+def one_line_errors(spelled: Spelling = _spelled) -> Iterator[None]:
+    """Turn every error into a FacemendError of one line, in which options have the names of the inputs."""
+    try:
+        yield
+    except FacemendError as error:
+        raise FacemendError(error.message(spelled)) from error
+    except Exception as error:
+        raise FacemendError(f"{type(error).__name__}: {error}") from error
 
 
 class Predictor(BaseRunner):
@@ -69,7 +70,7 @@ class Predictor(BaseRunner):
         """Load every model once."""
         self.folder = tempfile.TemporaryDirectory(prefix="facemend-")  # holds the last output until the next call
         self.uploads = Path(tempfile.mkdtemp(dir=self.folder.name))  # only for files that Cog saves for a call
-        with process.startup(temp_folder=self.uploads), _one_line_errors():
+        with process.startup(temp_folder=self.uploads), one_line_errors():
             PULSE.touch()  # a file that cannot be written is an error now, not in every call
             names = {name.strip() for name in os.environ.get("FACEMEND_MODELS", "").split(",")} - {""}
             self.models = Collection(names)
@@ -77,7 +78,7 @@ class Predictor(BaseRunner):
         if torch.cuda.is_available():
             self.models.warm_up()
 
-    @_one_line_errors()
+    @one_line_errors()
     @with_old_names
     def run(
         self,
@@ -219,16 +220,21 @@ class Predictor(BaseRunner):
         given = {name: inputs[name] for name in Settings.__dataclass_fields__ if name in inputs}
         given |= {"scale": upscale, "aligned": aligned and face_enhance, "seed": None if seed is None else int(seed)}
         given |= {"faces": "none" if not face_enhance else "center" if only_center_face else "all"}
+        return self.done(image, pipeline, Settings(**given), output_format, output_quality, strip_metadata)
+
+    def done(
+        self, image: Path, pipeline: Pipeline, settings: Settings, output_format: str, quality: int, strip: bool
+    ) -> Path:
+        """Do the work of a call, record its metrics, and return the result."""
         job = Job(
             source=upload.source(image, self.uploads),
             target=Path(self.folder.name) / uuid4().hex,  # with --upload-url the name is part of the public address
             name="the image",
             format=output_format,
-            quality=int(output_quality),  # JSON's 95.0 is a whole number for the server's check, but a float here
-            strip_metadata=strip_metadata,
+            quality=int(quality),  # JSON's 95.0 is a whole number for the server's check, but a float here
+            strip_metadata=strip,
             force=True,
         )
-        settings = Settings(**given)
         try:
             done = run(job, pipeline, settings, _print_progress)
         except FacemendError:

@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from facemend.errors import OptionError, Remedy, WeightsError
 from facemend.machine.device import Device, choose
-from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler
+from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler, diffusion
 from facemend.stages.assign import Auto
 from facemend.stages.detect import RetinaFaceDetector
+from facemend.stages.diffusion import Diffusion
 from facemend.stages.parse import ParseNetParser
 from facemend.stages.repair import NetRepairer
 from facemend.stages.restore import FunctionRestorer, NetRestorer, RestorerFunction
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, UpscalerFunction
-from facemend.weights import foreign
+from facemend.weights import foreign, hub
 from facemend.weights.checkpoint import SUFFIXES, filled, identify, load, read
 from facemend.weights.installed import find
 from facemend.weights.models import Model, Task, automatic, lookup, lookup_for, public_names
@@ -120,6 +121,20 @@ class Loader:
         name, model, _ = found
         assert model.tiling is not None  # for the type checker: every upscaler has one
         return NetUpscaler(name, *self._net(model), model.tiling, companion=self._companion(model))
+
+    def diffusion(self, base: str | Path | None = None, control: str | Path | None = None) -> Diffusion:
+        """Load the networks of the upscaler `creative`.
+
+        Args:
+            base: "realistic-vision-v5.1", ..., or a .safetensors file or a folder; None for the one that is installed.
+            control: "sd15-tile", or a .safetensors file or a folder; None for the one that is installed.
+
+        Raises:
+            OptionError: an unknown name.
+            WeightsError: the extra `creative` or a file is missing, or a file is wrong.
+        """
+        diffusion.check_extra()
+        return diffusion.load(hub.installed(base, control), choose(self._device, self._precision, "fp16"))
 
     def own(self, path: Path) -> NetRestorer | NetUpscaler:
         """Load a restorer from a file of weights, or an upscaler if the file holds no restorer's."""

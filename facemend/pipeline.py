@@ -15,7 +15,10 @@ from facemend.files.decode import Source, decode
 from facemend.loader import AUTO, NONE, Loader, Weights
 from facemend.machine import process
 from facemend.records import (
+    DEFAULT_CREATIVE,
     DEFAULT_SETTINGS,
+    Box,
+    Creative,
     Crop,
     Face,
     Floats,
@@ -24,6 +27,7 @@ from facemend.records import (
     Pixels,
     Progress,
     Settings,
+    Size,
     StageProgress,
 )
 from facemend.result import Result
@@ -41,6 +45,7 @@ from facemend.stages.paste import (
     paste,
     square_mask,
 )
+from facemend.stages.redraw import CreativeUpscaler
 from facemend.stages.restore import RestorerFunction
 from facemend.stages.upscale import UpscalerFunction, lanczos, linear
 from facemend.weights.installed import folders
@@ -93,6 +98,10 @@ class Pipeline:
         weights: Weights | None = None,
         scale: float = 0,
         allow_noncommercial: bool = False,
+        first: str | Path | UpscalerFunction | None = None,
+        base: str | Path | None = None,
+        control: str | Path | None = None,
+        creative: Creative = DEFAULT_CREATIVE,
     ) -> "Pipeline":
         """Load networks.
 
@@ -104,7 +113,7 @@ class Pipeline:
                 crops and `fidelity=`, it returns a list of the same. With "auto" or None, `Face.net_reason` says why
                 a face got its restorer.
             upscaler: "realesrgan-x4plus", ..., "lanczos", a path, or a function from (H, W, 3) uint8 RGB to
-                (H * k, W * k, 3) uint8 RGB.
+                (H * k, W * k, 3) uint8 RGB. "creative" redraws the result of `first`; it needs the extra of that name.
             detector: "retinaface-r50", ..., "none", or a path.
             parser: "parsenet", "none", or a path.
             repairer: "lite", "none", or a path.
@@ -117,16 +126,23 @@ class Pipeline:
                 preferred: up to 2, realesrgan-x2plus to realesrgan-x4plus.
             allow_noncommercial: whether "auto" may use CodeFormer, where it is installed, for faces with too little
                 detail for a likeness. Its licence forbids commercial use.
+            first: for "creative": the upscaler whose result is redrawn, named as `upscaler`.
+            base: for "creative": "realistic-vision-v5.1", "stable-diffusion-v1.5", or a .safetensors file or a folder.
+            control: for "creative": "sd15-tile", or a .safetensors file or a folder.
+            creative: for "creative": how it redraws. `records.PRESETS` has the settings of two other upscalers.
 
         Raises:
             OptionError: an unknown name, or weights of a model that is not used.
-            WeightsError: a file is missing, wrong or unreadable.
+            WeightsError: a file is missing, wrong or unreadable, or the extra `creative` is not installed.
         """
         loader = Loader(device, precision, weights)
+        redraws = upscaler == CreativeUpscaler.name
+        networks = loader.diffusion(base, control) if redraws else None
+        enlarging = loader.upscaler(first if redraws else upscaler, scale)
         pipeline = cls(
             detector=loader.detector(detector),
             restorer=loader.auto(allow_noncommercial) if restorer in (None, AUTO) else loader.restorer(restorer),
-            upscaler=loader.upscaler(upscaler, scale),
+            upscaler=CreativeUpscaler(networks, enlarging, creative) if networks else enlarging,
             parser=loader.parser(parser),
             repairer=loader.repairer(repairer),
         )
@@ -206,7 +222,9 @@ class Pipeline:
             with _timed(seconds, "detect"):
                 if faces is not None:
                     found = list(faces)
-                elif settings.aligned or (settings.faces != "none" and (self.detector or self.restorer)):
+                elif settings.aligned or (
+                    (settings.faces != "none" or self._keeps_faces) and (self.detector or self.restorer)
+                ):
                     found = self._find(picture, settings)
                 else:
                     found = []
@@ -222,7 +240,11 @@ class Pipeline:
             with _timed(seconds, "upscale"):
                 size = settings.output_size(height, width)
                 covered = settings.aligned and list(shares.values()) == [1]
-                canvas = lanczos(picture.pixels, size) if covered else self._enlarge(picture, size, settings, progress)
+                canvas = (
+                    lanczos(picture.pixels, size)
+                    if covered
+                    else self._enlarge(picture, size, [face.box for face in found], settings, progress)
+                )
                 alpha = None if before.alpha is None else linear(before.alpha, size)
             with _timed(seconds, "paste"):
                 self._paste(canvas, picture, restored, shares, settings, progress)
@@ -293,10 +315,19 @@ class Pipeline:
                 faces[index] = in_tone_of(faces[index], crop.pixels, ink)
         return {index: (crop, faces[index]) for index, crop in crops.items()}
 
+    @property
+    def _keeps_faces(self) -> bool:
+        """Whether the upscaler has to know where faces are, even if none is restored."""
+        return isinstance(self.upscaler, CreativeUpscaler) and self.upscaler.creative.keep_faces
+
     def _enlarge(
-        self, picture: Picture, size: tuple[int, int], settings: Settings, progress: Progress | None
+        self, picture: Picture, size: Size, faces: Sequence[Box], settings: Settings, progress: Progress | None
     ) -> Pixels:
-        canvas = self.upscaler(picture.pixels, size, settings, partial(progress, "upscale") if progress else None)
+        report = partial(progress, "upscale") if progress else None
+        if isinstance(self.upscaler, CreativeUpscaler):
+            canvas = self.upscaler(picture.pixels, size, settings, report, keep=faces)
+        else:
+            canvas = self.upscaler(picture.pixels, size, settings, report)
         ink = one_ink(picture.pixels)
         if ink is not None and one_ink(canvas) is None:  # a network has added colours
             print_in(canvas, ink)
@@ -344,7 +375,8 @@ class Pipeline:
         factor = canvas_px_per_crop_px(crop, ratio)
         if factor >= ENLARGE_FACES_FROM:
             side = round(face.shape[0] * factor)
-            face = self.upscaler(face, (side, side), settings)
+            upscaler = self.upscaler.first if isinstance(self.upscaler, CreativeUpscaler) else self.upscaler
+            face = upscaler(face, (side, side), settings)
         return Layer(enlarged(crop, face), mask, share)
 
     def _outcome(

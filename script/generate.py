@@ -1,16 +1,18 @@
 """Writes the files that are derived from other files: `python -m script.generate`, or `make generated`.
 
 - predict.py: the values of LITERALS, which Cog reads from the text and which therefore cannot be expressions
-- openapi.json: the public interface of predict.py
+- predict_creative.py: likewise, the values of CREATIVE_LITERALS
+- openapi.json, openapi_creative.json: the public interfaces of these two
 - docs/models.md: the table of models
 - docs/formats.md: the table of file formats
 """
 
 import json
 
-from facemend.container.names import VERSIONS
+from facemend.container.names import SAMPLER_NAMES, SAMPLERS, UPSCALERS, VERSIONS
 from facemend.files.formats import ABILITIES, FORMATS, METADATA, READABLE, Format
-from facemend.records import DEFAULT_SETTINGS
+from facemend.records import DEFAULT_SETTINGS, PRESETS
+from facemend.weights import hub
 from facemend.weights.models import MODELS, Model, Task, public_names
 from script.openapi import ROOT, document, inputs
 
@@ -20,6 +22,13 @@ LITERALS: dict[tuple[str, str], str | list[str]] = {  # (input, keyword of its I
     ("model", "choices"): ["auto", *public_names("restorer")],
     ("upscaler", "choices"): ["auto", *public_names("upscaler"), "lanczos"],
     ("version", "choices"): list(VERSIONS),
+}
+CREATIVE_LITERALS: dict[tuple[str, str], str | list[str]] = {
+    ("image", "description"): LITERALS["image", "description"],
+    ("preset", "choices"): list(PRESETS),
+    ("scheduler", "choices"): [*SAMPLERS, "normal", "karras"],
+    ("sampler_name", "choices"): list(SAMPLER_NAMES),
+    ("upscaler", "choices"): ["auto", *public_names("upscaler"), "lanczos", *UPSCALERS],
 }
 TASKS: dict[Task, str] = {
     "restorer": "restores faces",
@@ -46,6 +55,19 @@ for each task, all with the name `lite`, and [weights/README.md](../weights/READ
 
 | name | what it does | scale | file | size | licence | commercial use | source |
 | --- | --- | --- | --- | --- | --- | --- | --- |
+"""
+CREATIVE_PAGE = """
+## Networks of the upscaler creative
+
+[creative.md](creative.md) describes the upscaler. These come from pinned revisions on huggingface.co and have to be
+downloaded by name, with the extra `creative`: `facemend download realistic-vision-v5.1 sd15-tile`. One base and the
+ControlNet are needed. A revision names the content of every file. A SHA-256 or a size is checked too where public
+sources confirm it.
+
+OpenRAIL: TERMS.
+
+| name | what it is | revision | size | checked | licence | from |
+| --- | --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -105,15 +127,30 @@ with quality 100. A TIFF is written without compression.
 
 def products() -> dict[str, str]:
     """Return the text of each generated file by its path in the repository."""
-    source = (ROOT / "predict.py").read_text(encoding="utf-8")
-    for (name, key), value in LITERALS.items():
-        source = with_literal(source, name, key, value)
-    return {
-        "predict.py": source,
-        "openapi.json": json.dumps(document(source), indent=2, ensure_ascii=False) + "\n",
+    texts = {}
+    for module, literals in (("predict", LITERALS), ("predict_creative", CREATIVE_LITERALS)):
+        source = (ROOT / f"{module}.py").read_text(encoding="utf-8")
+        for (name, key), value in literals.items():
+            source = with_literal(source, name, key, value)
+        interface = f"openapi{module.removeprefix('predict')}.json"
+        texts[f"{module}.py"] = source
+        texts[interface] = json.dumps(document(source, module), indent=2, ensure_ascii=False) + "\n"
+    return texts | {
         "docs/formats.md": FORMATS_PAGE.replace("MATRIX", _matrix()),
-        "docs/models.md": MODELS_PAGE + "".join(map(_row, MODELS.values())),
+        "docs/models.md": MODELS_PAGE + "".join(map(_row, MODELS.values())) + _networks(),
     }
+
+
+def _networks() -> str:
+    """The table of the networks of the upscaler creative."""
+    lines = [CREATIVE_PAGE.replace("TERMS", hub.OPENRAIL)]
+    for row in hub.REPOSITORIES.values():
+        what = "Stable Diffusion 1.5 or trained from it" if row.part == "base" else "ControlNet tile for it"
+        source = f"[{'/'.join(row.source.split('/')[3:])}]({row.source})"
+        revision = f"[{row.repository}@{row.revision[:8]}]({row.url})"
+        cells = (f"`{row.name}`", what, revision, f"{row.size / 1e6:.1f} MB", row.checked, row.licence, source)
+        lines.append(f"| {' | '.join(cells)} |\n")
+    return "".join(lines)
 
 
 def _matrix() -> str:

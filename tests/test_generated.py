@@ -6,10 +6,19 @@ import sys
 
 import pytest
 
+from facemend.weights import hub
 from facemend.weights.models import MODELS
 from script.generate import products, with_literal
 from script.openapi import ROOT
 
+FILES = [
+    "predict.py",
+    "predict_creative.py",
+    "openapi.json",
+    "openapi_creative.json",
+    "docs/models.md",
+    "docs/formats.md",
+]
 SOURCE = """\
 class Predictor:
     def run(
@@ -29,23 +38,31 @@ def made():
     return products()
 
 
-@pytest.mark.parametrize("path", ["predict.py", "openapi.json", "docs/models.md", "docs/formats.md"])
+@pytest.mark.parametrize("path", FILES)
 def test_a_generated_file_is_current(made, path):
     assert (ROOT / path).read_text(encoding="utf-8") == made[path], f"{path} is out of date: run `make generated`"
 
 
 def test_every_generated_file_is_tested(made):
-    assert made.keys() == {"predict.py", "openapi.json", "docs/models.md", "docs/formats.md"}
+    assert made.keys() == set(FILES)
 
 
 def test_the_page_has_one_row_for_each_model(made):
     lines = made["docs/models.md"].splitlines()
     rows = lines[lines.index(next(line for line in lines if line.startswith("| ---"))) + 1 :]
+    rows = rows[: rows.index("")]
     assert len(rows) == len(MODELS)
     for row, model in zip(rows, MODELS.values(), strict=True):
         assert len(re.findall(r"(?<!\\)\|", row)) == 9, "a cell with a | in it"
         assert row.startswith(f"| `{model.public_name}` |")
         assert all(text in row for text in (model.file, model.licence, model.commercial, model.why, model.source))
+
+
+def test_the_page_has_the_networks_of_the_upscaler_creative(made):
+    for row in hub.REPOSITORIES.values():
+        line = next(line for line in made["docs/models.md"].splitlines() if line.startswith(f"| `{row.name}`"))
+        assert all(text in line for text in (row.url, row.licence, row.source, row.checked))
+    assert hub.OPENRAIL in made["docs/models.md"]
 
 
 def test_links_of_the_page_exist(made):

@@ -1,6 +1,7 @@
 """Modules import only lower layers, and the command line starts without PyTorch."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,13 +27,16 @@ RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 SHARED_STAGES = {
     "batches",
     "condition",
+    "diffusion",
     "geometry",
+    "recolour",
     "resampling",
     "seams",
     "seen",
     "tiled",
     "tiles",
     "views",
+    "windows",
 }  # the only modules of stages/ that its other modules import
 
 
@@ -102,4 +106,15 @@ def test_import_and_help_do_not_import_torch(arguments):
     )
     loaded = {line.rsplit("|", 1)[-1].strip() for line in run.stderr.splitlines()}
     assert "facemend.errors" in loaded
-    assert not {"torch", "cv2"} & loaded
+    assert not {"torch", "cv2", "diffusers", "transformers", "huggingface_hub"} & loaded
+
+
+def test_only_one_module_imports_diffusers():
+    pattern = re.compile(r"(import|from) (diffusers|transformers)")
+    assert [path.name for path in modules() if pattern.search(path.read_text("utf-8"))] == ["diffusion.py"]
+
+
+def test_the_pipeline_does_not_import_diffusers():
+    command = "import sys, facemend.pipeline; print(sorted({'diffusers', 'transformers'} & sys.modules.keys()))"
+    run = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True, timeout=60)
+    assert run.stdout == "[]\n"

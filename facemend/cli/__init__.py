@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from facemend import __version__
 from facemend.cli.batch import add_batch_options, batch
 from facemend.cli.compare import add_compare_options, compare
+from facemend.cli.creative import add_creative_options
 from facemend.cli.models import download, show_models, verify
 from facemend.cli.options import add_restore_options
 from facemend.cli.restore import restore
@@ -90,9 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"facemend {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    add_restore_options(_command(commands, "restore", restore, "restore faces and enlarge pictures"))
+    restoring = _command(commands, "restore", restore, "restore faces and enlarge pictures")
+    add_restore_options(restoring)
+    add_creative_options(restoring)
 
-    add_batch_options(_command(commands, "batch", batch, "restore a whole folder or bucket, with many processes"))
+    batching = _command(commands, "batch", batch, "restore a whole folder or bucket, with many processes")
+    add_batch_options(batching)
+    add_creative_options(batching)
 
     text = "draw the results of all installed restorers and upscalers on one sheet"
     add_compare_options(_command(commands, "compare", compare, text))
@@ -102,8 +107,9 @@ def _parser() -> argparse.ArgumentParser:
 
     downloading = _command(commands, "download", download, "download weights, checked by SHA-256")
     downloading.add_argument("names", nargs="*", metavar="NAME", help="a model of 'facemend models'")
-    downloading.add_argument("--all", action="store_true", help="every model")
-    downloading.add_argument("--commercial", action="store_true", help="every model that allows commercial use")
+    others = "except the networks of the upscaler creative, which have to be named"
+    downloading.add_argument("--all", action="store_true", help=f"every model, {others}")
+    downloading.add_argument("--commercial", action="store_true", help="those of --all that allow commercial use")
 
     _command(commands, "verify", verify, "hash every installed file again")
     return parser

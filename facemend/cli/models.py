@@ -4,7 +4,7 @@ import argparse
 
 from facemend.cli.say import Reporter
 from facemend.errors import OptionError, WeightsError
-from facemend.weights import installed
+from facemend.weights import hub, installed
 from facemend.weights.download import fetch, progress_bar
 from facemend.weights.models import LITE, MODELS, Model
 
@@ -24,12 +24,16 @@ def show_models(options: argparse.Namespace, reporter: Reporter) -> None:
                 model.licence,
             )
         )
+    for row in hub.REPOSITORIES.values():
+        there = "yes" if hub.find(row.name) else "no"
+        rows.append((row.name, "creative", "", f"{row.size / 1e6:.1f} MB", "yes, see note", there, row.licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for cells in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     print()
     for reason in dict.fromkeys(model.why for model in MODELS.values() if model.why):
         print(f"Note: {reason}.")
+    print(f"Note: OpenRAIL: {hub.OPENRAIL}.")
     try:
         print(f"Downloads go to {installed.download_folder()}.")
     except WeightsError as error:
@@ -40,17 +44,20 @@ def download(options: argparse.Namespace, reporter: Reporter) -> None:
     """Download weights."""
     remote = [model for model in MODELS.values() if not model.bundled]
     choices = {model.name: model for model in remote}
-    models = []
+    models, repositories = [], []
     for name in options.names:
+        if name in hub.REPOSITORIES:
+            repositories.append(hub.REPOSITORIES[name])
+            continue
         if name not in choices:
-            allowed = ", ".join(choices)
+            allowed = ", ".join((*choices, *hub.REPOSITORIES))
             raise OptionError("the model name", name, f"one of {allowed}; {LITE} is part of the program")
         models.append(choices[name])
     if options.all:
         models += remote
     if options.commercial:
         models += [model for model in remote if model.commercial == "yes"]
-    if not models:
+    if not models and not repositories:
         raise OptionError("the list of models", "", "one or more names, --all or --commercial")
     parts: dict[str, Model] = {part.name: part for model in models for part in model.parts()}
     for model in parts.values():
@@ -58,6 +65,9 @@ def download(options: argparse.Namespace, reporter: Reporter) -> None:
             path = fetch(model, installed.download_folder(), progress)
         allowed = "" if model.commercial == "yes" else f"  commercial use: {model.commercial} ({model.why})"
         print(f"{model.name}  {path}{allowed}")
+    for row in repositories:
+        print(f"{row.name}  {row.licence}: {hub.OPENRAIL} ({row.url})", flush=True)
+        print(f"{row.name}  {hub.fetch(row, installed.download_folder())}")
 
 
 def verify(options: argparse.Namespace, reporter: Reporter) -> None:
@@ -69,4 +79,12 @@ def verify(options: argparse.Namespace, reporter: Reporter) -> None:
             reporter.failed(error)
         else:
             print(f"{model.name}  {path}  official")
+    for row in hub.REPOSITORIES.values():
+        if folder := hub.find(row.name):
+            try:
+                hub.check(row, folder)
+            except WeightsError as error:
+                reporter.failed(error)
+            else:
+                print(f"{row.name}  {folder}  complete; checked: {row.checked}")
     print(f"{count} installed files hashed")

@@ -36,7 +36,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
 
     what = parser.add_argument_group("what to do")
     what.add_argument(
-        "--model", dest="restorer", type=_model("restorer", "none"), default="auto", metavar="NAME|FILE",
+        "--model", dest="restorer", type=model("restorer", "none"), default="auto", metavar="NAME|FILE",
         help="face restorer, see 'facemend models', or a file of weights; 'none' leaves faces as they are; 'auto' is "
         "the best one installed for each face, see --allow-noncommercial (%(default)s)",
     )  # fmt: skip
@@ -46,9 +46,9 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         "licence forbids commercial use",
     )  # fmt: skip
     what.add_argument(
-        "--upscaler", type=_model("upscaler", "lanczos"), default="auto", metavar="NAME|FILE",
+        "--upscaler", type=model("upscaler", "lanczos", "creative"), default="auto", metavar="NAME|FILE",
         help="enlarges the picture, see 'facemend models', or a file of weights; 'lanczos' needs no weights and is "
-        "fast; 'auto' is the best one installed for the scale (%(default)s)",
+        "fast; 'creative' invents detail, see below; 'auto' is the best one installed for the scale (%(default)s)",
     )  # fmt: skip
     what.add_argument(
         "--scale",
@@ -82,7 +82,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=int,
         metavar="N",
-        help="gfpgan only: draw its noise with this seed (default: the noise of its weights)",
+        help="gfpgan: draw its noise with this seed (default: the noise of its weights); creative: the same (0)",
     )
 
     faces = parser.add_argument_group("which faces")
@@ -164,11 +164,11 @@ def _quality(text: str) -> int | str:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 100, or lossless") from None
 
 
-def _model(task: Task, without: str) -> Callable[[str], str]:
-    """A parser of "auto", names of models with a task, `without` and existing files, without an import of PyTorch."""
+def model(task: Task, *others: str) -> Callable[[str], str]:
+    """A parser of "auto", names of models with a task, `others` and existing files, without an import of PyTorch."""
 
     def parse(text: str) -> str:
-        choices = ("auto", *public_names(task), without)
+        choices = ("auto", *public_names(task), *others)
         if text not in choices and not Path(text).is_file():
             raise argparse.ArgumentTypeError(f"{text!r} is not an existing file and none of {', '.join(choices)}")
         return text if text in choices else str(Path(text).absolute())

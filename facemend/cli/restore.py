@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from facemend.cli import say, sources
+from facemend.cli.creative import creative_arguments
 from facemend.cli.finished import check_result, finished
 from facemend.cli.sources import Source
 from facemend.errors import OptionError
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
     """Restore every picture that the arguments name; one that fails does not stop the others."""
     settings = settings_of(options)
+    models = models_of(options, settings)
     found = sources.collect(options.inputs, options.output, reporter.failed, say.note)
     if not found:
         return
     with process.startup():
         from facemend.pipeline import Pipeline  # imports torch, which --help and mistakes need not wait for
 
-        pipeline = Pipeline.load(**models_of(options, settings))
+        pipeline = Pipeline.load(**models)
     say.note(say.describe(pipeline.names))
     say.note_lite(pipeline.names, (options.restorer, options.upscaler))
     if pipeline.restorer is None and not (options.boxes or options.json):
@@ -58,6 +60,7 @@ def models_of(options: argparse.Namespace, settings: Settings) -> dict[str, Any]
         "repairer": None if settings.repair else "none",
         "scale": settings.scale,
         "allow_noncommercial": options.allow_noncommercial,
+        **creative_arguments(options),
     }
 
 

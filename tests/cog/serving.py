@@ -96,20 +96,18 @@ class Server(Service):
         folder: an empty folder for its working directory and temporary files.
         predictor: the file whose class Predictor it serves.
         options: more command-line options.
+        schema: the name of the predictor's interface.
         environment: more environment variables.
     """
 
-    def __init__(self, folder, predictor=ROOT / "predict.py", options=(), **environment):
+    def __init__(self, folder, predictor=ROOT / "predict.py", options=(), schema="openapi.json", **environment):
         super().__init__(f"http://127.0.0.1:{free_port()}", folder / "temp")
         self.temp.mkdir()
         (folder / ".cog").mkdir()
-        shutil.copy(
-            ROOT / "openapi.json", folder / ".cog" / "openapi_schema.json"
-        )  # without it inputs are not validated
-        for name in ("predict.py", "healthy.py"):
-            (folder / name).symlink_to(ROOT / name)
-        if predictor.name != "predict.py":
-            (folder / predictor.name).symlink_to(predictor)
+        # Without this file inputs are not validated.
+        shutil.copy(ROOT / schema, folder / ".cog" / "openapi_schema.json")
+        for path in {ROOT / "predict.py", ROOT / "predict_creative.py", ROOT / "healthy.py", predictor}:
+            (folder / path.name).symlink_to(path)
         self.log, self.pulse = folder / "log", folder / "pulse"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -153,8 +151,8 @@ class Server(Service):
 
 
 @contextmanager
-def serving(folder, *arguments, wait=("READY",), **environment):
-    server = Server(folder, *arguments, **environment)
+def serving(folder, *arguments, wait=("READY",), **options):
+    server = Server(folder, *arguments, **options)
     try:
         server.wait(*wait)
         yield server

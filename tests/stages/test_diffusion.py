@@ -1,0 +1,89 @@
+"""Networks from files, without the network."""
+
+import shutil
+import socket
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from facemend.errors import WeightsError
+from facemend.loader import Loader
+from facemend.pipeline import Pipeline
+from facemend.records import SAMPLERS, Creative, Settings
+from facemend.stages import diffusion
+from facemend.stages.redraw import CreativeUpscaler
+from facemend.weights import hub
+from tests.diffusion import save_base, save_control
+from tests.pictures import CPU, smooth
+
+pytest.importorskip("diffusers", reason="the extra creative is not installed")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks")
+    save_control(folder, save_base(folder))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    def refuse(self, address):
+        raise AssertionError(f"a connection to {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers' samplers
+def test_folders_are_loaded_without_messages_and_connections(folder, capfd):
+    pipeline = Pipeline.load(
+        restorer="none", detector="none", upscaler="creative", first="lanczos", base=folder / "base",
+        control=folder / "control", creative=Creative(steps=1, tile=128), device="cpu",
+    )  # fmt: skip
+    assert isinstance(pipeline.upscaler, CreativeUpscaler)
+    assert pipeline.run(smooth(32, 40), Settings(faces="none")).pixels.shape == (64, 80, 3)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_of_a_controlnet_takes_its_configuration_from_the_unet(folder, tmp_path):
+    file = tmp_path / "control.safetensors"
+    shutil.copy(folder / "control" / "diffusion_pytorch_model.safetensors", file)
+    whole, single = (
+        diffusion.load(hub.Places(folder / "base", control, folder / "base"), CPU)
+        for control in (folder / "control", file)
+    )
+    for (name, before), (_, after) in zip(
+        whole._control.named_parameters(), single._control.named_parameters(), strict=True
+    ):
+        assert torch.equal(before, after), name
+
+
+def test_half_precision_files_are_recognised_by_their_names(folder, tmp_path):
+    base = shutil.copytree(folder / "base", tmp_path / "base")
+    for path in list(base.rglob("*.safetensors")):
+        half = {name: tensor.half() for name, tensor in load_file(path).items()}
+        save_file(half, path.with_suffix(".fp16.safetensors"), {"format": "pt"})
+        path.unlink()
+    networks = diffusion.load(hub.Places(base, folder / "control", base), CPU)
+    assert networks._unet.dtype == torch.float32
+    assert networks.texts(Creative()).isfinite().all()
+
+
+@pytest.mark.parametrize("part", ["base", "control"])
+def test_other_files_are_an_error_of_one_line(folder, tmp_path, part):
+    wrong = tmp_path / "wrong.safetensors"
+    save_file({"a": torch.zeros(1)}, wrong)
+    places = hub.Places(folder / "base", folder / "control", folder / "base")._replace(**{part: wrong})
+    with pytest.raises(WeightsError, match=r"cannot load .*wrong\.safetensors.*give files of Stable Diffusion 1\.5"):
+        diffusion.load(places, CPU)
+
+
+def test_every_sampler_has_a_scheduler():
+    assert tuple(diffusion.SAMPLERS) == SAMPLERS
+
+
+def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(diffusion.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(WeightsError, match=r"the upscaler creative needs more packages; run pip install"):
+        Loader().diffusion()

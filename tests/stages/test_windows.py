@@ -1,0 +1,57 @@
+import itertools
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facemend.stages.windows import joined, windows
+
+SIZES = st.sampled_from([16, 32, 64])
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.integers(1, 4000), SIZES, st.floats(-1, 1), st.sampled_from([1, 8]))
+def test_weights_sum_to_1_and_windows_are_inside(cells, size, shift, px):
+    total = np.zeros(cells * px)
+    spans = windows(cells, size, size // 4, shift, px)
+    for span in spans:
+        assert span.first >= 0
+        assert span.first + span.length <= cells
+        assert span.first * px <= span.start < span.stop <= (span.first + span.length) * px
+        total[span.start : span.stop] += span.weight
+    np.testing.assert_allclose(total, 1, atol=1e-6)
+    assert all(a.first < b.first and a.start < b.start and a.stop < b.stop for a, b in itertools.pairwise(spans))
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.integers(1, 4000), SIZES, st.floats(-1, 1))
+def test_moving_costs_nothing(cells, size, shift):
+    assert len(windows(cells, size, size // 4, shift)) == len(windows(cells, size, size // 4))
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.integers(17, 400), st.floats(-1, 1))
+def test_the_ends_of_a_window_inside_the_picture_do_not_count(cells, shift):
+    for span in windows(cells, 16, 4, shift):
+        assert span.first == 0 or span.start > span.first
+        assert span.first + 16 == cells or span.stop < span.first + 16
+
+
+def test_inner_windows_move():
+    seen = {tuple(span.first for span in windows(200, 64, 16, shift)) for shift in (-1, 0, 1)}
+    assert len(seen) == 3
+    assert {(firsts[0], firsts[-1]) for firsts in seen} == {(0, 136)}
+
+
+def test_the_order_of_windows_has_no_influence():
+    rows, columns = windows(90, 32, 8), windows(70, 32, 8)
+    values = torch.randn(1, 4, 90, 70, generator=torch.Generator().manual_seed(0))
+
+    def part(row, column):
+        cut = values[..., row.first : row.first + row.length, column.first : column.first + column.length]
+        return cut + row.first + column.first
+
+    forwards = joined(rows, columns, part)
+    assert forwards.shape == values.shape
+    assert (forwards - joined(rows[::-1], columns[::-1], part)).abs().max() <= 3e-5  # of values up to 100
