@@ -1,6 +1,7 @@
 """predict_creative.py, its interface, and the real server with it."""
 
 import json
+import tempfile
 
 import openapi_spec_validator
 import pytest
@@ -114,6 +115,7 @@ def test_values_that_the_document_forbids_are_answered_with_422(server, inputs):
 def test_missing_networks_are_said_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(predict, "PULSE", tmp_path / "pulse")
     monkeypatch.setenv("FACEMEND_MODELS", "lite")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # which setting up a predictor changes
     predictor = predict_creative.Predictor()
     with pytest.raises(FacemendError, match="weights of realistic-vision-v5.1 sd15-tile are not installed") as error:
         predictor.setup()
