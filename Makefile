@@ -18,11 +18,11 @@ page: $(READY)
 	$(RUN)python -m facemend web
 
 test: lint
-	$(RUN)python -m pytest
+	$(RUN)python -m pytest -n auto --dist loadfile
 
 # The tests of the container alone, for the Python of the image: make test-container PYTHON=python3.13 VENV=.venv-3.13
 test-container: $(READY)
-	$(RUN)python -m pytest tests/cog tests/container
+	$(RUN)python -m pytest -n auto --dist loadfile tests/cog tests/container
 
 lint: $(READY)
 	$(RUN)python -m ruff check .

@@ -16,7 +16,7 @@ from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Crop, Landmarks, Pixels
 from facemend.stages.align import align
-from facemend.stages.assign import assign
+from facemend.stages.assign import what_is_bad
 from facemend.stages.condition import contrast_of_detail, grey_levels, real_side
 from training.measure import load_yardstick
 
@@ -24,7 +24,6 @@ PORTRAITS = 20
 SHRINKS = (4, 6, 7, 8, 10, 12)
 SIGMAS = (3, 4, 5, 6, 7, 8, 10)  # px of the portraits, of which a crop has nearly as many
 ENLARGED = (4, 6, 8, 10, 12, 16)
-BAD = "bad"
 
 
 def damages() -> Iterator[tuple[str, Damage]]:
@@ -61,7 +60,7 @@ def cut(picture: Pixels, landmarks: Landmarks, ratio: float) -> Crop:
 
 def print_row(title: str, crops: list[Crop]) -> None:
     """Print how many faces are bad, and the ranges of what decides it."""
-    bad = sum(assign(crop, "", BAD).net == BAD for crop in crops)
+    bad = sum(bool(what_is_bad(crop)) for crop in crops)
     values: list[Callable[[Crop], float]] = [real_side, lambda crop: contrast_of_detail(grey_levels(crop))]
     ranges = (np.quantile([value(crop) for crop in crops], (0, 0.5, 1)) for value in values)
     real, detail = (", ".join(f"{number:.3g}" for number in three) for three in ranges)

@@ -6,16 +6,13 @@ from typing import Literal
 import folder_paths
 
 from facemend.errors import OptionError
-from facemend.loader import NONE
-from facemend.stages.upscale import LanczosUpscaler
+from facemend.loader import AUTO, WITHOUT, best
 from facemend.weights.checkpoint import SUFFIXES
 from facemend.weights.installed import find
-from facemend.weights.models import MODELS, Task, automatic
+from facemend.weights.models import MODELS
 
-AUTO = "auto"  # the choice of the best model that is installed
 Offered = Literal["restorer", "upscaler"]  # tasks whose model can be chosen
 FOLDERS = {"restorer": "facerestore_models", "upscaler": "upscale_models"}  # names of folders, as ComfyUI has them
-WITHOUT: dict[Task, str] = {"upscaler": LanczosUpscaler.name}  # the choice that needs no file; else it is "none"
 
 # ComfyUI has a folder for upscalers itself; the one for face restorers is a convention of its face nodes.
 folder_paths.add_model_folder_path(FOLDERS["restorer"], str(Path(folder_paths.models_dir) / FOLDERS["restorer"]))
@@ -29,7 +26,7 @@ def choices(task: Offered) -> list[str]:
     """
     installed = [model.public_name for model in MODELS.values() if model.task == task and find(model.name)]
     files = [name for name in folder_paths.get_filename_list(FOLDERS[task]) if name.endswith(SUFFIXES)]
-    return [AUTO, *installed, WITHOUT.get(task, NONE), *files]
+    return [AUTO, *installed, WITHOUT[task], *files]
 
 
 def check(task: Offered, choice: str) -> None:
@@ -55,9 +52,3 @@ def resolved(task: Offered, choice: str, scale: float) -> str:
         path: str = folder_paths.get_full_path_or_raise(FOLDERS[task], choice)
         return path
     return choice
-
-
-def best(task: Task, scale: float = 0) -> str:
-    """Return the name of the preferred model that is installed, or the choice without a network."""
-    installed = (model.public_name for model in automatic(task, scale) if find(model.name))
-    return next(installed, WITHOUT.get(task, NONE))

@@ -9,10 +9,8 @@ from comfy import model_management
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP
 
-from facemend.loader import Loader
+from facemend.loader import Loader, best
 from facemend.pipeline import Pipeline
-
-from . import models
 
 ROOM = 2 * 2**30  # bytes that ComfyUI makes free: networks take up to 0.7 GB, and tiles are cut to fit the rest
 
@@ -48,10 +46,10 @@ class Networks:
             model_management.load_models_gpu([self._entry], memory_required=ROOM)
             loader = Loader(_spelled(self._entry.load_device))
             return Pipeline(
-                detector=self._stage("detector", models.best("detector"), loader.detector),
+                detector=self._stage("detector", best("detector"), loader.detector),
                 restorer=self._stage("restorer", restorer, loader.restorer),
                 upscaler=self._stage("upscaler", upscaler, loader.upscaler),
-                parser=self._stage("parser", models.best("parser"), loader.parser),
+                parser=self._stage("parser", best("parser"), loader.parser),
             )
 
     def _stage(self, task: str, name: str, load: Callable[[str], Any]) -> Any:

@@ -1,5 +1,6 @@
 """The node: turns its inputs into `Settings` and a pipeline, and the results into tensors."""
 
+import inspect
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +12,13 @@ from comfy.utils import ProgressBar
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from facemend.errors import FacemendError, OptionError
-from facemend.records import FACE_CHOICES, Progress, Settings
-from facemend.result import Result
+from facemend.errors import FacemendError
+from facemend.loader import AUTO, best
+from facemend.records import Progress, Settings
 
 from . import images, models
 from .networks import NETWORKS
-from .schema import INPUTS, STORED_NOISE, schema
+from .schema import STORED_NOISE, schema
 
 RENAMED = {"restorer": "model"}  # options of facemend whose inputs have other names here
 STAGES = ("restore", "upscale", "paste")  # that report progress, in order
@@ -49,7 +50,7 @@ class FacemendRestore(io.ComfyNode):
         show a text that is returned once for each of them, but the message of an error only once.
 
         Raises:
-            OptionError: a value is not allowed.
+            FacemendError: a value is not allowed.
         """
         with _own_names():
             if model is not None:
@@ -64,9 +65,9 @@ class FacemendRestore(io.ComfyNode):
         cls, model: str | None = None, upscaler: str | None = None, scale: float | None = None, **_: Any
     ) -> list[str]:
         """Return the models that would be used: with "auto", another one may have been installed since."""
-        chosen = models.resolved("restorer", model or models.AUTO, scale or 0)
-        enlarging = models.resolved("upscaler", upscaler or models.AUTO, scale or 0)
-        return [chosen, enlarging, models.best("detector"), models.best("parser")]
+        chosen = models.resolved("restorer", model or AUTO, scale or 0)
+        enlarging = models.resolved("upscaler", upscaler or AUTO, scale or 0)
+        return [chosen, enlarging, best("detector"), best("parser")]
 
     @classmethod
     def execute(
@@ -115,7 +116,7 @@ class FacemendRestore(io.ComfyNode):
             for index, progress in enumerate(_progress(len(image))):
                 result = pipeline.run(images.pixels(image[index]), settings, progress)
                 images.fill(pictures[index], masks[index], result)
-                reports.append(_report(result))
+                reports.append(result.report())
         return io.NodeOutput(pictures, masks, json.dumps(reports))
 
 
@@ -123,19 +124,10 @@ def _settings(*, faces: str | None, seed: int | None, **given: float | None) -> 
     """The settings of the inputs that are given; raises OptionError."""
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if faces is not None:
-        values["faces"] = _faces(faces.strip())
+        values["faces"] = faces.strip()
     if seed != STORED_NOISE:
         values["seed"] = seed
     return Settings(**values)
-
-
-def _faces(text: str) -> str | tuple[int, ...]:
-    if text in FACE_CHOICES:
-        return text
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise OptionError("faces", text, (*FACE_CHOICES, "numbers such as 0,2")) from None
 
 
 def _progress(count: int) -> Iterator[Progress]:
@@ -152,18 +144,6 @@ def _progress(count: int) -> Iterator[Progress]:
         yield partial(report, index)
 
 
-def _report(result: Result) -> dict[str, Any]:
-    """What the output JSON says of one picture; places are in px of the input."""
-    height, width = result.pixels.shape[:2]
-    return {
-        "size": [width, height],
-        "restorer": result.restorer,
-        "upscaler": result.upscaler,
-        "faces": [face.report() for face in result.faces],
-        "seconds": {stage: round(value, 4) for stage, value in result.seconds.items()},
-    }
-
-
 @contextmanager
 def _own_names() -> Iterator[None]:
     """Give the options in errors the names of the inputs, and leave out what to do with options that are no input."""
@@ -175,4 +155,4 @@ def _own_names() -> Iterator[None]:
 
 def _spelled(option: str) -> str | None:
     name = RENAMED.get(option, option)
-    return name if name in INPUTS else None
+    return name if name in inspect.signature(FacemendRestore.execute).parameters else None

@@ -4,9 +4,10 @@ from typing import Any
 
 from comfy_api.v0_0_2 import io
 
+from facemend.loader import AUTO
+
 from . import models
 
-INPUTS = ("image", "model", "upscaler", "scale", "strength", "fidelity", "faces", "seed")
 STORED_NOISE = -1  # the seed that leaves GFPGAN the noise stored with its weights
 LARGEST_SEED = 2**53 - 1  # the largest whole number up to which JavaScript, so ComfyUI's page, has every one
 
@@ -27,14 +28,14 @@ def schema() -> io.Schema:
             io.Combo.Input(
                 "model",
                 options=models.choices("restorer"),
-                default=models.AUTO,
+                default=AUTO,
                 tooltip="The network that restores the faces. auto takes the best that is installed; none leaves faces "
                 "as they are. Files are those in models/facerestore_models.",
             ),
             io.Combo.Input(
                 "upscaler",
                 options=models.choices("upscaler"),
-                default=models.AUTO,
+                default=AUTO,
                 tooltip="The network that enlarges the rest of the picture. auto takes the best for the scale that is "
                 "installed; lanczos is a filter that adds no detail. Files are those in models/upscale_models.",
             ),

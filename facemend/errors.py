@@ -146,6 +146,12 @@ class OptionError(InputError):
         return f"{spelled(self.name) or self.name} {self._problem}"
 
 
+def exists_already(path: object) -> OptionError:
+    """The error for an output that would replace a file."""
+    remedies = Remedy("overwrite it with {}", "force"), Remedy("leave it with {}", "skip_existing")
+    return OptionError("the output", str(path), "a new file", *remedies)
+
+
 class WeightsError(FacemendError):
     """A file of network weights is missing, wrong or unreadable."""
 

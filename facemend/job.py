@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from facemend.draw import SEAM, before_after, numbered, white_where
-from facemend.errors import OptionError, OutputError, Remedy
+from facemend.errors import OptionError, OutputError, exists_already
 from facemend.files import formats
 from facemend.files.decode import Source, decode
 from facemend.files.encode import encode, write
@@ -96,6 +97,10 @@ class Done:
     outputs: Outputs
     lost: tuple[str, ...]
 
+    def report(self) -> dict[str, Any]:
+        """Return what became of the picture as values that JSON holds; places in px of the input, in hundredths."""
+        return {**self.result.report(), "lost": list(self.lost)}
+
 
 Check = Callable[[Picture, Outputs], bool]
 
@@ -127,8 +132,7 @@ def run(
     """
     start = time.perf_counter()
     formats.check_quality(job.quality)
-    if job.mask and not settings.repair:
-        raise OptionError("mask", True, "False where nothing is repaired", Remedy("repair with {}", "repair"))
+    settings.check_mask(job.mask)
     picture = decode(job.source, settings, job.name)
     decoded = time.perf_counter()
     outputs = _outputs(job, picture, settings)
@@ -234,8 +238,7 @@ def check_writable(outputs: Outputs, *, overwrite: bool) -> None:
         OptionError: their folder cannot be made or written to, or one of them exists and `overwrite` is False.
     """
     if (existing := outputs.existing()) and not overwrite:
-        remedies = Remedy("overwrite it with {}", "force"), Remedy("leave it with {}", "skip_existing")
-        raise OptionError("the output", str(existing[0]), "a new file", *remedies)
+        raise exists_already(existing[0])
     folder = next(parent for parent in outputs.target.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():
         raise OptionError("the output", str(outputs.target), f"in a folder that can be made; {folder} is not a folder")

@@ -27,11 +27,28 @@ log = logging.getLogger(__name__)
 
 AUTO = "auto"  # the choice of the best model at hand
 NONE = "none"  # the choice to go without a stage
+WITHOUT: Mapping[Task, str] = {  # the choice of each task that needs no file
+    "restorer": NONE,
+    "upscaler": LanczosUpscaler.name,
+    "detector": NONE,
+    "parser": NONE,
+    "repairer": NONE,
+}
 FOR_BAD_FACES = "codeformer"  # repairs worse damage than the others, but changes a face; not for commercial use
 
 Weights = Mapping[str, str | Path]
 Tensors = Mapping[str, Tensor]
 Given = TypeVar("Given")
+
+
+def best(task: Task, scale: float = 0) -> str:
+    """The name that "auto" stands for: of the preferred model that is installed, or the choice that needs no file.
+
+    Args:
+        task: what it is for.
+        scale: of the picture; see `weights.models.automatic`.
+    """
+    return next((model.public_name for model in automatic(task, scale) if find(model.name)), WITHOUT[task])
 
 
 class Loader:

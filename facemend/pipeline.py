@@ -156,6 +156,18 @@ class Pipeline:
             return self.restorer.restorers
         return (self.restorer,) if self.restorer else ()
 
+    @property
+    def names(self) -> dict[str, str]:
+        """The names of the networks by what they do: "restorer", "upscaler", "detector", "parser", "repairer"."""
+        stages = {
+            "restorer": self.restorer,
+            "upscaler": self.upscaler,
+            "detector": self.detector,
+            "parser": self.parser,
+            "repairer": self.repairer,
+        }
+        return {part: stage.name if stage else NONE for part, stage in stages.items()}
+
     def find(self, source: Source | Picture, settings: Settings = DEFAULT_SETTINGS) -> tuple[Face, ...]:
         """Find the faces of a picture, without restoring them.
 
@@ -280,8 +292,7 @@ class Pipeline:
 
     def _assign(self, crop: Crop) -> Assigned:
         """The restorer of a face."""
-        names = [restorer.name for restorer in self.restorers]
-        return assign(crop, *names) if isinstance(self.restorer, Auto) else Assigned(names[0], "")
+        return assign(crop, self.restorer) if isinstance(self.restorer, Auto) else Assigned(self.restorers[0])
 
     def _restore(
         self,
@@ -293,7 +304,7 @@ class Pipeline:
         """The crops with their restored pixels, by index of the face."""
         faces: dict[int, Pixels] = {}
         for restorer in self.restorers:
-            own = [index for index in crops if assigned[index].net == restorer.name]
+            own = [index for index in crops if assigned[index].restorer is restorer]
             if not own:
                 continue
             report = _continued(progress, "restore", len(faces), len(crops)) if progress else None
@@ -385,7 +396,7 @@ class Pipeline:
             return face.left_alone("its landmarks fit no face")
         if not shares[index]:
             return face.left_alone("it is sharp already" if settings.strength else "the strength is 0")
-        return face.done(assigned[index].net, shares[index], assigned[index].reason)
+        return face.done(assigned[index].restorer.name, shares[index], assigned[index].reason)
 
 
 def _check_given(faces: Sequence[Face], settings: Settings) -> None:

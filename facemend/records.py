@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from facemend.errors import OptionError, Remedy, TooLargeError
+from facemend.errors import InputError, OptionError, Remedy, TooLargeError
 
 Pixels = npt.NDArray[Any]  # (H, W, 3) RGB or (H, W), uint8 or uint16
 Floats = npt.NDArray[np.float32]
@@ -226,14 +226,12 @@ class Settings:
                 raise OptionError(name, getattr(self, name), "True or False")
         if self.seed is not None and not (_is_whole(self.seed) and 0 <= self.seed < 2**63):
             raise OptionError("seed", self.seed, "a whole number from 0 to 2**63 - 1")
-        if isinstance(self.faces, str):
-            if self.faces not in FACE_CHOICES:
-                raise OptionError("faces", self.faces, (*FACE_CHOICES, "a list of indices such as 0,2"))
-            return
-        indices = tuple(self.faces) if isinstance(self.faces, Iterable) else ()
-        if not indices or not all(_is_whole(index) and index >= 0 for index in indices):
-            raise OptionError("faces", self.faces, (*FACE_CHOICES, "a list of whole numbers from 0"))
-        object.__setattr__(self, "faces", indices)
+        object.__setattr__(self, "faces", _faces(self.faces))
+
+    def check_mask(self, mask: bool) -> None:
+        """Check that a mask of the repair can be written if it is wanted; raises InputError."""
+        if mask and not self.repair:
+            raise InputError("without a repair there is no mask of it", Remedy("repair with {}", "repair"))
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Return (height, width) in px of the output for an input of this size."""
@@ -308,6 +306,19 @@ class Creative:
                 raise OptionError(name, getattr(self, name), "True or False")
         if not _is_number(self.max_cpu_mp) or not self.max_cpu_mp > 0:
             raise OptionError("max_cpu_mp", self.max_cpu_mp, "a number above 0")
+
+
+def _faces(value: object) -> str | tuple[int, ...]:
+    """A choice of faces, checked; indices may also be text such as "0,2". Raises OptionError."""
+    if isinstance(value, str):
+        if value in FACE_CHOICES:
+            return value
+        indices: tuple[Any, ...] = tuple(int(part) if part.strip().isdecimal() else part for part in value.split(","))
+    else:
+        indices = tuple(value) if isinstance(value, Iterable) else ()
+    if not indices or not all(_is_whole(index) and index >= 0 for index in indices):
+        raise OptionError("faces", value, (*FACE_CHOICES, "numbers such as 0,2"))
+    return indices
 
 
 def _is_whole(value: object) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -55,6 +56,18 @@ class Result:
         if self.picture.alpha is not None:
             colours.putalpha(Image.fromarray(converted(self.picture.alpha, np.uint8)))
         return colours
+
+    def report(self) -> dict[str, Any]:
+        """What JSON says of it: size, models, faces, share repaired and seconds; places in px of the input."""
+        height, width = self.pixels.shape[:2]
+        return {
+            "size": [width, height],
+            "restorer": self.restorer,
+            "upscaler": self.upscaler,
+            "faces": [face.report() for face in self.faces],
+            "repaired": None if self.repaired is None else round(self.repaired, 6),
+            "seconds": {stage: round(value, 4) for stage, value in self.seconds.items()},
+        }
 
     def save(
         self, path: str | Path, *, quality: Quality = 95, strip_metadata: bool = False, modified: int | None = None

@@ -7,6 +7,10 @@ import pytest
 from facemend.machine import process
 from facemend.weights import installed
 
+# The processes that pytest-xdist starts share the processors. This must be set before a test imports PyTorch.
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+if PROCESSES > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // PROCESSES)))
 process.limit_spinning()  # before a test imports PyTorch, so that tests do not slow down what runs beside them
 WEIGHTS = Path(__file__).parents[1] / "weights"
 NOBODY = 65534  # an unprivileged user

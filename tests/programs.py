@@ -11,6 +11,18 @@ def needs(program):
     return pytest.mark.skipif(not shutil.which(program), reason=f"{program} is not installed, see docs/CONTRIBUTING.md")
 
 
+def npm_install(name, source, folder):
+    """Copy a folder with package.json and its lock file, and install the package it names."""
+    if not shutil.which("npm"):
+        pytest.skip("npm is not installed, see docs/CONTRIBUTING.md")
+    shutil.copytree(source, folder, dirs_exist_ok=True)
+    command = ["npm", "ci", "--no-audit", "--no-fund"]
+    install = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    if install.returncode:
+        pytest.skip(f"npm cannot fetch {name}: {install.stderr.strip()[-300:]}")
+    return folder
+
+
 def exiftool(*paths, options=()):
     """What exiftool reads of each file: "GROUP:TAG" -> value; without what it computes or knows of the file itself."""
     command = ["exiftool", "-json", "-a", "-G1", "-struct", "--System:all", "--Composite:all", *options]

@@ -196,7 +196,7 @@ def test_auto_is_a_named_file_before_all_models(files):
     assert (result.faces[0].net, result.upscaler) == ("my restorer", "my upscaler")
 
 
-def test_a_server_of_one_file_holds_nothing_else(files):
+def test_a_collection_of_one_file_holds_nothing_else(files):
     collection = Collection([files["upscaler"]])
     assert held(collection) == ([], ["lanczos"], None, None)
     pipeline = collection.pipeline("auto", "auto", 2)

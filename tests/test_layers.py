@@ -19,7 +19,7 @@ LAYERS = [  # a part (a folder or a file) may import itself and the parts in the
     {"result", "draw", "sheet"},
     {"pipeline"},
     {"job", "collection", "comparison"},
-    {"web"},
+    {"web", "batch"},
     {"cli", "container"},
     {"__main__"},
 ]

@@ -12,7 +12,7 @@ import torch
 import facemend.loader
 from facemend.errors import OptionError, WeightsError
 from facemend.files.decode import decode
-from facemend.loader import Loader, is_path
+from facemend.loader import Loader, best, is_path
 from facemend.nets.realesrgan import RRDBNet, SRVGGNetCompact
 from facemend.nets.swinir import SwinIR
 from facemend.pipeline import Pipeline
@@ -126,6 +126,22 @@ def test_auto_loads_codeformer_only_where_it_is_allowed_and_installed(
     assert len(installed_networks[1]) == len(expected)
     missing = f"codeformer is not installed, so bad faces get {expected[0]} too"
     assert caplog.messages == ([missing] if allowed and "codeformer" not in names else [])
+
+
+@pytest.mark.parametrize(
+    ("task", "scale", "names", "expected"),
+    [
+        ("restorer", 0, ["lite-restorer", "codeformer", "restoreformer", "gfpgan-v1.3"], "gfpgan-v1.3"),
+        ("restorer", 0, [], "none"),
+        ("upscaler", 2, ["lite-upscaler", "realesrgan-x4plus", "realesrgan-x2plus"], "realesrgan-x2plus"),
+        ("upscaler", 4, ["lite-upscaler", "realesrgan-x4plus", "realesrgan-x2plus"], "realesrgan-x4plus"),
+        ("upscaler", 4, [], "lanczos"),
+        ("detector", 0, ["lite-detector", "retinaface-r50"], "retinaface-r50"),
+    ],
+)
+def test_the_best_model_is_the_preferred_one_that_is_installed(installed_networks, task, scale, names, expected):
+    installed_networks[0].extend(names)
+    assert best(task, scale) == expected
 
 
 def test_auto_without_any_restorer_is_none(loader, installed_networks):

@@ -821,3 +821,22 @@ def test_a_named_restorer_gives_no_reason():
     picture = np.random.default_rng(0).integers(0, 255, (200, 400, 3), np.uint8)
     result = pipeline(named("usual", RED), faces=TWO).run(picture)
     assert [(face.net, face.net_reason) for face in result.faces] == [("usual", ""), ("usual", "")]
+
+
+def test_two_restorers_of_one_name_each_get_their_faces():
+    used = Counter()
+
+    def counting(key):
+        def restore(crops, fidelity):
+            used[key] += len(crops)
+            return crops
+
+        return FunctionRestorer(restore)
+
+    auto, shown = Auto(counting("usual"), counting("bad")), []
+    machine = Pipeline(detector=detector(*map(face_at, TWO)), restorer=auto, upscaler=LanczosUpscaler())
+    picture = np.random.default_rng(0).integers(0, 255, (200, 400, 3), np.uint8)
+    result = machine.run(picture, Settings(scale=1), lambda *told: shown.append(told))
+    assert [face.restored for face in result.faces] == [True, True]
+    assert used == {"usual": 1, "bad": 1}
+    assert max(done for stage, done, _ in shown if stage == "restore") == 2

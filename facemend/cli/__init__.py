@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from facemend import __version__
+from facemend.cli.batch import add_batch_options, batch
 from facemend.cli.compare import add_compare_options, compare
 from facemend.cli.creative import add_creative_options
 from facemend.cli.models import download, show_models, verify
@@ -25,11 +26,12 @@ examples:
   facemend restore old.jpg -o new.png --scale 4     four times as large, into new.png
   facemend restore scans/ -o restored/              every picture of a folder
   facemend restore scans/ --skip-existing           those a stopped run left over
+  facemend batch scans/ restored/                   a large folder, with all processors; again to go on after a stop
   facemend restore group.jpg --boxes                which face has which number?
   facemend restore group.jpg --faces 0,2            only those two
   facemend restore face.png --aligned --scale 1     a 512 px face cut-out
   facemend compare old.jpg                          which of the installed models is the best for it?
-  facemend web                                      the same in your browser
+  facemend web                                      restore photos on a page in your browser
 """
 
 
@@ -92,6 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     restoring = _command(commands, "restore", restore, "restore faces and enlarge pictures")
     add_restore_options(restoring)
     add_creative_options(restoring)
+
+    many = _command(commands, "batch", batch, "restore a whole folder or bucket, with many processes")
+    add_batch_options(many)
+    add_creative_options(many)
 
     text = "draw the results of all installed restorers and upscalers on one sheet"
     add_compare_options(_command(commands, "compare", compare, text))

@@ -1,4 +1,4 @@
-"""The options of `facemend restore`."""
+"""The options of `facemend restore` and `facemend batch`."""
 
 import argparse
 from collections.abc import Callable
@@ -12,7 +12,7 @@ WRITTEN = ", ".join(row.suffix for row in formats.WRITABLE)
 
 
 def add_restore_options(parser: argparse.ArgumentParser) -> None:
-    """Add all of them; the destination of an option is the name of the setting or argument in Python."""
+    """Add those of `facemend restore`."""
     parser.add_argument(
         "inputs", nargs="+", type=lambda text: Path(not_empty(text)), metavar="INPUT",
         help="a picture, or a folder of pictures; write ./-old.jpg where a name begins with a dash",
@@ -21,6 +21,11 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=not_empty, metavar="OUT",
         help=f"a file ({WRITTEN}) or a folder (default: NAME_restored.EXT beside the input)",
     )  # fmt: skip
+    add_picture_options(parser)
+
+
+def add_picture_options(parser: argparse.ArgumentParser) -> None:
+    """Add those of both commands; the destination of an option is the name of the setting or argument in Python."""
     there = parser.add_mutually_exclusive_group()
     there.add_argument("--force", action="store_true", help="overwrite files (never the input)")
     there.add_argument(
@@ -82,7 +87,7 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
 
     faces = parser.add_argument_group("which faces")
     faces.add_argument(
-        "--faces", type=_faces, default=DEFAULT_SETTINGS.faces, metavar="|".join(FACE_CHOICES) + "|0,2",
+        "--faces", default=DEFAULT_SETTINGS.faces, metavar="|".join(FACE_CHOICES) + "|0,2",
         help="which faces to restore; --boxes shows their numbers (all)",
     )  # fmt: skip
     faces.add_argument(
@@ -150,17 +155,6 @@ def not_empty(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("an empty name")
     return text
-
-
-def _faces(text: str) -> str | tuple[int, ...]:
-    if text in FACE_CHOICES:
-        return text
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is none of {', '.join(FACE_CHOICES)}, and not numbers such as 0,2"
-        ) from None
 
 
 def _quality(text: str) -> int | str:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -16,45 +16,52 @@ from facemend.errors import OptionError
 from facemend.files import formats
 from facemend.machine import process
 from facemend.records import Picture, Settings
-from facemend.weights.models import LITE
 
 if TYPE_CHECKING:
     from facemend.job import Outputs
     from facemend.pipeline import Pipeline
 
-LARGER_MODELS = "'facemend download gfpgan-v1.4 realesrgan-x4plus retinaface-r50'"
-
 
 def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
     """Restore every picture that the arguments name; one that fails does not stop the others."""
-    given = {name: getattr(options, name) for name in Settings.__dataclass_fields__ if hasattr(options, name)}
-    settings = Settings(**given)
-    formats.check_quality(options.quality)
-    creative = creative_arguments(options)
+    settings = settings_of(options)
+    models = models_of(options, settings)
     found = sources.collect(options.inputs, options.output, reporter.failed, say.note)
     if not found:
         return
     with process.startup():
         from facemend.pipeline import Pipeline  # imports torch, which --help and mistakes need not wait for
 
-        pipeline = Pipeline.load(
-            restorer=options.restorer,
-            upscaler=options.upscaler,
-            device=options.device,
-            precision=options.precision,
-            weights=dict(options.weights),
-            repairer=None if settings.repair else "none",
-            scale=settings.scale,
-            allow_noncommercial=options.allow_noncommercial,
-            **creative,
-        )
-    say.note(say.describe(pipeline))
-    used = {pipeline.upscaler.name, *(restorer.name for restorer in pipeline.restorers)}
-    if LITE in used - {options.restorer, options.upscaler}:
-        say.note(f"lite models are part of the program; {LARGER_MODELS} installs larger, better ones")
+        pipeline = Pipeline.load(**models)
+    say.note(say.describe(pipeline.names))
+    say.note_lite(pipeline.names, (options.restorer, options.upscaler))
     if pipeline.restorer is None and not (options.boxes or options.json):
         settings = replace(settings, faces="none")  # the output would not show the faces, so they are not detected
     _run(found, pipeline, settings, options, reporter)
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings that options ask for; raises OptionError for a value that one cannot have."""
+    given = {name: getattr(options, name) for name in Settings.__dataclass_fields__ if hasattr(options, name)}
+    formats.check_quality(options.quality)
+    settings = Settings(**given)
+    settings.check_mask(options.mask)
+    return settings
+
+
+def models_of(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    """The arguments of `Pipeline.load` that options ask for."""
+    return {
+        "restorer": options.restorer,
+        "upscaler": options.upscaler,
+        "device": options.device,
+        "precision": options.precision,
+        "weights": dict(options.weights),
+        "repairer": None if settings.repair else "none",
+        "scale": settings.scale,
+        "allow_noncommercial": options.allow_noncommercial,
+        **creative_arguments(options),
+    }
 
 
 def _run(

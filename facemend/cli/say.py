@@ -4,21 +4,22 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from facemend.errors import FacemendError, InputError
 from facemend.records import Progress
+from facemend.weights.models import LITE
 
 if TYPE_CHECKING:
     from facemend.job import Done
-    from facemend.pipeline import Pipeline
 
 DONE, FAILED, MISTAKE = 0, 1, 2  # exit codes
+LARGER_MODELS = "'facemend download gfpgan-v1.4 realesrgan-x4plus retinaface-r50'"
 # Parts of messages that name the picture already
 NAMING = ("cannot read {}", "cannot open {}", "not enough memory to read {}", "result of {}", "{} holds no pictures")
 
@@ -46,7 +47,7 @@ class Reporter:
             return "--model"
         return f"--{option.replace('_', '-')}" if hasattr(self._options, option) else None
 
-    def failed(self, problem: object, source: Path | None = None) -> None:
+    def failed(self, problem: object, source: Path | str | None = None) -> None:
         """Write an error, and the picture it is about, on one line."""
         line = self._error_line(problem, source)
         tqdm.write(f"facemend: {line}", file=sys.stderr)
@@ -58,14 +59,15 @@ class Reporter:
         """Write what became of a picture, and what of it could not be kept."""
         if done.lost:
             note(f"{source}: not kept: {', '.join(done.lost)}")
-        tqdm.write(json.dumps(_record(source, done)) if self._json else _line(done, looked_for_faces))
+        record = {"input": str(source), "output": str(done.outputs.target), **done.report()}
+        tqdm.write(json.dumps(record) if self._json else _line(done, looked_for_faces))
 
     def skipped(self, source: Path, target: Path) -> None:
         """Write that a picture's result exists."""
         record = {"input": str(source), "output": str(target), "skipped": True}
         tqdm.write(json.dumps(record) if self._json else f"{target}  exists already")
 
-    def _error_line(self, problem: object, source: Path | None) -> str:
+    def _error_line(self, problem: object, source: Path | str | None) -> str:
         message = str(problem)
         if isinstance(problem, FacemendError):
             message = problem.message(self.spelled)
@@ -89,16 +91,16 @@ def note(text: str) -> None:
     tqdm.write(f"facemend: {text}", file=sys.stderr)
 
 
-def describe(pipeline: "Pipeline") -> str:
-    """The models a pipeline uses, on one line."""
-    parts = {
-        "restorer": pipeline.restorer,
-        "upscaler": pipeline.upscaler,
-        "detector": pipeline.detector,
-        "parser": pipeline.parser,
-        "repairer": pipeline.repairer,
-    }
-    return ", ".join(f"{part}: {stage.name if stage else 'none'}" for part, stage in parts.items())
+def describe(names: Mapping[str, str]) -> str:
+    """The models that are used, on one line: what each does, and its name."""
+    return ", ".join(f"{part}: {name}" for part, name in names.items())
+
+
+def note_lite(names: Mapping[str, str], chosen: Container[str]) -> None:
+    """Write that there are better models, where lite ones are used that the caller has not chosen."""
+    used = (*names["restorer"].split(" or "), names["upscaler"])  # `auto` may have two restorers
+    if LITE in used and LITE not in chosen:
+        note(f"lite models are part of the program; {LARGER_MODELS} installs larger, better ones")
 
 
 @contextmanager
@@ -131,20 +133,3 @@ def _line(done: "Done", looked_for_faces: bool) -> str:
     repaired = [] if result.repaired is None else [f"{result.repaired:.1%} repaired"]
     parts = [str(done.outputs.target), f"{width} x {height}", *repaired, *([faces] if looked_for_faces else [])]
     return "  ".join([*parts, f"{result.seconds['total']:.1f} s"]).replace("\n", " ")
-
-
-def _record(source: Path, done: "Done") -> dict[str, Any]:
-    """What --json says of one picture; places in px of the input, rounded to hundredths."""
-    result = done.result
-    height, width = result.pixels.shape[:2]
-    return {
-        "input": str(source),
-        "output": str(done.outputs.target),
-        "size": [width, height],
-        "restorer": result.restorer,
-        "upscaler": result.upscaler,
-        "faces": [face.report() for face in result.faces],
-        "repaired": None if result.repaired is None else round(result.repaired, 6),
-        "lost": list(done.lost),
-        "seconds": {stage: round(value, 4) for stage, value in result.seconds.items()},
-    }

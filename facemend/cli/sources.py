@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from facemend.cli.names import ENDING, RESULTS, Names
@@ -53,9 +53,10 @@ def collect(
         pictures = [argument]
         if argument.is_dir():
             left_out: Counter[str] = Counter()
-            pictures = sorted(_in_folder(argument, results, output is None, unreadable, left_out))
+            files = walk(argument, results, unreadable, left_out)
+            pictures = sorted(path for path in files if _is_wanted(path, output is None, left_out))
             if left_out:
-                note(f"{argument}: left out {', '.join(f'{count} {what}' for what, count in left_out.items())}")
+                note(f"{argument}: {counted(left_out)}")
             if not pictures:
                 suffixes = ", ".join(sorted(formats.BY_SUFFIX))
                 failed(DecodeError(f"{argument} holds no pictures to restore ({suffixes})"), argument)
@@ -67,6 +68,11 @@ def collect(
             else:
                 sources.append(Source(path, target, has_suffix=False))
     return sources
+
+
+def names_file(output: str) -> bool:
+    """Whether an output is meant to be a file: it has a suffix, and is no folder."""
+    return bool(Path(output).suffix) and not output.endswith(os.sep) and not Path(output).is_dir()
 
 
 def real_path(path: Path) -> Path:
@@ -95,22 +101,30 @@ def _exists(path: Path, unreadable: Callable[[OSError], None]) -> bool:
 
 def _is_file(output: str | None, inputs: Sequence[Path]) -> bool:
     """Whether the output is a file: its name has a suffix, and there is one picture to put there."""
-    if output is None or output.endswith(os.sep) or Path(output).is_dir() or not Path(output).suffix:
+    if output is None or not names_file(output):
         return False
     if len(inputs) > 1 or inputs[0].is_dir():
         raise OptionError("output", output, "a folder where there are several pictures; end it with /")
     return True
 
 
-def _in_folder(
-    folder: Path, results: Path, beside: bool, unreadable: Callable[[OSError], None], left_out: Counter[str]
-) -> Iterator[Path]:
-    """Yield the pictures of a folder and the folders in it. Links to folders are followed once.
+def _is_wanted(path: Path, beside: bool, left_out: Counter[str]) -> bool:
+    """Whether a file of a folder is to be restored; `beside` says whether each result goes beside its picture."""
+    reason = why_not(path.name)
+    if not reason and beside and path.stem.endswith(RESULTS):
+        reason = f"whose names end in {', '.join(RESULTS)}"
+    left_out.update([reason] if reason else [])
+    return not reason
+
+
+def walk(folder: Path, results: Path, unreadable: Callable[[OSError], None], left_out: Counter[str]) -> Iterator[Path]:
+    """Yield the files of a folder and the folders in it, those of each folder in order.
+
+    Links to folders are followed once. Hidden folders and those of the results are left out.
 
     Args:
         folder: the folder.
         results: where the results go.
-        beside: whether each result goes beside its picture.
         unreadable: told of each folder that cannot be read.
         left_out: counts what is left out, by what it is.
     """
@@ -130,14 +144,20 @@ def _in_folder(
                 seen.add(identity(path))
                 kept.append(name)
         folders[:] = kept
-        for name in files:
-            if name.startswith("."):  # such as ._NAME.jpg of a Mac
-                left_out["hidden"] += 1
-            elif Path(name).suffix.lower() not in formats.BY_SUFFIX:
-                left_out["of other kinds"] += 1
-            elif not (row := formats.BY_SUFFIX[Path(name).suffix.lower()]).installed:
-                left_out[f"that need pip install 'facemend[{row.extra}]'"] += 1
-            elif beside and Path(name).stem.endswith(RESULTS):
-                left_out[f"whose names end in {', '.join(RESULTS)}"] += 1
-            else:
-                yield Path(parent, name)
+        yield from (Path(parent, name) for name in sorted(files))
+
+
+def why_not(name: str) -> str:
+    """Why a file of a folder is left out, in the words of a count; "" for a picture."""
+    suffix = PurePath(name).suffix.lower()
+    if name.startswith("."):  # such as ._NAME.jpg of a Mac
+        return "hidden"
+    if suffix not in formats.BY_SUFFIX:
+        return "of other kinds"
+    row = formats.BY_SUFFIX[suffix]
+    return "" if row.installed else f"that need pip install 'facemend[{row.extra}]'"
+
+
+def counted(left_out: Counter[str]) -> str:
+    """What was left out, as a list for a message."""
+    return f"left out {', '.join(f'{count} {what}' for what, count in left_out.items())}"

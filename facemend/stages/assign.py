@@ -29,12 +29,12 @@ class Assigned(NamedTuple):
     """The restorer of a face.
 
     Attributes:
-        net: its name.
-        reason: why it is this one, in words.
+        restorer: the restorer.
+        reason: why it is this one, in words; empty if it was named.
     """
 
-    net: str
-    reason: str
+    restorer: Restorer
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,27 @@ class Auto:
         return (self.usual, self.for_bad_faces) if self.for_bad_faces else (self.usual,)
 
 
-def assign(crop: Crop, usual: str, for_bad_faces: str | None = None) -> Assigned:
+def assign(crop: Crop, auto: Auto) -> Assigned:
     """Choose the restorer of a face.
 
     Args:
-        crop: the face as it was cut out of the picture, before restoration. The limits are those of 512 px crops.
-        usual: name of the restorer that keeps the likeness best.
-        for_bad_faces: name of the one for faces with too little detail for a likeness; None where there is none.
+        crop: the face as it was cut out of the picture, before restoration.
+        auto: the restorers.
+    """
+    problem = what_is_bad(crop)
+    if not problem:
+        return Assigned(auto.usual, "enough detail to keep the likeness")
+    if auto.for_bad_faces is None:
+        return Assigned(auto.usual, f"{problem}, but there is no other restorer for it")
+    return Assigned(auto.for_bad_faces, problem)
+
+
+def what_is_bad(crop: Crop) -> str:
+    """Why a face has too little detail for a likeness, in words; empty if it has enough.
+
+    The limits are those of 512 px crops.
     """
     real = real_side(crop)
     if real < FEWEST:
-        problem = f"only {int(real)} real px across the crop"
-    elif contrast_of_detail(grey_levels(crop)) < BLURRED:
-        problem = "heavily blurred"
-    else:
-        return Assigned(usual, "enough detail to keep the likeness")
-    if for_bad_faces is None:
-        return Assigned(usual, f"{problem}, but there is no other restorer for it")
-    return Assigned(for_bad_faces, problem)
+        return f"only {int(real)} real px across the crop"
+    return "heavily blurred" if contrast_of_detail(grey_levels(crop)) < BLURRED else ""

@@ -14,13 +14,14 @@ from starlette.routing import Route
 
 from facemend.errors import InputError
 from facemend.files import formats
+from facemend.loader import WITHOUT
 from facemend.records import DEFAULT_SETTINGS
 from facemend.web import work
-from facemend.web.desk import Desk, Endpoint, Work, spelled
-from facemend.web.networks import LICENCES, WITHOUT, Networks, offered
+from facemend.web.desk import SETTINGS, Desk, Endpoint, Work, spelled
+from facemend.web.networks import LICENCES, Networks, offered
 from facemend.web.pictures import Photo, Restored
 from facemend.web.store import Store
-from facemend.weights.models import MODELS
+from facemend.weights.models import MODELS, Task
 
 PAGE = Path(__file__).parent / "page"
 FILES = {  # the page; what else is in the folder is not sent
@@ -141,10 +142,10 @@ def _options(max_upload: int) -> dict[str, Any]:
         "detector": None if detectors[0]["installed"] else detectors[0],
         "formats": formats.CHOICES,
         "suffixes": list(formats.BY_SUFFIX),
-        "defaults": {name: getattr(DEFAULT_SETTINGS, name) for name in sorted(work.SETTINGS)},
+        "defaults": {name: getattr(DEFAULT_SETTINGS, name) for name in sorted(SETTINGS)},
         "max_upload": max_upload,
     }
 
 
-def _without(task: str) -> dict[str, Any]:
+def _without(task: Task) -> dict[str, Any]:
     return {"name": WITHOUT[task], "licence": LICENCES["yes"], "installed": True, "bytes": 0, "fidelity": False}

@@ -22,19 +22,13 @@ from facemend.records import Progress
 PLACES = 4  # jobs at a time: one is computed, the others wait
 RETRY_AFTER = 5  # seconds after which a client that found no place may try again
 OPTIONS = {"restorer": "model"}  # names of options on the page, where they differ from Python
-OFFERED = {"restorer", "upscaler", "scale", "strength", "fidelity", "repair", "format"}
+SETTINGS = {"scale", "strength", "fidelity", "repair"}  # that the page offers
+OFFERED = {"restorer", "upscaler", "format", *SETTINGS}
 
 Work = Callable[[Progress], dict[str, Any]]
 Outbox = MemoryObjectSendStream[bytes]
 
 log = logging.getLogger(__name__)
-
-
-class FullError(FacemendError):
-    """All places are taken."""
-
-    def __init__(self) -> None:
-        super().__init__("too many pictures are being worked on", "try again in a moment")
 
 
 def spelled(option: str) -> str | None:
@@ -47,20 +41,20 @@ class Desk:
 
     Args:
         places: number of jobs that may be there at a time.
-        workers: number of jobs that are computed at a time.
     """
 
-    def __init__(self, places: int = PLACES, workers: int = 1) -> None:
+    def __init__(self, places: int = PLACES) -> None:
         self._places = places
         self._taken = 0
-        self._workers = CapacityLimiter(workers)
+        self._workers = CapacityLimiter(1)
         self._stops: set[threading.Event] = set()  # of the jobs that are there
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Take a place; raises FullError if there is none. Only the server's own thread may call it."""
+        """Take a place; raises HTTPException (503) if there is none. Only the server's own thread may call it."""
         if self._taken >= self._places:
-            raise FullError
+            problem = "too many pictures are being worked on; try again in a moment"
+            raise HTTPException(503, problem, {"Retry-After": str(RETRY_AFTER)})
         self._taken += 1
         try:
             yield
@@ -150,8 +144,6 @@ class Endpoint:
             with self._desk.place():
                 work = await self._prepare(Request(scope, receive))
                 await self._desk.answer(work, receive, send)
-        except FullError as error:
-            raise HTTPException(503, str(error), {"Retry-After": str(RETRY_AFTER)}) from error
         except ClientDisconnect:  # while it sent the body
             return
 

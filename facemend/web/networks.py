@@ -6,15 +6,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from facemend.errors import OptionError
-from facemend.loader import NONE, Loader
+from facemend.loader import AUTO, WITHOUT, Loader, best
 from facemend.pipeline import Pipeline
 from facemend.stages.upscale import LanczosUpscaler
 from facemend.weights import installed
-from facemend.weights.models import MODELS, Model, Task, automatic, public_names
+from facemend.weights.models import MODELS, Model, Task, public_names
 
-AUTO = "auto"  # the choice of the best model that is installed
 LICENCES = {"yes": "free", "no": "non-commercial", "unclear": "licence unclear"}  # by commercial use
-WITHOUT = {"restorer": NONE, "upscaler": LanczosUpscaler.name, "detector": NONE, "parser": NONE, "repairer": NONE}
+
 
 Stage = TypeVar("Stage")
 
@@ -25,17 +24,17 @@ def offered(task: Task) -> list[dict[str, Any]]:
     Each has a `name`, its `licence` in a word, whether it is `installed`, the `bytes` to download if it is not, and
     whether the option `fidelity` changes what it does.
     """
-    return [
-        {
-            "name": model.public_name,
-            "licence": LICENCES[model.commercial],
-            "installed": not missing(model),
-            "bytes": sum(part.size for part in missing(model)),
-            "fidelity": task == "restorer" and _takes_fidelity(model),
-        }
-        for model in MODELS.values()
-        if model.task == task
-    ]
+    return [_offer(model, missing(model)) for model in MODELS.values() if model.task == task]
+
+
+def _offer(model: Model, absent: list[Model]) -> dict[str, Any]:
+    return {
+        "name": model.public_name,
+        "licence": LICENCES[model.commercial],
+        "installed": not absent,
+        "bytes": sum(part.size for part in absent),
+        "fidelity": model.task == "restorer" and _takes_fidelity(model),
+    }
 
 
 def missing(model: Model) -> list[Model]:
@@ -103,7 +102,4 @@ def _named(task: Task, name: str = AUTO, scale: float = 0) -> str:
     choices = (AUTO, *public_names(task), WITHOUT[task])
     if name not in choices:
         raise OptionError(task, name, choices)
-    if name != AUTO:
-        return name
-    models = (model for model in automatic(task, scale) if installed.find(model.name))
-    return next((model.public_name for model in models), WITHOUT[task])
+    return best(task, scale) if name == AUTO else name

@@ -1,5 +1,6 @@
 """Start the server of the page."""
 
+import errno
 import math
 import os
 import socket
@@ -97,6 +98,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise OptionError("host", host, "a name or an address of this machine") from error
         reason = os.strerror(error.errno or 0).lower()
         expected = f"one that this program may listen on, at an address of this machine ({host}: {reason})"
         raise OptionError("port", port, expected, "leave it out for any") from error

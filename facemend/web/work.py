@@ -8,18 +8,19 @@ from facemend.errors import OptionError
 from facemend.files import formats
 from facemend.files.decode import decode
 from facemend.job import Encoded, run_in_memory
+from facemend.loader import AUTO
 from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Face, Progress, Settings
 from facemend.web import pictures
-from facemend.web.networks import AUTO, Networks, missing
+from facemend.web.desk import SETTINGS
+from facemend.web.networks import Networks, missing
 from facemend.web.pictures import Photo
 from facemend.web.store import Store
 from facemend.weights.download import fetch
 from facemend.weights.installed import download_folder
 from facemend.weights.models import Model
 
-SETTINGS = {"scale", "strength", "fidelity", "repair"}  # that the page offers
 READ = Settings(scale=1)  # how photos are read: their size is checked, not yet that of the result
 
 
@@ -100,21 +101,14 @@ class Restoration:
         progress("load", 0, 1)
         pipeline = self._networks.pipeline(self._restorer, self._upscaler, settings.scale, settings.repair)
         done = self._run(pipeline, progress)
-        result = done.result
-        height, width = result.pixels.shape[:2]
         restored = pictures.restored(done)
         process.give_back_memory()
         return {
+            **done.result.report(),
             "key": self._store.add(restored),
-            "size": [width, height],
             "bytes": len(done.data),
             "suffix": done.format.suffix,
             "format": done.format.title,
-            "restorer": result.restorer,
-            "upscaler": result.upscaler,
-            "faces": [face.report() for face in result.faces],
-            "repaired": result.repaired,
-            "seconds": dict(result.seconds),
             "lost": done.lost,
         }
 

@@ -80,10 +80,7 @@ def test_a_port_that_is_taken_is_one_line(run):
     [
         (("--port", "70000"), "facemend: --port is 70000, but must be a number from 0 to 65535"),
         (("--host", "no.such.host.invalid"), "facemend: --host is 'no.such.host.invalid', but must be a name or an"),
-        (
-            ("--host", "192.0.2.1"),
-            "facemend: --port is 0, but must be one that this program may listen on",
-        ),
+        (("--host", "192.0.2.1"), "facemend: --host is '192.0.2.1', but must be a name or an address of this machine"),
         (("--max-upload", "0"), "facemend: --max-upload is 0.0, but must be a number above 0"),
         (("--max-upload", "nan"), "facemend: --max-upload is nan, but must be a number above 0"),
         (("--max-upload", "inf"), "facemend: --max-upload is inf, but must be a number above 0"),

@@ -1,12 +1,11 @@
 import contextlib
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.cog.serving import STAND_IN, Service, data_url, png, serving
 from tests.pictures import smooth
+from tests.programs import npm_install
 
 
 @pytest.fixture(scope="session")
@@ -52,12 +51,4 @@ def wide():
 @pytest.fixture(scope="session")
 def javascript(tmp_path_factory):
     """A folder with the JavaScript client installed."""
-    if not shutil.which("npm"):
-        pytest.skip("npm is not there: install Node.js 18 or newer")
-    folder = shutil.copytree(Path(__file__).parent / "js", tmp_path_factory.mktemp("js"), dirs_exist_ok=True)
-    install = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=120
-    )
-    if install.returncode:
-        pytest.skip(f"npm cannot fetch the JavaScript client: {install.stderr.strip()[-300:]}")
-    return folder
+    return npm_install("the JavaScript client", Path(__file__).parent / "js", tmp_path_factory.mktemp("js"))

@@ -168,7 +168,7 @@ def test_transparency_is_kept_and_grey_becomes_rgb(execute):
         ({"model": "gone.pth"}, "model is 'gone.pth', but must be one of auto, lite, none"),
         ({"upscaler": "x8"}, "upscaler is 'x8', but must be one of auto, lite, lanczos"),
         ({"faces": "eyes"}, "faces is 'eyes', but must be one of all, center, largest, none, numbers such as 0,2"),
-        ({"faces": "0,-1"}, "faces is (0, -1), but must be one of all, center, largest, none, a list of whole"),
+        ({"faces": "0,-1"}, "faces is '0,-1', but must be one of all, center, largest, none, numbers such as 0,2"),
         ({"seed": -2}, "seed is -2, but must be a whole number from 0"),
     ],
 )
@@ -292,7 +292,16 @@ def test_the_rules_of_comfyuis_registry(path):
         node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level
     }
     known = {"comfy", "comfy_api", "facemend", "folder_paths", "numpy", "torch"}
-    assert imported - known <= {"collections", "contextlib", "functools", "json", "pathlib", "threading", "typing"}
+    assert imported - known <= {
+        "collections",
+        "contextlib",
+        "functools",
+        "inspect",
+        "json",
+        "pathlib",
+        "threading",
+        "typing",
+    }
     called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     assert not called & {"eval", "exec", "compile", "__import__"}
 

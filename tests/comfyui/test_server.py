@@ -4,7 +4,6 @@ import io
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from PIL import Image
 
 from facemend.pipeline import Pipeline
 from facemend.records import Settings, converted
+from tests.cog.serving import free_port
 from tests.comfyui.conftest import FOLDER
 
 ROOT = FOLDER.parent
@@ -64,9 +64,7 @@ class Server:
         shutil.copy(
             ROOT / "weights" / "lite-restorer.safetensors", folder / "models/facerestore_models/mine.safetensors"
         )
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         torchvision = subprocess.run([python(), "-c", "import torchvision"], capture_output=True, check=False)
         options = ["--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(folder)]
         environment = os.environ | {"HOME": str(folder), "PYTHONPATH": str(ROOT), "FACEMEND_WEIGHTS": str(folder)}

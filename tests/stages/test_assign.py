@@ -43,42 +43,53 @@ def of_size(crop, real):
     return replace(crop, matrix=similarity(SIDE / real, 0, 0, 0))
 
 
+class Takes:
+    """A restorer of a face size."""
+
+    def __init__(self, name, face_size=512):
+        self.name, self.face_size = name, face_size
+
+
+USUAL, OTHER = Takes("usual"), Takes("other")
+BOTH = Auto(USUAL, OTHER)
+
+
 def test_a_face_with_detail_gets_the_usual_restorer(sharp):
-    assert assign(sharp, "usual", "other") == ("usual", "enough detail to keep the likeness")
+    assert assign(sharp, BOTH) == (USUAL, "enough detail to keep the likeness")
 
 
-@pytest.mark.parametrize(("real", "net"), [(FEWEST - 0.5, "other"), (FEWEST, "usual"), (8, "other"), (500, "usual")])
-def test_a_face_of_few_real_pixels_gets_the_other_one(sharp, real, net):
-    assigned = assign(of_size(sharp, real), "usual", "other")
-    assert assigned.net == net
-    assert (assigned.reason == f"only {int(real)} real px across the crop") == (net == "other")
+@pytest.mark.parametrize(("real", "restorer"), [(FEWEST - 0.5, OTHER), (FEWEST, USUAL), (8, OTHER), (500, USUAL)])
+def test_a_face_of_few_real_pixels_gets_the_other_one(sharp, real, restorer):
+    assigned = assign(of_size(sharp, real), BOTH)
+    assert assigned.restorer is restorer
+    assert (assigned.reason == f"only {int(real)} real px across the crop") == (restorer is OTHER)
 
 
 def test_a_heavily_blurred_face_gets_the_other_one(sharp):
-    assert assign(blurred(sharp, 8), "usual", "other") == ("other", "heavily blurred")
-    assert assign(noisy(blurred(sharp, 8), 6), "usual", "other").net == "other"
-    assert assign(blurred(sharp, 2), "usual", "other").net == "usual"
-    assert assign(noisy(blurred(sharp, 2), 6), "usual", "other").net == "usual"
+    assert assign(blurred(sharp, 8), BOTH) == (OTHER, "heavily blurred")
+    assert assign(noisy(blurred(sharp, 8), 6), BOTH).restorer is OTHER
+    assert assign(blurred(sharp, 2), BOTH).restorer is USUAL
+    assert assign(noisy(blurred(sharp, 2), 6), BOTH).restorer is USUAL
 
 
 def test_a_face_that_was_enlarged_from_few_pixels_counts_as_blurred(sharp):
     small = cv2.resize(sharp.pixels, (32, 32), interpolation=cv2.INTER_AREA)
     large = cv2.resize(small, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-    assert assign(replace(sharp, pixels=large), "usual", "other").net == "other"
+    assert assign(replace(sharp, pixels=large), BOTH).restorer is OTHER
 
 
 def test_a_bad_face_gets_the_usual_one_where_there_is_no_other(sharp):
-    reasons = [assign(crop, "lite").reason for crop in (of_size(sharp, 40), blurred(sharp, 8))]
+    reasons = [assign(crop, Auto(USUAL)).reason for crop in (of_size(sharp, 40), blurred(sharp, 8))]
     assert reasons == [
         "only 40 real px across the crop, but there is no other restorer for it",
         "heavily blurred, but there is no other restorer for it",
     ]
-    assert assign(of_size(sharp, 40), "lite").net == "lite"
+    assert assign(of_size(sharp, 40), Auto(USUAL)).restorer is USUAL
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_an_empty_crop_is_a_bad_face(sharp, level):
-    assert assign(replace(sharp, pixels=np.full_like(sharp.pixels, level)), "usual", "other").net == "other"
+    assert assign(replace(sharp, pixels=np.full_like(sharp.pixels, level)), BOTH).restorer is OTHER
 
 
 def test_more_blur_never_makes_a_face_better(sharp):
@@ -92,14 +103,7 @@ def test_depth_and_contrast_do_not_matter(sharp, sigma, real, contrast):
     crop = of_size(blurred(sharp, sigma), real)
     flat = replace(crop, pixels=(crop.pixels * contrast).astype(np.uint8))
     deep = replace(crop, pixels=crop.pixels.astype(np.uint16) * 257)
-    assert assign(deep, "usual", "other") == assign(flat, "usual", "other") == assign(crop, "usual", "other")
-
-
-class Takes:
-    """A restorer of a face size."""
-
-    def __init__(self, name, face_size=512):
-        self.name, self.face_size = name, face_size
+    assert assign(deep, BOTH) == assign(flat, BOTH) == assign(crop, BOTH)
 
 
 def test_auto_names_its_restorers():

@@ -1,10 +1,10 @@
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from facemend.web.networks import Networks
+from tests.programs import npm_install
 from tests.web.serving import StandIn, serving
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -42,12 +42,5 @@ def chromium():
 @pytest.fixture(scope="session")
 def axe(tmp_path_factory):
     """The source of axe-core, which looks for what hinders people."""
-    if not shutil.which("npm"):
-        pytest.skip("npm is not installed, see docs/CONTRIBUTING.md")
-    folder = shutil.copytree(Path(__file__).parent / "js", tmp_path_factory.mktemp("axe"), dirs_exist_ok=True)
-    install = subprocess.run(
-        ["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True, timeout=120
-    )
-    if install.returncode:
-        pytest.skip(f"npm cannot fetch axe-core: {install.stderr.strip()[-300:]}")
+    folder = npm_install("axe-core", Path(__file__).parent / "js", tmp_path_factory.mktemp("axe"))
     return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")

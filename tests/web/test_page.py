@@ -229,6 +229,7 @@ def test_a_finger_moves_the_slider(server, opened):
     box = page.locator("#slider").bounding_box()
     page.touchscreen.tap(box["x"] + 0.3 * box["width"], box["y"] + 20)
     wait(page, "Math.abs(document.querySelector('#slider').value - 30) < 1")
+    assert clip(page) == pytest.approx(0.3 * box["width"], abs=4)
 
 
 def test_zooming_shows_the_picture_in_its_size_and_the_face_in_the_middle(server, opened):

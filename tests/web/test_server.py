@@ -12,6 +12,7 @@ from PIL import Image
 
 from facemend.cli import main
 from facemend.web import app
+from facemend.web.networks import Networks
 from tests.pictures import face_at, similarity, smooth
 from tests.web.photos import OLD, jpeg, phone, two_faces
 from tests.web.serving import FACE, HEADER, LIMIT, TILES, StandIn, serving
@@ -67,9 +68,11 @@ def test_a_file_that_is_no_photo_is_explained(server, data, error):
     assert "\n" not in told["error"]
 
 
-def test_options_are_called_as_on_the_page(server, photo):
-    answer = server.http.post(f"/photos/{photo['key']}/restore", json={"scale": 9})
-    assert (answer.status_code, answer.text) == (400, "scale is 9, but must be a number from 1 to 8")
+def test_options_are_called_as_on_the_page(server, photo, monkeypatch):
+    monkeypatch.setattr(server.networks, "pipeline", Networks().pipeline)
+    kind, told = server.ask(f"/photos/{photo['key']}/restore", json={"restorer": "nothing"})
+    assert kind == "failed"
+    assert told["error"].startswith("model is 'nothing', but must be one of auto, ")
 
 
 @pytest.mark.parametrize(

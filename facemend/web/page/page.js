@@ -10,6 +10,7 @@ const HINTS = {
   whole: "Drag the line, or use the arrow keys. Left of it is the photo, right of it the result.",
   part: "Drag the bar under the picture to compare, and the picture itself to see another part.",
 };
+const UNREACHABLE = "There is no answer: is 'facemend web' still running?";
 const SCALES = [1, 1.5, 2, 3, 4, 6, 8];
 const ROOM = 0.66; // of the window's height that a picture may take
 const LABEL = 26; // px, height of a face's number
@@ -35,14 +36,24 @@ class Refused extends Error {
   }
 }
 
+/** Wait for something that comes from the server. */
+async function arrived(promise) {
+  try {
+    return await promise;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error(UNREACHABLE, { cause: error });
+  }
+}
+
 /** Send a request whose answer is a stream of events; return what its last event tells. */
 async function ask(path, body, tell, signal) {
-  const answer = await fetch(path, { method: "POST", headers: HEADERS, body, signal });
-  if (!answer.ok) throw new Refused(answer.status, (await answer.text()).trim());
+  const answer = await arrived(fetch(path, { method: "POST", headers: HEADERS, body, signal }));
+  if (!answer.ok) throw new Refused(answer.status, (await arrived(answer.text())).trim());
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let text = ""; ; ) {
-    const { value, done } = await reader.read();
-    if (done) throw new TypeError("the answer has no end");
+    const { value, done } = await arrived(reader.read());
+    if (done) throw new Error(UNREACHABLE);
     const events = (text + value).split("\n\n");
     text = events.pop();
     for (const event of events) {
@@ -54,10 +65,9 @@ async function ask(path, body, tell, signal) {
   }
 }
 
-/** What an error tells the user; nothing where the user has stopped it. */
+/** What an error tells the user, who may have stopped the work. */
 function explained(error) {
-  if (error.name === "AbortError") return "Stopped.";
-  return error instanceof TypeError ? "There is no answer: is 'facemend web' still running?" : error.message;
+  return error.name === "AbortError" ? "Stopped." : error.message;
 }
 
 function say(text, isProblem = false) {
@@ -200,7 +210,7 @@ function show(photo) {
 
 /** Tell it if the server has forgotten a result: there is nothing to download. */
 async function checkKept(photo, result) {
-  const { status } = await fetch(`/results/${result.key}`, { method: "HEAD" });
+  const { status } = await arrived(fetch(`/results/${result.key}`, { method: "HEAD" }));
   if (status !== 404 || photo.result !== result) return;
   photo.result = null;
   if (photo !== current) return;
@@ -342,7 +352,7 @@ function showOutcome({ file, result }) {
 // Options
 
 async function load() {
-  offer = await (await fetch("/options")).json();
+  offer = await (await arrived(fetch("/options"))).json();
   for (const [id, first] of [["restorer", "the best one here"], ["upscaler", "the best one here"]]) {
     const rows = offer[`${id}s`].map(({ name, licence, bytes }) =>
       new Option(`${name}: ${licence}${bytes ? `, ↓ ${sized(bytes)}` : ""}`, name));

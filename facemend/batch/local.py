@@ -1,0 +1,141 @@
+"""Processes of this machine. One that is killed costs only the picture that it was doing."""
+
+import math
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import chain, islice
+from typing import Self
+
+from pebble import ProcessExpired, ProcessPool
+
+from facemend.batch.plan import TRIES, Loaded, Outcome, Plan, Task
+from facemend.errors import FacemendError
+from facemend.machine import cgroup
+
+LONGEST = 24 * 3600  # s for one picture, so that one that never ends does not block a worker for good
+BREAKS = 3  # times that the pool may break without an outcome in between
+
+
+class Local:
+    """The engine `local`.
+
+    Args:
+        plan: what to do with every picture.
+        workers: number of processes; None for one for each processor, or a single one where networks run on a GPU.
+    """
+
+    def __init__(self, plan: Plan, workers: int | None = None) -> None:
+        self._plan = plan
+        self._workers = workers
+        self._count = workers or processors()
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stop()
+
+    def load(self) -> Loaded:  # noqa: D102
+        try:
+            loaded: Loaded = self._pool.schedule(_load).result()
+        except (ProcessExpired, BrokenProcessPool) as error:
+            raise FacemendError(f"a worker died while it loaded the networks ({error})") from error
+        if loaded.gpu and self._workers is None:
+            self._count = 1
+            self._stop()
+            self._start()
+        return loaded
+
+    def outcomes(self, tasks: Iterable[Task]) -> Iterator[Outcome]:  # noqa: D102
+        coming: Iterator[tuple[Task, int]] = ((task, 1) for task in tasks)  # with the number of the try
+        running: dict[Future[Outcome], tuple[Task, int]] = {}
+        breaks = 0
+        while True:
+            # No more than one for each worker: none begins another before the outcome of the last one is recorded.
+            for task, number in islice(coming, self._count - len(running)):
+                running[self._pool.schedule(_run, (task,), timeout=LONGEST)] = task, number
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                try:
+                    outcome = future.result()
+                except BrokenProcessPool as error:  # a worker died between two pictures
+                    breaks += 1
+                    if breaks > BREAKS:
+                        raise FacemendError(f"the workers end before they begin a picture ({error})") from error
+                    coming = chain(running.values(), coming)
+                    running = {}
+                    self._stop()
+                    self._start()
+                    break
+                except (ProcessExpired, TimeoutError) as error:
+                    task, number = running.pop(future)
+                    if number < TRIES:
+                        coming = chain([(task, number + 1)], coming)
+                        continue
+                    code = f"exit code {error.exitcode}" if isinstance(error, ProcessExpired) else "it took too long"
+                    outcome = Outcome(task.key, error=killed(code))
+                else:
+                    del running[future]
+                breaks = 0
+                yield outcome
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["facemend.batch.worker"])  # workers share its memory
+        with _one_thread():
+            self._pool = ProcessPool(self._count, initializer=_start, initargs=(self._plan,), context=context)
+            self._pool.active  # noqa: B018 - starts it
+
+    def _stop(self) -> None:
+        self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+
+def killed(how: str) -> FacemendError:
+    """The error of a picture whose worker died at every try."""
+    problem = f"its worker died {TRIES} times ({how}): it may need more memory than there is"
+    return FacemendError(problem, "use fewer workers", "leave it out")
+
+
+def processors() -> int:
+    """The number of processors that this process may use."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.floor(min(there, cgroup.processors())))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let libraries that the processes import in the block start no threads of their own."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _start(plan: Plan) -> None:
+    from facemend.batch import worker  # imports torch, which the driver does not need
+
+    worker.start(plan)
+
+
+def _load() -> Loaded:
+    from facemend.batch import worker
+
+    return worker.the_worker().loaded()
+
+
+def _run(task: Task) -> Outcome:
+    from facemend.batch import worker
+
+    return worker.the_worker().run(task)

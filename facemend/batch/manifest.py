@@ -1,0 +1,120 @@
+"""What is done: lines of JSON in the destination, of this run and of earlier ones.
+
+A run adds lines to files of its own in `.facemend/manifest/`. Each line is about one picture: its key, the recipe (a
+hash of source, settings, models and version), and either the outputs or the error. The last line about a picture
+counts. Pictures are not in memory by name but by a hash of 64 bits, about 100 bytes each.
+"""
+
+import hashlib
+import json
+import secrets
+import time
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import PurePosixPath
+from typing import Any
+
+from facemend.batch.places import OWN, Place
+from facemend.batch.plan import Outcome
+from facemend.errors import FacemendError, InputError
+
+FOLDER = f"{OWN}/manifest/"
+CLAIMS = f"{OWN}/claims/"
+LINES = 1000  # of a file, as files in a bucket are written as a whole
+
+
+class State(Enum):
+    """What the manifest says of a picture."""
+
+    DONE = "done"
+    MISTAKE = "mistake"  # the picture is at fault
+    FAILED = "failed"  # anything else
+
+
+class Manifest:
+    """The lines of all runs; adding some.
+
+    Args:
+        place: the destination.
+        recipe: hash of everything that the results depend on.
+
+    Attributes:
+        others: the number of results that were made with another recipe.
+
+    Raises:
+        FacemendError: it cannot be read, or it is damaged.
+    """
+
+    def __init__(self, place: Place, recipe: str) -> None:
+        self._place = place
+        self._recipe = recipe
+        self._states: dict[int, State] = {}
+        self._run = f"{FOLDER}{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"  # later ones sort after it
+        self._lines: list[bytes] = []
+        self._ended: list[str] = []  # claims of the pictures of these lines
+        self._count = 0
+        self._written = 0.0
+        others: set[int] = set()
+        if parts := sorted(place.list(FOLDER)):
+            exists = place.index()
+            for part in parts:
+                for line in _complete_lines(part, place.read(part)):
+                    picture = hash(line["input"])
+                    is_ours = line["recipe"] == recipe
+                    if line["outputs"] and not all(map(exists, line["outputs"])):
+                        self._states.pop(picture, None)
+                        others.discard(picture)
+                    elif is_ours:
+                        self._states[picture] = State(line["state"])
+                        others.discard(picture)
+                    elif line["outputs"]:
+                        self._states.pop(picture, None)
+                        others.add(picture)
+        self.others = len(others)
+
+    def state(self, key: str) -> State | None:
+        """What is known of a picture; None if it is still to be done."""
+        return self._states.get(hash(key))
+
+    def add(self, outcome: Outcome) -> None:
+        """Add what became of a picture; in a bucket it is written within a second, or by `write`."""
+        state = State.DONE
+        line: dict[str, object] = {"input": outcome.key, "recipe": self._recipe, "outputs": outcome.outputs}
+        if outcome.error:
+            state = State.MISTAKE if isinstance(outcome.error, InputError) else State.FAILED
+            line["error"] = str(outcome.error)
+        self._lines.append(json.dumps({**line, "state": state.value}).encode() + b"\n")
+        if outcome.outputs and not outcome.skipped:  # of one that failed, some files may be there
+            self._ended.append(claim(outcome.key))
+        if time.monotonic() - self._written >= self._place.pause:
+            self.write()
+
+    def write(self) -> None:
+        """Write the lines that are not written yet."""
+        if not self._lines:
+            return
+        self._place.append(f"{self._run}-{self._count // LINES:04}.jsonl", b"".join(self._lines))
+        self._place.delete(self._ended)
+        self._count += len(self._lines)
+        self._written = time.monotonic()
+        self._lines, self._ended = [], []
+
+
+def claim(key: str) -> str:
+    """The file that says that the results of a picture, if there are any, come from a batch that was stopped.
+
+    A worker writes it before the results, and the driver deletes it when the picture is in the manifest. So results
+    without it, which the manifest does not have either, are files of somebody else.
+    """
+    return f"{CLAIMS}{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()}"
+
+
+def _complete_lines(part: str, data: bytes) -> list[dict[str, Any]]:
+    """The lines of a file, without the last one if a run was stopped while it wrote it."""
+    try:
+        return [json.loads(line) for line in data.split(b"\n")[:-1]]
+    except ValueError as error:
+        name = PurePosixPath(part).name
+        raise FacemendError(
+            f"{FOLDER}{name} in the destination is damaged", "delete it; its pictures are done again"
+        ) from error

@@ -1,0 +1,86 @@
+"""Names of results, for keys in a stream: they are those that `facemend restore` gives, and no two are the same."""
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from facemend.batch.plan import Task
+from facemend.errors import InputError, OptionError
+from facemend.files import formats
+
+ORDER = {suffix: number for number, suffix in enumerate(formats.BY_SUFFIX)}
+
+
+def tasks(keys: Iterable[str], endings: tuple[str, ...]) -> Iterator[Task]:
+    """Give every picture a name for its result.
+
+    Only the pictures of one group, which have the same name up to the first dot, are held in memory.
+
+    Args:
+        keys: of pictures; those of each folder in order. Folders may come one after the other or within each other.
+            Pictures whose format needs a package that is not installed count for the names only.
+        endings: of the names of the files beside a result.
+    """
+    claims: set[tuple[str, str]] = set()  # folders and names without suffix that a later picture could have too
+    for folder, group in _groups(keys):
+        claims = {claim for claim in claims if not _passed(claim, folder, group[0].name)}
+        keepers: dict[tuple[str, str], str] = {}  # -> the suffix of the picture that keeps it
+        for picture in sorted(group, key=lambda picture: (ORDER[picture.suffix.lower()], picture.suffix)):
+            keepers.setdefault((picture.folder, picture.stem), picture.suffix)
+        for picture in group:
+            is_keeper = keepers[picture.folder, picture.stem] == picture.suffix
+            target = picture.stem if is_keeper else f"{picture.stem}_{picture.suffix[1:]}"
+            files = {(picture.folder, target + ending) for ending in ("", *endings)}
+            error: InputError | None = None
+            if _is_odd(picture.key):
+                error = InputError(f"its name {picture.key!r} is not a relative path in its shortest form", "rename it")
+            elif files & claims:
+                expected = "a name that no other picture's result has"
+                error = OptionError("the output", picture.folder + target, expected, "rename one of the pictures")
+            claims |= files - {(picture.folder, picture.stem)}
+            if formats.BY_SUFFIX[picture.suffix.lower()].installed:
+                yield Task(picture.key, picture.folder + target, error)
+
+
+class _Picture(NamedTuple):
+    """The parts of a key. Those of `pathlib` take ten times as long, and Python keeps them in a table."""
+
+    folder: str  # with / at the end; "" for the source itself
+    stem: str
+    suffix: str
+
+    @property
+    def name(self) -> str:
+        return self.stem + self.suffix
+
+    @property
+    def key(self) -> str:
+        return self.folder + self.name
+
+
+def _is_odd(key: str) -> bool:
+    """Whether a result would be outside the destination (../a.jpg), or have another one's path (a//b.jpg)."""
+    return key.startswith(("/", "../")) or posixpath.normpath(key) != key
+
+
+def _groups(keys: Iterable[str]) -> Iterator[tuple[str, list[_Picture]]]:
+    """Yield neighbours that start with the same folder and the same name up to the first dot, and that folder."""
+    group: list[_Picture] = []
+    start = ""
+    for key in keys:
+        if group and not key.startswith(start):
+            yield group[0].folder, group
+            group = []
+        folder, slash, name = key.rpartition("/")
+        if not group:
+            start = f"{folder}{slash}{name.partition('.')[0]}."
+        group.append(_Picture(folder + slash, *posixpath.splitext(name)))
+    if group:
+        yield group[0].folder, group
+
+
+def _passed(claim: tuple[str, str], folder: str, name: str) -> bool:
+    """Whether a picture in a folder, and all that come after it, have other names than a claim."""
+    if claim[0] == folder:
+        return f"{claim[1]}." < name and not name.startswith(f"{claim[1]}.")
+    return not folder.startswith(claim[0])

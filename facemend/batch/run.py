@@ -1,0 +1,132 @@
+"""A whole batch: which pictures are to be done, and what became of them."""
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+
+from facemend import __version__
+from facemend.batch.engines import Engine, make_engine
+from facemend.batch.manifest import Manifest, State
+from facemend.batch.names import tasks
+from facemend.batch.places import open_place
+from facemend.batch.plan import Loaded, Outcome, Plan, Task
+from facemend.errors import InputError, Remedy
+
+# Fields of `Plan` that change the results
+EFFECTIVE = ("source", "format", "quality", "strip_metadata", "compare", "boxes", "mask", "keep_dates")
+
+Keys = Callable[[], Iterable[str]]
+
+
+@contextmanager
+def open_batch(
+    plan: Plan, keys: Keys, *, engine: str = "local", workers: int | None = None, retry_failed: bool = False
+) -> "Iterator[Batch]":
+    """Load the networks and the manifest.
+
+    Args:
+        plan: what to do with every picture.
+        keys: returns the keys of all files of the source that have the suffix of a picture; those of each folder in
+            order, and folders one after the other or within each other.
+        engine: "local" or "ray".
+        workers: number of processes; None for all processors or GPUs.
+        retry_failed: whether pictures that failed in an earlier run are tried again.
+
+    Raises:
+        InputError: the destination is in use, holds results of another batch, or an extra is missing.
+        FacemendError: the networks cannot be loaded, or a place cannot be read or written.
+    """
+    with ExitStack() as stack:
+        destination = open_place(plan.destination)
+        stack.enter_context(destination.lock())
+        scratch = destination.scratch or stack.enter_context(tempfile.TemporaryDirectory())
+        plan = replace(plan, scratch=scratch)
+        running = stack.enter_context(make_engine(engine, plan, workers))
+        loaded = running.load()
+        manifest = Manifest(destination, recipe(plan, loaded))
+        if manifest.others and not (plan.force or plan.resume):
+            problem = (
+                f"{manifest.others} results in {destination.name} are of another source, settings, models or version"
+            )
+            remedies = Remedy("replace them with {}", "force"), Remedy("keep them with {}", "skip_existing")
+            raise InputError(problem, "choose another folder", *remedies)
+        yield Batch(plan, running, manifest, keys, loaded.names, retry_failed)
+
+
+class Batch:
+    """A batch that is ready to start.
+
+    Attributes:
+        names: of the networks, by what they do.
+        earlier: number of pictures that earlier runs have ended, by state; known when all pictures have been listed.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        engine: Engine,
+        manifest: Manifest,
+        keys: Keys,
+        names: Mapping[str, str],
+        retry_failed: bool,
+    ) -> None:
+        self.names = names
+        self.earlier: Counter[State] = Counter()
+        self._endings = plan.endings()
+        self._engine = engine
+        self._manifest = manifest
+        self._keys = keys
+        self._retry_failed = retry_failed
+
+    def pending(self) -> Iterator[Task]:
+        """List the pictures that are to be done."""
+        self.earlier = Counter()
+        for task in tasks(self._keys(), self._endings):
+            state = self._manifest.state(task.key)
+            if state is None or (self._retry_failed and state is not State.DONE):
+                yield task
+            else:
+                self.earlier[state] += 1
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Do the pictures, and yield each outcome when it is in the manifest, in any order."""
+        refused: list[Outcome] = []
+
+        def accepted() -> Iterator[Task]:
+            for task in self.pending():
+                if task.error:
+                    refused.append(Outcome(task.key, error=task.error))
+                else:
+                    yield task
+
+        try:
+            for outcome in self._engine.outcomes(accepted()):
+                yield from map(self._recorded, (outcome, *refused))
+                refused.clear()
+            yield from map(self._recorded, refused)
+        finally:
+            self._manifest.write()
+
+    def _recorded(self, outcome: Outcome) -> Outcome:
+        self._manifest.add(outcome)
+        return outcome
+
+
+def recipe(plan: Plan, loaded: Loaded) -> str:
+    """The hash of everything that the results depend on, but the hardware."""
+    parts = {
+        "version": __version__,
+        "settings": asdict(plan.settings),
+        "options": {name: getattr(plan, name) for name in EFFECTIVE},
+        "precision": plan.models["precision"],
+        "models": loaded.names,
+        "files": loaded.files,
+    }
+    if "creative" in plan.models:
+        parts["redrawing"] = {name: plan.models.get(name) for name in ("first", "base", "control", "creative")}
+    text = json.dumps(parts, sort_keys=True, default=asdict)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,135 @@
+"""One process that has loaded the networks and does one picture after the other."""
+
+import os
+import tempfile
+import traceback
+from dataclasses import replace
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+import torch
+
+from facemend import job
+from facemend.batch import manifest
+from facemend.batch.places import open_place
+from facemend.batch.plan import TRIES, Loaded, Outcome, Plan, Task
+from facemend.errors import FacemendError, InputError, exists_already
+from facemend.job import Outputs
+from facemend.loader import is_path
+from facemend.machine import process
+from facemend.pipeline import Pipeline
+from facemend.records import Picture
+from facemend.weights.installed import digest
+
+
+class Worker:
+    """Does pictures, with one thread.
+
+    Args:
+        plan: what to do with them.
+
+    Raises:
+        FacemendError: the networks cannot be loaded, or a place cannot be used.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        torch.set_num_threads(1)
+        cv2.setNumThreads(1)
+        with process.startup():
+            self._pipeline = Pipeline.load(**plan.models)
+        self._plan = plan
+        self._source = open_place(plan.source)
+        self._destination = open_place(plan.destination)
+        self._settings = plan.settings
+        if self._pipeline.restorer is None and not (plan.boxes or plan.report):
+            self._settings = replace(plan.settings, faces="none")  # as the output would not show them
+
+    def loaded(self) -> Loaded:
+        """What this worker has loaded."""
+        models = self._plan.models
+        files = dict(models["weights"])
+        named = [name for name in (models["restorer"], models["upscaler"]) if isinstance(name, str | Path)]
+        files.update({str(name): name for name in named if is_path(name)})
+        hashes = {name: digest(Path(path))[0] for name, path in files.items()}
+        gpu = models["device"] != "cpu" and torch.cuda.is_available()
+        return Loaded(self._pipeline.names, hashes, gpu)
+
+    def run(self, task: Task) -> Outcome:
+        """Do one picture; after an error that is not the user's, try it again."""
+        for _ in range(TRIES):
+            try:
+                return self._try(task)
+            except InputError as problem:
+                return Outcome(task.key, error=problem)
+            except FacemendError as problem:
+                error = problem
+            except Exception as problem:
+                if self._plan.debug:
+                    traceback.print_exc()
+                if not self._works():
+                    os._exit(1)  # as after some errors of a GPU; another process takes over
+                error = FacemendError(f"unexpected {type(problem).__name__}: {problem} (--debug shows where)")
+        return Outcome(task.key, error=error)
+
+    def _works(self) -> bool:
+        """Whether the networks still run, after an unexpected error."""
+        try:
+            self._pipeline.run(np.zeros((64, 64, 3), np.uint8))
+        except FacemendError:
+            return True
+        except Exception:
+            return False
+        return True
+
+    def _try(self, task: Task) -> Outcome:
+        plan, destination = self._plan, self._destination
+        target = PurePosixPath(task.target)
+        claim = manifest.claim(task.key)
+        kept: list[str] = []  # files that are there and stay
+
+        def key(path: Path) -> str:
+            return str(target.with_name(path.name))
+
+        def check(picture: Picture, outputs: Outputs) -> bool:
+            keys = [key(path) for path in outputs.paths()]
+            existing = [one for one in keys if destination.exists(one)]
+            if existing and not plan.force and not destination.exists(claim):
+                if not plan.resume:
+                    raise exists_already(f"{destination.name}/{existing[0]}")
+                kept.extend(existing if keys[0] in existing else [])
+            return kept != keys
+
+        if plan.scratch:
+            Path(plan.scratch).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=plan.scratch or None) as name:
+            folder = Path(name)
+            source = self._source.fetch(task.key, folder)
+            work = plan.job(source, folder / "results" / target.name, f"{self._source.name}/{task.key}")
+            done = job.run(work, self._pipeline, self._settings, check=check)
+            if done is None:
+                return Outcome(task.key, tuple(kept), skipped=True)
+            paths = [path for path in done.outputs.paths() if path.exists()]
+            is_claimed = not destination.mark(claim)
+            for path in reversed(paths):  # the result is last: where it is, the other files are too
+                if key(path) not in kept:
+                    destination.publish(path, key(path), replace=is_claimed or plan.force or plan.resume)
+        others = ("all pictures but the first",) if done.result.before.several else ()
+        report = done.report() if plan.report else None
+        return Outcome(task.key, tuple(map(key, paths)), lost=(*done.lost, *others), report=report)
+
+
+_plan: Plan  # of this process
+
+
+def start(plan: Plan) -> None:
+    """Say what this process is to do; the networks are loaded when they are first needed."""
+    global _plan
+    _plan = plan
+
+
+@cache
+def the_worker() -> Worker:
+    """The worker of this process."""
+    return Worker(_plan)

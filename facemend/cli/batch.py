@@ -1,0 +1,179 @@
+"""`facemend batch`."""
+
+import argparse
+import json
+import posixpath
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from facemend.batch.manifest import State
+from facemend.batch.places import is_url, open_place
+from facemend.batch.plan import Plan
+from facemend.batch.run import Batch, open_batch
+from facemend.cli import say, sources
+from facemend.cli.options import add_picture_options, not_empty
+from facemend.cli.restore import models_of, settings_of
+from facemend.errors import DecodeError, FacemendError, InputError, OptionError, Remedy
+from facemend.files import formats
+
+
+def add_batch_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a batch, and those of a picture."""
+    place = "a folder, or a URL: s3://, gs:// or az://"
+    parser.add_argument("source", type=_place, metavar="SRC", help=f"{place}: the pictures")
+    parser.add_argument("destination", type=_place, metavar="DST", help=f"{place}: the results, with the same paths")
+    parser.add_argument(
+        "--engine", choices=("local", "ray"), default="local",
+        help="local: processes of this machine; ray: the Ray cluster that RAY_ADDRESS names, or one on this machine "
+        "(%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=_workers, metavar="N",
+        help="number of processes, each with one thread (default: one for each processor; with networks on a GPU, one, "
+        "or one for each GPU of a Ray cluster)",
+    )  # fmt: skip
+    parser.add_argument("--retry-failed", action="store_true", help="try pictures again that failed in an earlier run")
+    add_picture_options(parser)
+
+
+def batch(options: argparse.Namespace, reporter: say.Reporter) -> None:
+    """Restore every picture of a folder or bucket that no earlier run has done."""
+    settings = settings_of(options)
+    if options.mask and not settings.repair:
+        raise OptionError("mask", True, "False where nothing is repaired", Remedy("repair with {}", "repair"))
+    if options.keep_dates and is_url(options.destination):
+        raise OptionError("keep_dates", True, "False where the results go into a bucket")
+    listing = _Listing(options.source, options.destination, reporter)
+    models = models_of(options, settings)
+    models["weights"] = {name: path.absolute() for name, path in options.weights}  # as workers may be elsewhere
+    plan = Plan(
+        source=options.source,
+        destination=options.destination,
+        models=models,
+        settings=settings,
+        format=options.format,
+        quality=options.quality,
+        strip_metadata=options.strip_metadata,
+        compare=options.compare,
+        boxes=options.boxes,
+        mask=options.mask,
+        force=options.force,
+        resume=options.skip_existing,
+        keep_dates=options.keep_dates,
+        report=options.json,
+        debug=options.debug,
+    )
+    opened = open_batch(
+        plan, listing.keys, engine=options.engine, workers=options.workers, retry_failed=options.retry_failed
+    )
+    with opened as ready:
+        say.note(say.describe(ready.names))
+        say.note_lite(ready.names, (options.restorer, options.upscaler))
+        _run(ready, listing, options, reporter)
+
+
+class _Listing:
+    """The keys of the pictures of the source; they are listed again at each call of `keys`.
+
+    Args:
+        source: a folder or URL.
+        destination: a folder or URL.
+        reporter: told of folders that cannot be read.
+
+    Raises:
+        InputError: the source cannot be read, or one of the two lies in the other.
+    """
+
+    def __init__(self, source: str, destination: str, reporter: say.Reporter) -> None:
+        self._source = source
+        self._destination = destination
+        self._reporter = reporter
+        self._unreadable: set[str] = set()
+        self.left_out: Counter[str] = Counter()
+        if not is_url(source) and not Path(source).is_dir():
+            raise InputError(f"{source} is not a folder", "check the path")
+        if f"{source}/".startswith(f"{destination}/"):
+            raise OptionError("the destination", destination, "neither the source nor a folder that holds it")
+
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of all files that have the suffix of a picture, and count what is left out."""
+        self.left_out.clear()
+        for key in self._files():
+            name = key.rpartition("/")[2]
+            if reason := sources.why_not(name):
+                self.left_out[reason] += 1
+            if posixpath.splitext(name)[1].lower() in formats.BY_SUFFIX and not name.startswith("."):
+                yield key  # whose format may need a package that is not installed: it counts for the names of others
+
+    def _files(self) -> Iterator[str]:
+        if not is_url(self._source):
+            folder = Path(self._source)
+            for path in sources.walk(folder, Path(self._destination), self._cannot_read, self.left_out):
+                yield path.relative_to(folder).as_posix()
+            return
+        results = f"{self._destination}/".removeprefix(f"{self._source}/")
+        for key in open_place(self._source).list():
+            if key.startswith(results):
+                self.left_out["results"] += 1
+            elif "/." in f"/{key.rpartition('/')[0]}":
+                self.left_out["hidden"] += 1
+            else:
+                yield key
+
+    def _cannot_read(self, error: OSError) -> None:
+        if error.filename not in self._unreadable:
+            self._unreadable.add(error.filename)
+            self._reporter.failed(DecodeError(f"cannot open {error.filename}: {error.strerror}"), error.filename)
+
+
+def _run(ready: Batch, listing: _Listing, options: argparse.Namespace, reporter: say.Reporter) -> None:
+    start = time.monotonic()
+    counts: Counter[str] = Counter()
+    total = sum(1 for _ in ready.pending()) if sys.stderr.isatty() else None
+    for outcome in tqdm(ready.outcomes(), total=total, unit="picture", disable=None, smoothing=0.02):
+        name = f"{options.source}/{outcome.key}"
+        counts["failed" if outcome.error else "skipped" if outcome.skipped else "restored"] += 1
+        if outcome.error:
+            reporter.failed(outcome.error, name)
+            continue
+        if outcome.lost:
+            say.note(f"{name}: not kept: {', '.join(outcome.lost)}")
+        if options.json:
+            output = f"{options.destination}/{outcome.outputs[0]}"
+            report = {"skipped": True} if outcome.skipped else outcome.report or {}
+            tqdm.write(json.dumps({"input": name, "output": output, **report}))
+    seconds = time.monotonic() - start
+    if listing.left_out:
+        say.note(f"{options.source}: {sources.counted(listing.left_out)}")
+    if not counts and not ready.earlier:
+        suffixes = ", ".join(sorted(formats.BY_SUFFIX))
+        reporter.failed(DecodeError(f"{options.source} holds no pictures to restore ({suffixes})"), options.source)
+    _report_earlier(ready.earlier, reporter)
+    counts["done before"] = ready.earlier[State.DONE]
+    parts = [f"{count} {what}" for what, count in sorted(counts.items(), reverse=True) if count]
+    say.note(f"{', '.join(parts)} in {seconds:.1f} s ({counts['restored'] / seconds:.2f} pictures/s)")
+
+
+def _report_earlier(earlier: Counter[State], reporter: say.Reporter) -> None:
+    """Write how many pictures failed in earlier runs and were not tried again; they count for the exit code."""
+    remedy = Remedy("try them again with {}", "retry_failed")
+    if earlier[State.MISTAKE]:
+        reporter.failed(InputError(f"{earlier[State.MISTAKE]} pictures could not be read in an earlier run", remedy))
+    if earlier[State.FAILED]:
+        reporter.failed(FacemendError(f"{earlier[State.FAILED]} pictures failed in an earlier run", remedy))
+
+
+def _place(text: str) -> str:
+    """A URL, or the path of a folder that every worker understands."""
+    return text.rstrip("/") if is_url(text) else str(sources.real_path(Path(not_empty(text))))
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)

@@ -1,0 +1,195 @@
+"""Batches with processes of this machine."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from facemend.batch import local
+from facemend.batch.manifest import State
+from facemend.batch.places import Folder
+from facemend.batch.run import open_batch
+from facemend.errors import FacemendError, InputError, OptionError, OutputError
+from tests.batch.killing import kill
+from tests.batch.places import DEADLY, FAULTY, LITE, Repeat, files, keys, numbered, plan, restored
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def source(tmp_path):
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def destination(tmp_path):
+    return tmp_path / "out"
+
+
+def run(source, destination, retry_failed=False, **fields):
+    """Run a batch; return the outcomes by key, and how many pictures earlier runs had ended."""
+    made = plan(source, destination, **fields)
+    with open_batch(made, keys(source), workers=2, retry_failed=retry_failed) as batch:
+        return {outcome.key: outcome for outcome in batch.outcomes()}, dict(batch.earlier)
+
+
+def errors(outcomes):
+    return {key: str(outcome.error) for key, outcome in outcomes.items() if outcome.error}
+
+
+def test_the_files_are_those_of_restore(source, destination, tmp_path):
+    (source / "sub").mkdir(parents=True)
+    shutil.copy(EXAMPLES / "old.jpg", source / "sub" / "old.jpg")
+    numbered(source, [1])
+    outcomes, _ = run(source, destination, models=LITE, compare=True, boxes=True, report=True)
+    assert not errors(outcomes)
+    assert files(destination) == restored(source, tmp_path / "expected", compare=True, boxes=True)
+    assert outcomes["sub/old.jpg"].outputs == ("sub/old.jpg", "sub/old_compare.jpg", "sub/old_boxes.jpg")
+    assert [face["restored"] for face in outcomes["sub/old.jpg"].report["faces"]] == [True]
+    assert run(source, destination, models=LITE, compare=True, boxes=True, report=True) == ({}, {State.DONE: 2})
+
+
+def test_a_picture_that_kills_its_worker_is_tried_twice_and_costs_only_itself(source, destination, tmp_path):
+    numbered(source, [*range(8), DEADLY])
+    deadly, log = f"25/{DEADLY}.png", tmp_path / "log"
+
+    def again(**options):
+        outcomes, earlier = run(source, destination, upscaler=Repeat(log), **options)
+        return errors(outcomes), earlier, log.read_text().split().count(str(DEADLY))
+
+    failed, _, tries = again()
+    assert list(failed) == [deadly]
+    assert failed[deadly].startswith("its worker died 2 times")
+    assert tries == 2
+    assert set(files(destination)) == set(files(source)) - {deadly}
+    assert again() == ({}, {State.DONE: 8, State.FAILED: 1}, 2)
+    assert again(retry_failed=True) == (failed, {State.DONE: 8}, 4)
+
+
+def test_a_picture_that_never_ends_is_ended(source, destination, monkeypatch):
+    numbered(source, [1])
+    monkeypatch.setattr(local, "LONGEST", 0.2)
+    outcomes, _ = run(source, destination, upscaler=Repeat(pause=100))
+    assert errors(outcomes)["0/1.png"].startswith("its worker died 2 times")
+
+
+def test_an_unexpected_error_is_tried_again(source, destination, tmp_path):
+    numbered(source, [1, FAULTY])
+    outcomes, _ = run(source, destination, upscaler=Repeat(tmp_path / "log"))
+    assert errors(outcomes) == {f"25/{FAULTY}.png": "unexpected ValueError: a fault (--debug shows where)"}
+    lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
+    tries = [process for process, number in lines if number == str(FAULTY)]
+    assert len(tries) == 2
+    assert len(set(tries)) == 1
+
+
+def test_a_worker_whose_networks_do_not_work_any_more_ends(source, destination, tmp_path):
+    numbered(source, [1])
+    (tmp_path / "log").mkdir()  # so that it cannot be opened
+    outcomes, _ = run(source, destination, upscaler=Repeat(tmp_path / "log"))
+    assert errors(outcomes)["0/1.png"].startswith("its worker died 2 times (exit code 1)")
+
+
+def test_files_beside_a_result_that_failed_are_replaced_by_the_next_try(source, destination):
+    numbered(source, [1])
+    (destination / "0" / "1.png" / "in the way").mkdir(parents=True)
+    outcomes, _ = run(source, destination, compare=True, force=True)
+    assert "cannot write" in errors(outcomes)["0/1.png"]
+    assert set(files(destination)) == {"0/1_compare.jpg"}
+    shutil.rmtree(destination / "0" / "1.png")
+    assert not errors(run(source, destination, compare=True, retry_failed=True)[0])
+    assert set(files(destination)) == {"0/1.png", "0/1_compare.jpg"}
+
+
+def test_of_several_pictures_in_a_file_the_first_is_restored(source, destination):
+    numbered(source, [1])
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("blue", "green")]
+    frames[0].save(source / "a.tiff", save_all=True, append_images=frames[1:])
+    outcomes, _ = run(source, destination)
+    assert outcomes["a.tiff"].lost == ("all pictures but the first",)
+    assert outcomes["0/1.png"].lost == ()
+
+
+def test_a_mistake_of_the_user_is_final(source, destination):
+    numbered(source, range(3))
+    (source / "bad.png").write_text("no picture")
+    outcomes, _ = run(source, destination)
+    assert list(errors(outcomes)) == ["bad.png"]
+    assert isinstance(outcomes["bad.png"].error, InputError)
+    assert run(source, destination) == ({}, {State.DONE: 3, State.MISTAKE: 1})
+    shutil.copy(source / "0" / "1.png", source / "bad.png")
+    assert not errors(run(source, destination, retry_failed=True)[0])
+    assert run(source, destination) == ({}, {State.DONE: 4})
+
+
+def test_files_of_others_are_kept(source, destination):
+    numbered(source, range(2))
+    theirs = destination / "0" / "1.png"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("precious")
+    outcomes, _ = run(source, destination)
+    assert "must be a new file" in errors(outcomes)["0/1.png"]
+    assert theirs.read_text() == "precious"
+    outcomes, _ = run(source, destination, retry_failed=True, resume=True)
+    assert outcomes["0/1.png"].skipped
+    assert theirs.read_text() == "precious"
+
+
+def test_results_of_other_settings_are_replaced_only_when_asked_for(source, destination):
+    numbered(source, range(2))
+    run(source, destination)
+    before = files(destination)
+    with pytest.raises(InputError, match="2 results in .* are of another source, settings"):
+        run(source, destination, format="webp")
+    assert files(destination) == before
+    outcomes, _ = run(source, destination, format="webp", force=True)
+    assert outcomes["0/1.png"].outputs == ("0/1.webp",)
+    (destination / "0" / "0.webp").unlink()
+    assert list(run(source, destination, format="webp")[0]) == ["0/0.png"]
+
+
+def test_two_results_of_one_name_are_an_error(source, destination):
+    numbered(source, [1])
+    for name in ("1.JPEG", "1_png.webp"):
+        shutil.copy(EXAMPLES / "old.jpg", source / "0" / name)
+    outcomes, _ = run(source, destination)
+    assert list(errors(outcomes)) == ["0/1_png.webp"]
+    assert isinstance(outcomes["0/1_png.webp"].error, OptionError)
+    assert set(files(destination)) == {"0/1.jpg", "0/1_png.png"}
+
+
+def test_networks_that_cannot_be_loaded_are_an_error_before_the_work(source, destination):
+    numbered(source, [1])
+    with pytest.raises(FacemendError, match="gfpgan-v1.4 are not installed"):
+        run(source, destination, models={**LITE, "restorer": "gfpgan-v1.4"})
+    assert not files(destination)
+
+
+def test_a_second_batch_waits(source, destination):
+    numbered(source, [1])
+    with Folder(destination).lock(), pytest.raises(InputError, match="another batch"):
+        run(source, destination)
+
+
+def test_a_destination_that_cannot_be_written_to_is_an_error(locked):
+    with pytest.raises(OutputError, match="cannot write"), Folder(locked / "out").lock():
+        pass
+
+
+@pytest.mark.weights
+def test_hostile_files_cost_only_themselves(source, destination, shared):
+    numbered(source, range(4))
+    hostile = [path for path in sorted((shared / "data" / "hostile").rglob("*")) if path.is_file()]
+    for number, path in enumerate(hostile):
+        shutil.copy(path, source / f"{number}{path.suffix or '.jpg'}")
+    models = {"restorer": "none", "upscaler": "lanczos", "detector": "none", "repairer": "none"}
+    outcomes, _ = run(source, destination, models=models)
+    assert len(outcomes) == 4 + len(hostile)
+    assert not [key for key, outcome in outcomes.items() if outcome.error and not isinstance(outcome.error, InputError)]
+    assert {f"0/{number}.png" for number in range(4)} <= set(files(destination))
+
+
+def test_killed_at_random_moments_it_is_complete_after_the_next_run(tmp_path):
+    again, allowed = kill(tmp_path, 2, 30)
+    assert again <= allowed

@@ -1,0 +1,81 @@
+"""What the lines in the destination say."""
+
+import json
+
+import pytest
+
+from facemend.batch import manifest
+from facemend.batch.manifest import Manifest, State
+from facemend.batch.places import Folder
+from facemend.batch.plan import Outcome
+from facemend.errors import DecodeError, FacemendError
+
+
+@pytest.fixture
+def place(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    return Folder(tmp_path)
+
+
+def parts(place):
+    return sorted((place / manifest.FOLDER).iterdir())
+
+
+def filled(place, recipe="r"):
+    lines = Manifest(place, recipe)
+    lines.add(Outcome("a.heic", ("a.jpg",)))
+    lines.add(Outcome("b.heic", ("b.jpg",)))
+    lines.add(Outcome("c.jpg", error=DecodeError("broken")))
+    lines.add(Outcome("d.jpg", error=FacemendError("no memory")))
+
+
+def states(lines):
+    return [lines.state(key) for key in ("a.heic", "b.heic", "c.jpg", "d.jpg", "e.jpg")]
+
+
+def test_done_is_what_has_its_output(place):
+    filled(place)
+    assert states(Manifest(place, "r")) == [State.DONE, None, State.MISTAKE, State.FAILED, None]
+
+
+def test_lines_of_another_recipe_do_not_count_but_their_outputs_are_known(place):
+    filled(place, "other")
+    lines = Manifest(place, "r")
+    assert states(lines) == [None] * 5
+    assert lines.others == 1
+
+
+def test_the_last_line_counts(place, tmp_path):
+    filled(place)
+    lines = Manifest(place, "r")
+    lines.add(Outcome("d.jpg", ("a.jpg",)))
+    lines.add(Outcome("a.heic", error=FacemendError("no")))
+    assert states(Manifest(place, "r")) == [State.FAILED, None, State.MISTAKE, State.DONE, None]
+
+
+def test_a_torn_last_line_is_ignored(place, tmp_path):
+    filled(place)
+    [part] = (tmp_path / manifest.FOLDER).iterdir()
+    whole = part.read_bytes()
+    for end in range(len(whole)):
+        part.write_bytes(whole[:end])
+        count = whole[:end].count(b"\n")
+        expected = [State.DONE, None, State.MISTAKE, State.FAILED][:count] + [None] * (5 - count)
+        assert states(Manifest(place, "r")) == expected
+
+
+def test_a_damaged_line_is_an_error(place, tmp_path):
+    filled(place)
+    [part] = (tmp_path / manifest.FOLDER).iterdir()
+    part.write_bytes(part.read_bytes().replace(b"{", b"", 1))
+    with pytest.raises(FacemendError, match="is damaged; delete it"):
+        Manifest(place, "r")
+
+
+def test_a_file_has_a_limit_of_lines(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "LINES", 3)
+    filled(place)
+    written = sorted((tmp_path / manifest.FOLDER).iterdir())
+    assert [len(path.read_text().splitlines()) for path in written] == [3, 1]
+    assert json.loads(written[1].read_text())["error"] == "no memory"
+    assert states(Manifest(place, "r")) == [State.DONE, None, State.MISTAKE, State.FAILED, None]

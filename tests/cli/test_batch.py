@@ -1,0 +1,186 @@
+"""`facemend batch`: its options, exit codes and messages."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from facemend.cli import _parser
+from tests.batch.places import files, numbered
+
+batch = import_module("facemend.cli.batch")  # not the function of this name
+FAST = ("--model", "none", "--upscaler", "lanczos", "--workers", "1")
+
+
+@pytest.fixture
+def source(tmp_path):
+    numbered(tmp_path / "in", range(9, 12))
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def destination(tmp_path):
+    return tmp_path / "out"
+
+
+def options_of(command):
+    [commands] = [action for action in _parser()._actions if action.dest == "==SUPPRESS==" or action.choices]
+    return {name for action in commands.choices[command]._actions for name in action.option_strings}
+
+
+def test_it_has_all_options_of_restore():
+    added = {"--engine", "--workers", "--retry-failed"}
+    assert options_of("batch") - added == options_of("restore") - {"-o", "--output"}
+
+
+def test_it_writes_what_restore_writes(run, source, destination, tmp_path):
+    code, out, err = run("batch", source, destination, *FAST)
+    assert (code, out) == (0, "")
+    assert err.splitlines()[0].startswith("facemend: restorer: none, upscaler: lanczos")
+    assert err.splitlines()[-1].startswith("facemend: 3 restored in ")
+    assert run("restore", source, "-o", tmp_path / "expected", *FAST[:4])[0] == 0
+    assert files(destination) == files(tmp_path / "expected")
+    code, _, err = run("batch", source, destination, *FAST)
+    assert code == 0
+    assert err.splitlines()[-1].startswith("facemend: 3 done before in ")
+
+
+def test_a_bad_picture_is_one_line_and_the_exit_code(run, source, destination):
+    (source / "bad.png").write_text("no picture")
+    (source / "notes.txt").touch()
+    code, _, err = run("batch", source, destination, *FAST)
+    assert code == 2
+    assert len([line for line in err.splitlines() if "bad.png" in line]) == 1
+    assert f"facemend: {source}: left out 1 of other kinds" in err
+    assert "3 restored, 1 failed in" in err
+    code, _, err = run("batch", source, destination, *FAST)
+    assert code == 2
+    assert "1 pictures could not be read in an earlier run; try them again with --retry-failed" in err
+    (source / "bad.png").unlink()
+    assert run("batch", source, destination, *FAST)[0] == 0
+
+
+def test_json_has_one_line_for_each_picture(run, source, destination):
+    (source / "bad.png").write_text("no picture")
+    code, out, _ = run("batch", source, destination, *FAST, "--json")
+    assert code == 2
+    records = {record["input"]: record for record in map(json.loads, out.splitlines())}
+    assert len(records) == 4
+    assert "its format is unknown" in records[f"{source}/bad.png"]["error"]
+    record = records[f"{source}/0/9.png"]
+    assert record["output"] == f"{destination}/0/9.png"
+    assert record["size"] == [16, 16]
+    assert record["faces"] == []
+    (destination / ".facemend" / "manifest").rename(destination / ".facemend" / "old")
+    _, out, _ = run("batch", source, destination, *FAST, "--json", "--skip-existing")
+    skipped = {"input": f"{source}/0/9.png", "output": f"{destination}/0/9.png", "skipped": True}
+    assert skipped in map(json.loads, out.splitlines())
+
+
+def test_results_in_the_source_are_no_pictures(run, source):
+    assert run("batch", source, source / "out", *FAST)[0] == 0
+    code, _, err = run("batch", source, source / "out", *FAST)
+    assert code == 0
+    assert "3 done before" in err
+    assert "left out 1 folders of results" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["in/0/9.png", "out"], "is not a folder; check the path"),
+        (["gone", "out"], "is not a folder; check the path"),
+        (["in", "in"], "must be neither the source nor a folder that holds it"),
+        (["in/0", "in"], "must be neither the source nor a folder that holds it"),
+        (["s3://scans/in", "s3://scans"], "must be neither the source nor a folder that holds it"),
+        (["in", "out", "--mask"], "without a repair there is no mask of it; repair with --repair"),
+        (["in", "s3://scans", "--keep-dates"], "--keep-dates is True"),
+        (["in", "ftp://host/a"], "does not start with s3://, gs://, az://"),
+        (["in", "out", "--scale", "9"], "--scale is 9.0"),
+        (["in", "out", "--workers", "0"], "argument --workers: '0' is not a whole number from 1"),
+        (["in", ""], "an empty name"),
+    ],
+)
+def test_mistakes_are_found_before_the_work(run, source, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("facemend.batch.run.make_engine", lambda *_: pytest.fail("workers were started"))
+    before = files(tmp_path)
+    code, _, err = run("batch", *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
+    assert files(tmp_path) == before
+
+
+def test_a_folder_without_pictures_is_an_error(run, tmp_path, destination):
+    (tmp_path / "in").mkdir()
+    code, _, err = run("batch", tmp_path / "in", destination, *FAST)
+    assert code == 2
+    assert "holds no pictures to restore" in err
+
+
+def test_a_terminal_shows_how_many_are_done_of_how_many(run, source, destination, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    _, _, err = run("batch", source, destination, *FAST)
+    assert re.search(r"3/3 \[.*picture", err)
+    (destination / "0" / "9.png").unlink()
+    _, _, err = run("batch", source, destination, *FAST)
+    assert re.search(r"1/1 \[.*picture", err)
+
+
+def test_hidden_objects_and_results_of_a_bucket_are_left_out(monkeypatch):
+    names = ["a.jpg", ".b/a.jpg", "sub/.a.jpg", "out/a.jpg", "out2/a.JPG", "notes.txt"]
+    place = SimpleNamespace(list=lambda: iter(names))
+    monkeypatch.setattr(batch, "open_place", lambda url: place)
+    listing = batch._Listing("s3://scans", "s3://scans/out", None)
+    assert list(listing.keys()) == ["a.jpg", "out2/a.JPG"]
+    assert listing.left_out == {"hidden": 2, "results": 1, "of other kinds": 1}
+
+
+def test_options_reach_the_plan(run, source, destination, tmp_path, monkeypatch):
+    seen = []
+
+    def stop(plan, keys, **options):
+        seen.append((plan, list(keys()), options))
+        raise KeyError("this is enough")
+
+    monkeypatch.setattr(batch, "open_batch", stop)
+    monkeypatch.chdir(tmp_path)
+    wanted = "--engine ray --workers 3 --retry-failed --format webp --quality lossless --repair --mask --compare"
+    given = "--boxes --strip-metadata --keep-dates --force --json --weights codeformer=own.pth --faces 0,2 --device cpu"
+    assert run("batch", "in", "out", *wanted.split(), *given.split())[0] == 1
+    [(plan, keys, options)] = seen
+    assert keys == ["0/9.png", "1/10.png", "1/11.png"]
+    assert options == {"engine": "ray", "workers": 3, "retry_failed": True}
+    assert (plan.source, plan.destination) == (str(source), str(destination))
+    assert (plan.format, plan.quality, plan.settings.faces, plan.settings.repair) == ("webp", "lossless", (0, 2), True)
+    assert (plan.mask, plan.compare, plan.boxes, plan.report) == (True, True, True, True)
+    assert (plan.strip_metadata, plan.keep_dates, plan.force, plan.resume) == (True, True, True, False)
+    assert plan.models["weights"] == {"codeformer": tmp_path / "own.pth"}
+    assert plan.models["device"] == "cpu"
+
+
+def test_ctrl_c_ends_it_and_all_workers_and_the_next_run_goes_on(source, destination, run):
+    numbered(source, range(100, 200))
+    command = [sys.executable, "-m", "facemend", "batch", str(source), str(destination), *FAST]
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    end = time.monotonic() + 60
+    while len(list(destination.glob("*/*.png"))) < 3:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.kill(started.pid, signal.SIGINT)
+    assert "facemend: stopped\n" in started.communicate(timeout=60)[1]
+    assert started.returncode == -signal.SIGINT
+    assert not list((destination / ".facemend").glob("scratch/*"))
+    code, _, err = run("batch", source, destination, *FAST)
+    assert code == 0
+    assert "done before" in err
+    assert set(files(destination)) == set(files(source))
