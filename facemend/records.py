@@ -249,6 +249,19 @@ class Settings:
             raise TooLargeError(what, size[0] * size[1], round(self.max_output_mp * 1e6), *remedies)
 
 
+def _faces(value: object) -> str | tuple[int, ...]:
+    """A choice of faces, checked; indices may also be text such as "0,2". Raises OptionError."""
+    if isinstance(value, str):
+        if value in FACE_CHOICES:
+            return value
+        indices: tuple[Any, ...] = tuple(int(part) if part.strip().isdecimal() else part for part in value.split(","))
+    else:
+        indices = tuple(value) if isinstance(value, Iterable) else ()
+    if not indices or not all(_is_whole(index) and index >= 0 for index in indices):
+        raise OptionError("faces", value, (*FACE_CHOICES, "numbers such as 0,2"))
+    return indices
+
+
 SAMPLERS = ("ddim", "euler", "euler-karras", "euler-a", "dpm++-2m", "dpm++-2m-karras")
 
 
@@ -306,19 +319,6 @@ class Creative:
                 raise OptionError(name, getattr(self, name), "True or False")
         if not _is_number(self.max_cpu_mp) or not self.max_cpu_mp > 0:
             raise OptionError("max_cpu_mp", self.max_cpu_mp, "a number above 0")
-
-
-def _faces(value: object) -> str | tuple[int, ...]:
-    """A choice of faces, checked; indices may also be text such as "0,2". Raises OptionError."""
-    if isinstance(value, str):
-        if value in FACE_CHOICES:
-            return value
-        indices: tuple[Any, ...] = tuple(int(part) if part.strip().isdecimal() else part for part in value.split(","))
-    else:
-        indices = tuple(value) if isinstance(value, Iterable) else ()
-    if not indices or not all(_is_whole(index) and index >= 0 for index in indices):
-        raise OptionError("faces", value, (*FACE_CHOICES, "numbers such as 0,2"))
-    return indices
 
 
 def _is_whole(value: object) -> bool:

@@ -124,9 +124,7 @@ def recipe(plan: Plan, loaded: Loaded) -> str:
         "options": {name: getattr(plan, name) for name in EFFECTIVE},
         "precision": plan.models["precision"],
         "models": loaded.names,
+        "redrawing": repr({name: plan.models.get(name) for name in ("creative", "first", "base", "control")}),
         "files": loaded.files,
     }
-    if "creative" in plan.models:
-        parts["redrawing"] = {name: plan.models.get(name) for name in ("first", "base", "control", "creative")}
-    text = json.dumps(parts, sort_keys=True, default=asdict)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()

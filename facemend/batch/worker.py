@@ -50,8 +50,8 @@ class Worker:
         """What this worker has loaded."""
         models = self._plan.models
         files = dict(models["weights"])
-        named = [name for name in (models["restorer"], models["upscaler"]) if isinstance(name, str | Path)]
-        files.update({str(name): name for name in named if is_path(name)})
+        names = (models.get(task) for task in ("restorer", "upscaler", "first"))
+        files.update({str(name): name for name in names if isinstance(name, str | Path) and is_path(name)})
         hashes = {name: digest(Path(path))[0] for name, path in files.items()}
         gpu = models["device"] != "cpu" and torch.cuda.is_available()
         return Loaded(self._pipeline.names, hashes, gpu)

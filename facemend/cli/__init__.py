@@ -95,9 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     add_restore_options(restoring)
     add_creative_options(restoring)
 
-    many = _command(commands, "batch", batch, "restore a whole folder or bucket, with many processes")
-    add_batch_options(many)
-    add_creative_options(many)
+    batching = _command(commands, "batch", batch, "restore a whole folder or bucket, with many processes")
+    add_batch_options(batching)
+    add_creative_options(batching)
 
     text = "draw the results of all installed restorers and upscalers on one sheet"
     add_compare_options(_command(commands, "compare", compare, text))

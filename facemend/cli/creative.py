@@ -1,4 +1,4 @@
-"""The options of `--upscaler creative`, of the commands restore and batch."""
+"""The options of the upscaler `creative`."""
 
 import argparse
 from dataclasses import replace
