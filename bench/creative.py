@@ -9,7 +9,8 @@ import argparse
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -87,7 +88,7 @@ def _hard(networks: Diffusion, plain: Pixels, tile: int) -> Pixels:
     for y in range(0, SIDE, tile):
         for x in range(0, SIDE, tile):
             part = np.ascontiguousarray(plain[y : y + tile, x : x + tile])
-            creative = Creative(**{**CREATIVE.__dict__, "tile": tile})
+            creative = replace(CREATIVE, tile=tile)
             out[y : y + tile, x : x + tile] = Run(networks, creative, part.shape[:2], None)(part, 0, [])
     return out
 
@@ -158,14 +159,14 @@ def _trained(photos: list[Pixels]) -> Diffusion:
                 chosen.append(lanczos(photo[y : y + CROP // factor, x : x + CROP // factor], (CROP, CROP)))
             yield torch.from_numpy(np.stack(chosen)).permute(0, 3, 1, 2).float() / 255
 
-    def learn(net: nn.ModuleList, count: int, loss: object) -> None:
+    def learn(net: nn.ModuleList, count: int, loss: Callable[[Tensor], Tensor]) -> None:
         net.train()
         optimizer = torch.optim.Adam(net.parameters(), 2e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, count)
         start = time.perf_counter()
         for _, images in zip(range(count), crops(), strict=False):
             optimizer.zero_grad()
-            value = loss(images)  # type: ignore[operator]
+            value = loss(images)
             value.backward()
             optimizer.step()
             schedule.step()

@@ -281,7 +281,7 @@ class Creative:
         tile: side of a tile in px of the result, a multiple of 64 from 128 to 2048.
         guess_mode: whether ControlNet is applied without regard to the prompts.
         keep_faces: whether found faces are left out, so that people keep their likeness.
-        max_cpu_mp: largest result in megapixels that is redrawn on a CPU, which takes minutes for each.
+        max_cpu_mp: largest result in megapixels that is redrawn on a CPU, which takes minutes to hours for each.
 
     Raises:
         OptionError: a value is out of range.

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from facemend.cli.options import model, not_empty
@@ -50,8 +51,24 @@ def add_creative_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME|FILE",
         type=model("upscaler", "lanczos"),
     )
-    add("--base", f"Stable Diffusion: {', '.join(hub.names('base'))}, or your own", metavar="NAME|PATH", type=not_empty)
-    add("--control", f"ControlNet: {', '.join(hub.names('control'))}, or your own", metavar="NAME|PATH", type=not_empty)
+    add(
+        "--base",
+        f"Stable Diffusion: {', '.join(hub.names('base'))}, or your own",
+        metavar="NAME|PATH",
+        type=_name_or_path,
+    )
+    add(
+        "--control",
+        f"ControlNet: {', '.join(hub.names('control'))}, or your own",
+        metavar="NAME|PATH",
+        type=_name_or_path,
+    )
+
+
+def _name_or_path(text: str) -> str:
+    """A name as it is, and the path of what exists as an absolute one, as a batch may use it elsewhere."""
+    path = Path(not_empty(text))
+    return str(path.absolute()) if path.exists() and text not in hub.REPOSITORIES else text
 
 
 def creative_arguments(options: argparse.Namespace) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Networks from files, without the network."""
 
+import re
 import shutil
 import socket
 
@@ -46,9 +47,47 @@ def test_folders_are_loaded_without_messages_and_connections(folder, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_file_of_a_controlnet_takes_its_configuration_from_the_unet(folder, tmp_path):
+def original_name(name, layers=1):
+    """The name in the ControlNet authors' files of a parameter that diffusers names so."""
+    name = re.sub(
+        r"down_blocks\.(\d+)\.(resnets|attentions)\.(\d+)",
+        lambda m: f"input_blocks.{int(m[1]) * (layers + 1) + 1 + int(m[3])}.{int(m[2] == 'attentions')}",
+        name,
+    )
+    name = re.sub(
+        r"^down_blocks\.(\d+)\.downsamplers\.0\.conv",
+        lambda m: f"input_blocks.{(int(m[1]) + 1) * (layers + 1)}.0.op",
+        name,
+    )
+    name = re.sub(r"cond_embedding\.blocks\.(\d+)", lambda m: f"cond_embedding.{2 * int(m[1]) + 2}", name)
+    for pattern, original in (
+        (r"^controlnet_cond_embedding\.conv_in", "input_hint_block.0"),
+        (r"^controlnet_cond_embedding\.conv_out", "input_hint_block.14"),
+        (r"^controlnet_cond_embedding", "input_hint_block"),
+        (r"^controlnet_down_blocks\.(\d+)", r"zero_convs.\1.0"),
+        (r"^controlnet_mid_block", "middle_block_out.0"),
+        (r"^mid_block\.resnets\.0", "middle_block.0"),
+        (r"^mid_block\.attentions\.0", "middle_block.1"),
+        (r"^mid_block\.resnets\.1", "middle_block.2"),
+        (r"^conv_in", "input_blocks.0.0"),
+        (r"^time_embedding\.linear_1", "time_embed.0"),
+        (r"^time_embedding\.linear_2", "time_embed.2"),
+        (r"(?<!transformer_blocks\.0\.)norm1", "in_layers.0"),
+        ("conv1", "in_layers.2"),
+        ("time_emb_proj", "emb_layers.1"),
+        (r"(?<!transformer_blocks\.0\.)norm2", "out_layers.0"),
+        ("conv2", "out_layers.3"),
+        ("conv_shortcut", "skip_connection"),
+    ):
+        name = re.sub(pattern, original, name)
+    return f"control_model.{name}"
+
+
+@pytest.mark.parametrize("rename", [str, original_name])
+def test_a_file_of_a_controlnet_takes_its_configuration_from_the_unet(folder, tmp_path, rename):
     file = tmp_path / "control.safetensors"
-    shutil.copy(folder / "control" / "diffusion_pytorch_model.safetensors", file)
+    tensors = load_file(folder / "control" / "diffusion_pytorch_model.safetensors")
+    save_file({rename(name): tensor for name, tensor in tensors.items()}, file)
     whole, single = (
         diffusion.load(hub.Places(folder / "base", control, folder / "base"), CPU)
         for control in (folder / "control", file)

@@ -253,7 +253,7 @@ def test_a_callback_cancels_after_any_tile(doubles):
 
 
 def test_large_results_are_refused_on_a_cpu(doubles):
-    with pytest.raises(TooLargeError, match=r"minutes for a megapixel.*limit of 0\.01.*max_cpu_mp"):
+    with pytest.raises(TooLargeError, match=r"minutes to hours for a megapixel.*limit of 0\.01.*max_cpu_mp"):
         upscaler(doubles, max_cpu_mp=0.01)(smooth(64, 64), (128, 128))
 
 
