@@ -60,11 +60,11 @@ NOT_RUN = {
     ("container.md", "git clone . ../image && cd ../image"): "it needs Docker",
     ("container.md", "FACEMEND_MODELS=gfpgan-v1.4,realesrgan-x"): "settings, not code",
     ("container.md", "docker compose -f examples/serving/compo"): "it needs Docker",
-    ("creative.md", "pip install '.[creative]'"): "it downloads models; tests/cli/test_creative.py tests the options",
+    ("creative.md", "pip install '.[creative]'"): "it downloads models",
     (
         "creative.md",
         "from facemend import Pipeline",
-    ): "it needs 3 GB of weights; tests/stages/test_diffusion.py loads some",
+    ): "it needs 3 GB of weights",
     ("creative.md", "script/weights realesrgan-x4plus retinaf"): "it needs Docker",
     ("scale.md", "facemend batch scans/ restored/"): "tests/batch and tests/cli/test_batch.py run the command",
     ("scale.md", "facemend batch s3://shop/photos/2019 s3:"): "it needs two machines",
