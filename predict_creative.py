@@ -14,11 +14,12 @@ from cog import Input, Path
 import predict
 from facemend.container import upload
 from facemend.container.names import OLD_CREATIVE, UPSCALERS, sampler, with_old_names
+from facemend.creative import PRESETS
 from facemend.errors import InputError
 from facemend.files.decode import decode
 from facemend.loader import NONE, Loader
 from facemend.machine import process
-from facemend.records import DEFAULT_SETTINGS, PRESETS, Settings
+from facemend.records import DEFAULT_SETTINGS, Settings
 from facemend.stages.redraw import CreativeUpscaler
 from healthy import PULSE
 

@@ -19,9 +19,10 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from facemend.creative import Creative
 from facemend.files.decode import decode
 from facemend.machine.device import choose
-from facemend.records import DEFAULT_SETTINGS, Creative, Pixels
+from facemend.records import DEFAULT_SETTINGS, Pixels
 from facemend.stages.diffusion import CELL, Diffusion
 from facemend.stages.redraw import Run
 from facemend.stages.seams import Seams

@@ -10,15 +10,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facemend.creative import DEFAULT_CREATIVE, Creative
 from facemend.errors import InputError, NotInstalledError, OptionError, Remedy
 from facemend.files.decode import Source, decode
 from facemend.loader import AUTO, NONE, Loader, Weights
 from facemend.machine import process
 from facemend.records import (
-    DEFAULT_CREATIVE,
     DEFAULT_SETTINGS,
     Box,
-    Creative,
     Crop,
     Face,
     Floats,
@@ -129,7 +128,7 @@ class Pipeline:
             first: for "creative": the upscaler whose result is redrawn, named as `upscaler`.
             base: for "creative": "realistic-vision-v5.1", "stable-diffusion-v1.5", or a .safetensors file or a folder.
             control: for "creative": "sd15-tile", or a .safetensors file or a folder.
-            creative: for "creative": how it redraws. `records.PRESETS` has the settings of two other upscalers.
+            creative: for "creative": how it redraws. `creative.PRESETS` has the settings of two other upscalers.
 
         Raises:
             OptionError: an unknown name, or weights of a model that is not used.

@@ -212,19 +212,19 @@ class Settings:
             ("denoise", 0, 1),
         ):
             value = getattr(self, name)
-            if not _is_number(value) or not low <= value <= high:
+            if not is_number(value) or not low <= value <= high:
                 raise OptionError(name, value, f"a number from {low} to {high}")
             object.__setattr__(self, name, float(value))
         for name in ("max_input_mp", "max_output_mp"):
             value = getattr(self, name)
-            if not _is_number(value) or not value > 0:
+            if not is_number(value) or not value > 0:
                 raise OptionError(name, value, "a number above 0")
-        if not _is_whole(self.min_face) or self.min_face < 1:
+        if not is_whole(self.min_face) or self.min_face < 1:
             raise OptionError("min_face", self.min_face, "a whole number from 1")
         for name in ("adaptive", "aligned", "repair"):
             if not isinstance(getattr(self, name), bool):
                 raise OptionError(name, getattr(self, name), "True or False")
-        if self.seed is not None and not (_is_whole(self.seed) and 0 <= self.seed < 2**63):
+        if self.seed is not None and not (is_whole(self.seed) and 0 <= self.seed < 2**63):
             raise OptionError("seed", self.seed, "a whole number from 0 to 2**63 - 1")
         object.__setattr__(self, "faces", _faces(self.faces))
 
@@ -257,76 +257,19 @@ def _faces(value: object) -> str | tuple[int, ...]:
         indices: tuple[Any, ...] = tuple(int(part) if part.strip().isdecimal() else part for part in value.split(","))
     else:
         indices = tuple(value) if isinstance(value, Iterable) else ()
-    if not indices or not all(_is_whole(index) and index >= 0 for index in indices):
+    if not indices or not all(is_whole(index) and index >= 0 for index in indices):
         raise OptionError("faces", value, (*FACE_CHOICES, "numbers such as 0,2"))
     return indices
 
 
-SAMPLERS = ("ddim", "euler", "euler-karras", "euler-a", "dpm++-2m", "dpm++-2m-karras")
-
-
-@dataclass(frozen=True)
-class Creative:
-    """How the upscaler `creative` redraws a picture. The values are checked on creation.
-
-    Attributes:
-        creativity: how much may change, from 0 (nothing is redrawn) to 1: the share of the noise schedule that is run.
-        resemblance: how strongly ControlNet keeps the redrawn picture to the enlarged one, 0 to 2.
-        prompt: what is drawn, in words. Every tile is drawn with it, so it should name no subject.
-        negative: what is to be avoided, in words.
-        steps: number of steps that are run.
-        guidance: how strongly the prompt counts, 0 to 30. Up to 1, `negative` is ignored and the time halves.
-        sampler: a name of `SAMPLERS`.
-        hdr: how much dark and bright parts are evened out first, 0 to 1.
-        tile: side of a tile in px of the result, a multiple of 64 from 128 to 2048.
-        guess_mode: whether ControlNet is applied without regard to the prompts.
-        keep_faces: whether found faces are left out, so that people keep their likeness.
-        max_cpu_mp: largest result in megapixels that is redrawn on a CPU, which takes minutes to hours for each.
-
-    Raises:
-        OptionError: a value is out of range.
-    """
-
-    creativity: float = 0.3
-    resemblance: float = 1.0
-    prompt: str = "sharp photo"
-    negative: str = "blurry"
-    steps: int = 20
-    guidance: float = 4.0
-    sampler: str = "dpm++-2m-karras"
-    hdr: float = 0.0
-    tile: int = 512
-    guess_mode: bool = False
-    keep_faces: bool = True
-    max_cpu_mp: float = 4.0
-
-    def __post_init__(self) -> None:
-        for name, high in (("creativity", 1), ("resemblance", 2), ("guidance", 30), ("hdr", 1)):
-            value = getattr(self, name)
-            if not _is_number(value) or not 0 <= value <= high:
-                raise OptionError(name, value, f"a number from 0 to {high}")
-        for name in ("prompt", "negative"):
-            if not isinstance(getattr(self, name), str):
-                raise OptionError(name, getattr(self, name), "a text")
-        if not _is_whole(self.steps) or not 1 <= self.steps <= 200:
-            raise OptionError("steps", self.steps, "a whole number from 1 to 200")
-        if self.sampler not in SAMPLERS:
-            raise OptionError("sampler", self.sampler, SAMPLERS)
-        if not _is_whole(self.tile) or self.tile % 64 or not 128 <= self.tile <= 2048:
-            raise OptionError("tile", self.tile, "a multiple of 64 from 128 to 2048")
-        for name in ("guess_mode", "keep_faces"):
-            if not isinstance(getattr(self, name), bool):
-                raise OptionError(name, getattr(self, name), "True or False")
-        if not _is_number(self.max_cpu_mp) or not self.max_cpu_mp > 0:
-            raise OptionError("max_cpu_mp", self.max_cpu_mp, "a number above 0")
-
-
-def _is_whole(value: object) -> bool:
+def is_whole(value: object) -> bool:
+    """Whether a value is a whole number, of Python or numpy."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _is_number(value: object) -> bool:
-    return _is_whole(value) or (isinstance(value, (float, np.floating)) and math.isfinite(value))
+def is_number(value: object) -> bool:
+    """Whether a value is a finite number, of Python or numpy."""
+    return is_whole(value) or (isinstance(value, (float, np.floating)) and math.isfinite(value))
 
 
 def peak(pixels: Pixels) -> int:
@@ -350,19 +293,3 @@ def to_dtype(values: npt.NDArray[Any], dtype: npt.DTypeLike) -> Pixels:
 
 
 DEFAULT_SETTINGS = Settings()
-DEFAULT_CREATIVE = Creative()
-PRESETS = {  # the defaults of two other upscalers, by the names of their parts
-    "controlnet-tile": Creative(  # batouresearch/high-resolution-controlnet-tile
-        creativity=0.35,
-        resemblance=0.85,
-        prompt="",
-        negative="teeth, tooth, open mouth, longbody, lowres, bad anatomy, bad hands, missing fingers, extra digit, "
-        "fewer digits, cropped, worst quality, low quality, mutant",
-        steps=8,
-        guidance=0,
-        sampler="ddim",
-    ),
-    "ultimate": Creative(  # fewjative/ultimate-sd-upscale, without its prompt, which is a greeting
-        creativity=0.2, prompt="", negative="", steps=20, guidance=8, sampler="euler"
-    ),
-}

@@ -10,8 +10,9 @@
 import json
 
 from facemend.container.names import SAMPLER_NAMES, SAMPLERS, UPSCALERS, VERSIONS
+from facemend.creative import PRESETS
 from facemend.files.formats import ABILITIES, FORMATS, METADATA, READABLE, Format
-from facemend.records import DEFAULT_SETTINGS, PRESETS
+from facemend.records import DEFAULT_SETTINGS
 from facemend.weights import hub
 from facemend.weights.models import MODELS, Model, Task, public_names
 from script.openapi import ROOT, document, inputs

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "facemend"
 LAYERS = [  # a part (a folder or a file) may import itself and the parts in the lines above
     {"errors"},
     {"records"},
+    {"creative"},
     {"nets"},
     {"weights", "machine", "files"},
     {"stages"},

@@ -2,15 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from facemend.errors import FacemendError, InputError
-from facemend.files.formats import Quality
 from facemend.records import Settings
-
-if TYPE_CHECKING:
-    from facemend.job import Job
 
 TRIES = 2  # of a picture, unless it is the user's mistake
 
@@ -24,7 +19,9 @@ class Plan:
         destination: folder or URL of the results.
         models: arguments of `Pipeline.load`.
         settings: for every picture.
-        format: as for `job.Job`, and so are the fields that follow.
+        writing: arguments of `job.Job` about the files of a result.
+        force: whether to replace files that exist.
+        resume: whether to keep results that exist, and only to write the files beside them that are missing.
         report: whether each outcome has a report on its picture.
         debug: whether workers write the tracebacks of errors to stderr.
         scratch: folder for unfinished results. For results in a folder it is on the same file system.
@@ -34,39 +31,16 @@ class Plan:
     destination: str
     models: Mapping[str, Any]
     settings: Settings
-    format: str = "auto"
-    quality: Quality = 95
-    strip_metadata: bool = False
-    compare: bool = False
-    boxes: bool = False
-    mask: bool = False
+    writing: Mapping[str, Any]
     force: bool = False
     resume: bool = False
-    keep_dates: bool = False
     report: bool = False
     debug: bool = False
     scratch: str = ""
 
     def endings(self) -> tuple[str, ...]:
         """What the names of the files beside a result end in, before the suffix."""
-        return tuple(f"_{name}" for name in ("compare", "boxes", "mask") if getattr(self, name))
-
-    def job(self, source: Path, target: Path, name: str) -> "Job":
-        """The job of one picture, with its results in an empty folder."""
-        from facemend.job import Job  # imports torch
-
-        return Job(
-            source=source,
-            target=target,
-            name=name,
-            format=self.format,
-            quality=self.quality,
-            strip_metadata=self.strip_metadata,
-            compare=self.compare,
-            boxes=self.boxes,
-            mask=self.mask,
-            keep_dates=self.keep_dates,
-        )
+        return tuple(f"_{name}" for name in ("compare", "boxes", "mask") if self.writing.get(name))
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,6 @@ from facemend.batch.places import open_place
 from facemend.batch.plan import Loaded, Outcome, Plan, Task
 from facemend.errors import InputError, Remedy
 
-# Fields of `Plan` that change the results
-EFFECTIVE = ("source", "format", "quality", "strip_metadata", "compare", "boxes", "mask", "keep_dates")
-
 Keys = Callable[[], Iterable[str]]
 
 
@@ -121,7 +118,8 @@ def recipe(plan: Plan, loaded: Loaded) -> str:
     parts = {
         "version": __version__,
         "settings": asdict(plan.settings),
-        "options": {name: getattr(plan, name) for name in EFFECTIVE},
+        "source": plan.source,
+        "writing": plan.writing,
         "precision": plan.models["precision"],
         "models": loaded.names,
         "redrawing": repr({name: plan.models.get(name) for name in ("creative", "first", "base", "control")}),

@@ -43,7 +43,7 @@ class Worker:
         self._source = open_place(plan.source)
         self._destination = open_place(plan.destination)
         self._settings = plan.settings
-        if self._pipeline.restorer is None and not (plan.boxes or plan.report):
+        if self._pipeline.restorer is None and not (plan.writing.get("boxes") or plan.report):
             self._settings = replace(plan.settings, faces="none")  # as the output would not show them
 
     def loaded(self) -> Loaded:
@@ -106,7 +106,8 @@ class Worker:
         with tempfile.TemporaryDirectory(dir=plan.scratch or None) as name:
             folder = Path(name)
             source = self._source.fetch(task.key, folder)
-            work = plan.job(source, folder / "results" / target.name, f"{self._source.name}/{task.key}")
+            name = f"{self._source.name}/{task.key}"
+            work = job.Job(source=source, target=folder / "results" / target.name, name=name, **plan.writing)
             done = job.run(work, self._pipeline, self._settings, check=check)
             if done is None:
                 return Outcome(task.key, tuple(kept), skipped=True)

@@ -17,7 +17,7 @@ from facemend.batch.plan import Plan
 from facemend.batch.run import Batch, open_batch
 from facemend.cli import say, sources
 from facemend.cli.options import add_picture_options, not_empty
-from facemend.cli.restore import models_of, settings_of
+from facemend.cli.restore import models_of, settings_of, writing_of
 from facemend.errors import DecodeError, FacemendError, InputError, OptionError, Remedy
 from facemend.files import formats
 
@@ -44,8 +44,6 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
 def batch(options: argparse.Namespace, reporter: say.Reporter) -> None:
     """Restore every picture of a folder or bucket that no earlier run has done."""
     settings = settings_of(options)
-    if options.mask and not settings.repair:
-        raise OptionError("mask", True, "False where nothing is repaired", Remedy("repair with {}", "repair"))
     if options.keep_dates and is_url(options.destination):
         raise OptionError("keep_dates", True, "False where the results go into a bucket")
     listing = _Listing(options.source, options.destination, reporter)
@@ -56,15 +54,9 @@ def batch(options: argparse.Namespace, reporter: say.Reporter) -> None:
         destination=options.destination,
         models=models,
         settings=settings,
-        format=options.format,
-        quality=options.quality,
-        strip_metadata=options.strip_metadata,
-        compare=options.compare,
-        boxes=options.boxes,
-        mask=options.mask,
+        writing=writing_of(options),
         force=options.force,
         resume=options.skip_existing,
-        keep_dates=options.keep_dates,
         report=options.json,
         debug=options.debug,
     )

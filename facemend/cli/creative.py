@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from facemend.cli.options import model, not_empty
+from facemend.creative import DEFAULT_CREATIVE, PRESETS, SAMPLERS, Creative
 from facemend.errors import OptionError
-from facemend.records import DEFAULT_CREATIVE, PRESETS, SAMPLERS, Creative
 from facemend.weights import hub
 
 CREATIVE = "creative"

@@ -64,6 +64,12 @@ def models_of(options: argparse.Namespace, settings: Settings) -> dict[str, Any]
     }
 
 
+def writing_of(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `job.Job` about the files of a result that options ask for."""
+    names = ("format", "quality", "strip_metadata", "compare", "boxes", "mask", "keep_dates")
+    return {name: getattr(options, name) for name in names}
+
+
 def _run(
     found: Sequence[Source],
     pipeline: "Pipeline",
@@ -95,15 +101,9 @@ def _run(
         work = job.Job(
             source=source.path,
             target=source.target,
-            format=None if source.has_suffix else options.format,
-            quality=options.quality,
-            strip_metadata=options.strip_metadata,
-            compare=options.compare,
-            boxes=options.boxes,
-            mask=options.mask,
             force=options.force,
             resume=options.skip_existing,
-            keep_dates=options.keep_dates,
+            **writing_of(options) | ({"format": None} if source.has_suffix else {}),
         )
         try:
             earlier = finished(work) if options.skip_existing else None

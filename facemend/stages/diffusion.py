@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from facemend.creative import Creative
 from facemend.errors import WeightsError
 from facemend.machine import memory
 from facemend.machine.device import Device
-from facemend.records import Creative
 from facemend.weights.hub import EXTRA, Places, missing_extra
 
 log = logging.getLogger(__name__)

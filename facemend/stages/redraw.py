@@ -18,13 +18,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from facemend.creative import DEFAULT_CREATIVE, Creative
 from facemend.errors import MemoryLimitError, NonFiniteError, Remedy, TooLargeError
 from facemend.machine import memory
 from facemend.records import (
-    DEFAULT_CREATIVE,
     DEFAULT_SETTINGS,
     Box,
-    Creative,
     Pixels,
     Settings,
     Size,

@@ -54,7 +54,9 @@ def plan(source, destination, models=None, upscaler=None, **fields):
     """A plan with these models, or with an upscaler alone."""
     alone = {"restorer": "none", "upscaler": upscaler or Repeat(), "detector": "none", "repairer": "none"}
     models = {"device": "cpu", "precision": "auto", "weights": {}, **(models or alone)}
-    return Plan(source=str(source), destination=str(destination), models=models, settings=Settings(), **fields)
+    own = {name: fields.pop(name) for name in Plan.__dataclass_fields__ if name in fields}
+    places = {"source": str(source), "destination": str(destination)}
+    return Plan(**places, models=models, settings=Settings(), writing={"format": "auto", **fields}, **own)
 
 
 def keys(folder):

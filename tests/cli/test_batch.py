@@ -161,9 +161,10 @@ def test_options_reach_the_plan(run, source, destination, tmp_path, monkeypatch)
     assert keys == ["0/9.png", "1/10.png", "1/11.png"]
     assert options == {"engine": "ray", "workers": 3, "retry_failed": True}
     assert (plan.source, plan.destination) == (str(source), str(destination))
-    assert (plan.format, plan.quality, plan.settings.faces, plan.settings.repair) == ("webp", "lossless", (0, 2), True)
-    assert (plan.mask, plan.compare, plan.boxes, plan.report) == (True, True, True, True)
-    assert (plan.strip_metadata, plan.keep_dates, plan.force, plan.resume) == (True, True, True, False)
+    assert (plan.settings.faces, plan.settings.repair) == ((0, 2), True)
+    wanted = {"format": "webp", "quality": "lossless", "mask": True, "compare": True, "boxes": True}
+    assert plan.writing == {**wanted, "strip_metadata": True, "keep_dates": True}
+    assert (plan.force, plan.resume, plan.report) == (True, False, True)
     assert plan.models["weights"] == {"codeformer": tmp_path / "own.pth"}
     assert plan.models["device"] == "cpu"
 

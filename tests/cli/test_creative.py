@@ -4,8 +4,9 @@ import pytest
 
 from facemend.batch.plan import Loaded, Plan
 from facemend.batch.run import recipe
+from facemend.creative import DEFAULT_CREATIVE, PRESETS
 from facemend.pipeline import Pipeline
-from facemend.records import DEFAULT_CREATIVE, PRESETS, Settings
+from facemend.records import Settings
 from facemend.weights import hub
 
 
@@ -96,5 +97,7 @@ def test_a_batch_with_other_settings_is_another_batch(tmp_path):
     loaded = Loaded({"upscaler": "creative"}, {}, False)
     models = {"precision": "auto", "creative": DEFAULT_CREATIVE}
     others = ({"creative": PRESETS["ultimate"]}, {"base": "own"}, {})
-    plans = [Plan(source="a", destination="b", models=models | other, settings=Settings()) for other in others]
+    plans = [
+        Plan(source="a", destination="b", models=models | other, settings=Settings(), writing={}) for other in others
+    ]
     assert len({recipe(plan, loaded) for plan in plans}) == len(others)

@@ -10,8 +10,8 @@ import yaml
 import predict
 import predict_creative
 from facemend.container.names import NOT_USED, OLD_CREATIVE, UPSCALERS, sampler, translated
+from facemend.creative import PRESETS, SAMPLERS
 from facemend.errors import FacemendError, InputError
-from facemend.records import PRESETS, SAMPLERS
 from facemend.weights.models import public_names
 from script.openapi import ROOT
 from tests.cog.serving import data_url, failure, opened, png, serving

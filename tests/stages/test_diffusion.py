@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from facemend.creative import SAMPLERS, Creative
 from facemend.errors import WeightsError
 from facemend.loader import Loader
 from facemend.pipeline import Pipeline
-from facemend.records import SAMPLERS, Creative, Settings
+from facemend.records import Settings
 from facemend.stages import diffusion
 from facemend.stages.redraw import CreativeUpscaler
 from facemend.weights import hub

@@ -9,9 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facemend.creative import DEFAULT_CREATIVE, PRESETS, SAMPLERS, Creative
 from facemend.errors import Cancelled, MemoryLimitError, NonFiniteError, OptionError, TooLargeError
 from facemend.pipeline import Pipeline
-from facemend.records import DEFAULT_CREATIVE, PRESETS, SAMPLERS, Creative, Settings
+from facemend.records import Settings
 from facemend.stages.redraw import CreativeUpscaler, Run, steps
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import LanczosUpscaler, lanczos
@@ -323,7 +324,7 @@ MEMORY = """
 import resource
 import numpy as np
 from tests.diffusion import Doubles, blurring
-from facemend.records import Creative
+from facemend.creative import Creative
 from facemend.stages.redraw import CreativeUpscaler
 from facemend.stages.upscale import LanczosUpscaler
 
