@@ -60,7 +60,7 @@ class Predictor(predict.Predictor):
         preset: str | None = Input(
             default=None,
             choices=["controlnet-tile", "ultimate"],
-            description="Whose defaults the inputs have that are left out: those of ControlNet tile (creativity 0.35, resemblance 0.85, 8 steps, no guidance, 2560 px) or those of Ultimate SD Upscale (creativity 0.2, resemblance 1, 20 steps, guidance 8, twice as large). Without it, controlnet-tile; inputs that only Ultimate SD Upscale has select ultimate.",
+            description="Whose defaults the inputs have that are left out: those of ControlNet tile (creativity 0.35, resemblance 0.85, 8 steps, no guidance, 2560 px) or those of Ultimate SD Upscale (creativity 0.2, resemblance 1, 20 steps, guidance 8, twice as large). Without it, controlnet-tile; but positive_prompt, denoise, cfg, controlnet_strength and use_controlnet_tile select ultimate.",
         ),
         prompt: str | None = Input(
             default=None,

@@ -7,6 +7,7 @@ step of networks of the real size, with random weights.
 
 import argparse
 import math
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import psutil
 import torch
 from torch import Tensor, nn
 
@@ -206,6 +206,7 @@ def _full() -> None:
     """Measure one step of one tile of networks of the real size on a CPU."""
     from diffusers import ControlNetModel, UNet2DConditionModel
 
+    torch.set_num_threads(1)
     device = choose("cpu", "fp32", "fp32")
     with tempfile.TemporaryDirectory() as name:
         pipeline = save_base(Path(name))
@@ -216,7 +217,7 @@ def _full() -> None:
         start = time.perf_counter()
         networks.predict(x, torch.tensor(500), hint, prompts, Creative(guidance=guidance))
         seconds = time.perf_counter() - start
-        peak = psutil.Process().memory_info().rss / 2**30
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of kB
         print(f"| {name} | {seconds:.1f} s for a step of a tile of 512 px | {peak:.1f} GiB |", flush=True)
 
 

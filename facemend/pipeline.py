@@ -157,7 +157,10 @@ class Pipeline:
 
     @property
     def names(self) -> dict[str, str]:
-        """The names of the networks by what they do: "restorer", "upscaler", "detector", "parser", "repairer"."""
+        """The names of the networks by what they do: "restorer", "upscaler", "detector", "parser", "repairer".
+
+        With an upscaler that redraws, also "first", the upscaler before it, and "base", its Stable Diffusion.
+        """
         stages = {
             "restorer": self.restorer,
             "upscaler": self.upscaler,
@@ -165,7 +168,8 @@ class Pipeline:
             "parser": self.parser,
             "repairer": self.repairer,
         }
-        return {part: stage.name if stage else NONE for part, stage in stages.items()}
+        names = {part: stage.name if stage else NONE for part, stage in stages.items()}
+        return names | ({"first": self._redraws.first.name, "base": self._redraws.base} if self._redraws else {})
 
     def find(self, source: Source | Picture, settings: Settings = DEFAULT_SETTINGS) -> tuple[Face, ...]:
         """Find the faces of a picture, without restoring them.
@@ -221,9 +225,7 @@ class Pipeline:
             with _timed(seconds, "detect"):
                 if faces is not None:
                     found = list(faces)
-                elif settings.aligned or (
-                    (settings.faces != "none" or self._keeps_faces) and (self.detector or self.restorer)
-                ):
+                elif settings.aligned or (self._looks_for_faces(settings) and (self.detector or self.restorer)):
                     found = self._find(picture, settings)
                 else:
                     found = []
@@ -315,16 +317,20 @@ class Pipeline:
         return {index: (crop, faces[index]) for index, crop in crops.items()}
 
     @property
-    def _keeps_faces(self) -> bool:
-        """Whether the upscaler has to know where faces are, even if none is restored."""
-        return isinstance(self.upscaler, CreativeUpscaler) and self.upscaler.creative.keep_faces
+    def _redraws(self) -> CreativeUpscaler | None:
+        """The upscaler, if it redraws."""
+        return self.upscaler if isinstance(self.upscaler, CreativeUpscaler) else None
+
+    def _looks_for_faces(self, settings: Settings) -> bool:
+        """Whether faces are restored, or not to be redrawn."""
+        return settings.faces != "none" or (self._redraws is not None and self._redraws.creative.keep_faces)
 
     def _enlarge(
         self, picture: Picture, size: Size, faces: Sequence[Box], settings: Settings, progress: Progress | None
     ) -> Pixels:
         report = partial(progress, "upscale") if progress else None
-        if isinstance(self.upscaler, CreativeUpscaler):
-            canvas = self.upscaler(picture.pixels, size, settings, report, keep=faces)
+        if self._redraws:
+            canvas = self._redraws(picture.pixels, size, settings, report, keep=faces)
         else:
             canvas = self.upscaler(picture.pixels, size, settings, report)
         ink = one_ink(picture.pixels)
@@ -374,7 +380,7 @@ class Pipeline:
         factor = canvas_px_per_crop_px(crop, ratio)
         if factor >= ENLARGE_FACES_FROM:
             side = round(face.shape[0] * factor)
-            upscaler = self.upscaler.first if isinstance(self.upscaler, CreativeUpscaler) else self.upscaler
+            upscaler = self._redraws.first if self._redraws else self.upscaler
             face = upscaler(face, (side, side), settings)
         return Layer(enlarged(crop, face), mask, share)
 

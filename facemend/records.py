@@ -178,7 +178,8 @@ class Settings:
         aligned: whether the picture is one face, already cropped and upright. No faces are detected then.
         sensitivity: from 0, which finds only clear faces, to 1, which finds doubtful ones too.
         min_face: smallest side in px of a face's box; smaller faces are ignored.
-        seed: seed of the noise that GFPGAN adds; None uses the noise stored with the weights.
+        seed: seed of the noise of GFPGAN and of the upscaler `creative`; None uses the noise stored with the weights of
+            GFPGAN, and 0 for the other.
         denoise: for realesr-general-x4v3, from 0 (keeps the grain) to 1 (removes it).
         max_input_mp: largest input allowed, in megapixels.
         max_output_mp: largest output allowed, in megapixels.

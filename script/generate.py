@@ -62,8 +62,8 @@ CREATIVE_PAGE = """
 
 [creative.md](creative.md) describes the upscaler. These come from pinned revisions on huggingface.co and have to be
 downloaded by name, with the extra `creative`: `facemend download realistic-vision-v5.1 sd15-tile`. One base and the
-ControlNet are needed. A revision names the content of every file. A SHA-256 or a size is checked too where public
-sources confirm it.
+ControlNet are needed. A revision is a hash of the content of all files. After a download, a SHA-256 or a size is
+compared where public sources confirm it, and else nothing.
 
 OpenRAIL: TERMS.
 

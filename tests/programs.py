@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -9,6 +10,11 @@ import pytest
 
 def needs(program):
     return pytest.mark.skipif(not shutil.which(program), reason=f"{program} is not installed, see docs/CONTRIBUTING.md")
+
+
+def allow_ctrl_c():
+    """To be called in a child process: a shell lets what it starts in the background ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def npm_install(name, source, folder):

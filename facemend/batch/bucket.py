@@ -61,7 +61,7 @@ class Bucket:
             raise self._failed("read", key, error) from error
 
     def append(self, key: str, data: bytes) -> None:  # noqa: D102
-        self._appended[key] = self._appended.get(key, b"") + data
+        self._appended = {key: self._appended.get(key, b"") + data}  # an earlier object is complete
         try:
             obstore.put(self._store, key, self._appended[key])
         except (BaseError, FileNotFoundError) as error:  # the latter says that there is no bucket

@@ -8,6 +8,7 @@ own for each picture, as otherwise a worker that dies takes the pictures before 
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
@@ -48,9 +49,11 @@ class Cluster:
         gpus = 0 if self._plan.models["device"] == "cpu" else int(resources.get("GPU", 0))
         # A worker that dies is started again, here or on another machine, and tries its picture again.
         actor = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0, max_restarts=-1, max_task_retries=TRIES - 1)(_Actor)
-        self._actors: list[Any] = [
-            actor.remote(self._plan) for _ in range(self._workers or gpus or int(resources["CPU"]))
-        ]
+        count = self._workers or gpus or int(resources.get("CPU", 0))
+        if not count:
+            ray.shutdown()
+            raise FacemendError("the Ray cluster has no processors yet", "start its workers, or name their number")
+        self._actors: list[Any] = [actor.remote(self._plan) for _ in range(count)]
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -78,7 +81,12 @@ class Cluster:
                 task = next(coming, None)
             done = ray.wait([*starting, *running])[0][0]
             if done in starting:
-                free.append(starting.pop(done))
+                actor = starting.pop(done)
+                try:
+                    ray.get(done)
+                except RayActorError as error:
+                    raise FacemendError(f"a worker of the Ray cluster cannot start ({_reason(error)})") from error
+                free.append(actor)
                 continue
             tried, actor = running.pop(done)
             free.append(actor)
@@ -87,8 +95,13 @@ class Cluster:
             except RayTaskError as error:  # the networks cannot be loaded on that machine
                 raise error.cause from error
             except RayActorError as error:
-                outcome = Outcome(tried.key, error=local.killed(str(error).partition("\n")[0]))
+                outcome = Outcome(tried.key, error=local.killed(_reason(error)))
             yield outcome
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error of Ray, without the codes of its colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(error).partition("\n")[0])
 
 
 class _Actor:

@@ -11,7 +11,6 @@ import secrets
 import time
 from datetime import UTC, datetime
 from enum import Enum
-from pathlib import PurePosixPath
 from typing import Any
 
 from facemend.batch.places import OWN, Place
@@ -84,7 +83,7 @@ class Manifest:
             state = State.MISTAKE if isinstance(outcome.error, InputError) else State.FAILED
             line["error"] = str(outcome.error)
         self._lines.append(json.dumps({**line, "state": state.value}).encode() + b"\n")
-        if outcome.outputs and not outcome.skipped:  # of one that failed, some files may be there
+        if outcome.outputs:  # of one that failed, some files may be there
             self._ended.append(claim(outcome.key))
         if time.monotonic() - self._written >= self._place.pause:
             self.write()
@@ -114,7 +113,5 @@ def _complete_lines(part: str, data: bytes) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in data.split(b"\n")[:-1]]
     except ValueError as error:
-        name = PurePosixPath(part).name
-        raise FacemendError(
-            f"{FOLDER}{name} in the destination is damaged", "delete it; its pictures are done again"
-        ) from error
+        remedy = "delete it; its pictures are done again"
+        raise FacemendError(f"{part} in the destination is damaged", remedy) from error

@@ -14,7 +14,9 @@ from facemend.batch.manifest import Manifest, State
 from facemend.batch.names import tasks
 from facemend.batch.places import open_place
 from facemend.batch.plan import Loaded, Outcome, Plan, Task
-from facemend.errors import InputError, Remedy
+from facemend.errors import InputError, OptionError, Remedy
+
+LIMITS = ("max_input_mp", "max_output_mp")  # settings that change no result
 
 Keys = Callable[[], Iterable[str]]
 
@@ -91,33 +93,25 @@ class Batch:
 
     def outcomes(self) -> Iterator[Outcome]:
         """Do the pictures, and yield each outcome when it is in the manifest, in any order."""
-        refused: list[Outcome] = []
-
-        def accepted() -> Iterator[Task]:
-            for task in self.pending():
-                if task.error:
-                    refused.append(Outcome(task.key, error=task.error))
-                else:
-                    yield task
-
         try:
-            for outcome in self._engine.outcomes(accepted()):
-                yield from map(self._recorded, (outcome, *refused))
-                refused.clear()
-            yield from map(self._recorded, refused)
+            for outcome in self._engine.outcomes(self.pending()):
+                if not _concerns_other_files(outcome):
+                    self._manifest.add(outcome)
+                yield outcome
         finally:
             self._manifest.write()
 
-    def _recorded(self, outcome: Outcome) -> Outcome:
-        self._manifest.add(outcome)
-        return outcome
+
+def _concerns_other_files(outcome: Outcome) -> bool:
+    """Whether files that this batch did not write kept a picture from being done. Then the next run looks again."""
+    return outcome.skipped or (isinstance(outcome.error, OptionError) and outcome.error.name == "the output")
 
 
 def recipe(plan: Plan, loaded: Loaded) -> str:
     """The hash of everything that the results depend on, but the hardware."""
     parts = {
         "version": __version__,
-        "settings": asdict(plan.settings),
+        "settings": {name: value for name, value in asdict(plan.settings).items() if name not in LIMITS},
         "source": plan.source,
         "writing": plan.writing,
         "precision": plan.models["precision"],

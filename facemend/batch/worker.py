@@ -50,14 +50,17 @@ class Worker:
         """What this worker has loaded."""
         models = self._plan.models
         files = dict(models["weights"])
-        names = (models.get(task) for task in ("restorer", "upscaler", "first"))
-        files.update({str(name): name for name in names if isinstance(name, str | Path) and is_path(name)})
+        names = (models.get(task) for task in ("restorer", "upscaler", "first", "base", "control"))
+        own = (name for name in names if isinstance(name, str | Path) and is_path(name) and Path(name).is_file())
+        files.update({str(name): name for name in own})
         hashes = {name: digest(Path(path))[0] for name, path in files.items()}
         gpu = models["device"] != "cpu" and torch.cuda.is_available()
         return Loaded(self._pipeline.names, hashes, gpu)
 
     def run(self, task: Task) -> Outcome:
         """Do one picture; after an error that is not the user's, try it again."""
+        if task.error:
+            return Outcome(task.key, error=task.error)
         for _ in range(TRIES):
             try:
                 return self._try(task)
@@ -103,8 +106,8 @@ class Worker:
 
         if plan.scratch:
             Path(plan.scratch).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=plan.scratch or None) as name:
-            folder = Path(name)
+        with tempfile.TemporaryDirectory(dir=plan.scratch or None) as scratch:
+            folder = Path(scratch)
             source = self._source.fetch(task.key, folder)
             name = f"{self._source.name}/{task.key}"
             work = job.Job(source=source, target=folder / "results" / target.name, name=name, **plan.writing)

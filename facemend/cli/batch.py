@@ -89,6 +89,8 @@ class _Listing:
         self.left_out: Counter[str] = Counter()
         if not is_url(source) and not Path(source).is_dir():
             raise InputError(f"{source} is not a folder", "check the path")
+        if not is_url(destination) and Path(destination).exists() and not Path(destination).is_dir():
+            raise InputError(f"{destination} is not a folder", "name a folder for the results")
         if f"{source}/".startswith(f"{destination}/"):
             raise OptionError("the destination", destination, "neither the source nor a folder that holds it")
 
@@ -145,6 +147,7 @@ def _run(ready: Batch, listing: _Listing, options: argparse.Namespace, reporter:
     if not counts and not ready.earlier:
         suffixes = ", ".join(sorted(formats.BY_SUFFIX))
         reporter.failed(DecodeError(f"{options.source} holds no pictures to restore ({suffixes})"), options.source)
+        return
     _report_earlier(ready.earlier, reporter)
     counts["done before"] = ready.earlier[State.DONE]
     parts = [f"{count} {what}" for what, count in sorted(counts.items(), reverse=True) if count]
@@ -155,7 +158,7 @@ def _report_earlier(earlier: Counter[State], reporter: say.Reporter) -> None:
     """Write how many pictures failed in earlier runs and were not tried again; they count for the exit code."""
     remedy = Remedy("try them again with {}", "retry_failed")
     if earlier[State.MISTAKE]:
-        reporter.failed(InputError(f"{earlier[State.MISTAKE]} pictures could not be read in an earlier run", remedy))
+        reporter.failed(InputError(f"{earlier[State.MISTAKE]} pictures were refused in an earlier run", remedy))
     if earlier[State.FAILED]:
         reporter.failed(FacemendError(f"{earlier[State.FAILED]} pictures failed in an earlier run", remedy))
 

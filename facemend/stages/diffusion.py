@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from facemend.creative import Creative
-from facemend.errors import WeightsError
+from facemend.errors import MemoryLimitError, Remedy, WeightsError
 from facemend.machine import memory
 from facemend.machine.device import Device
 from facemend.weights.hub import EXTRA, Places, missing_extra
@@ -177,6 +177,7 @@ def load(places: Places, device: Device) -> Diffusion:
 
     Raises:
         WeightsError: the extra is not installed, or a file cannot be read or holds other networks.
+        MemoryLimitError: the networks do not fit into the memory.
     """
     with _quiet():
         try:
@@ -184,6 +185,9 @@ def load(places: Places, device: Device) -> Diffusion:
             name = places.base.stem if places.base.is_file() else places.base.name
             return Diffusion(name, pipeline, _control(places.control, pipeline.unet, device), device)
         except Exception as error:  # a file of other networks may raise anything
+            if memory.exhausted(error):
+                problem = f"{places.base} does not fit into the memory of {device.place}"
+                raise MemoryLimitError(problem, "close other programs", Remedy("use {} cpu", "device")) from error
             reason = " ".join(str(error).split())[:200]
             problem = f"cannot load {places.base} with {places.control} ({type(error).__name__}: {reason})"
             raise WeightsError(problem, "give files of Stable Diffusion 1.5 and a ControlNet for it") from error

@@ -67,6 +67,11 @@ class CreativeUpscaler:
         self.creative = creative
         self._networks = networks
 
+    @property
+    def base(self) -> str:
+        """The name of the networks that draw."""
+        return self._networks.name
+
     def __call__(
         self,
         pixels: Pixels,
@@ -90,17 +95,16 @@ class CreativeUpscaler:
             MemoryLimitError: the smallest windows do not fit into the memory.
         """
         creative = self.creative
-        if creative.creativity:
-            self._check_size(size)
+        source = exposed(pixels, creative.hdr) if creative.hdr else pixels
+        if not creative.creativity:
+            return self.first(source, size, settings, progress)
+        self._check_size(size)
         run = Run(self._networks, creative, size, progress)
         if creative.creativity > FREE_PROMPT and creative.prompt not in ("", DEFAULT_CREATIVE.prompt) and run.is_tiled:
             log.warning(
                 "every tile is drawn with the prompt; with a creativity above %g its subject may repeat", FREE_PROMPT
             )
-        source = exposed(pixels, creative.hdr) if creative.hdr else pixels
         plain = self.first(source, size, settings, lambda *_: run.report())
-        if not creative.creativity:
-            return plain
         height, width = pixels.shape[:2]
         ratio = size[1] / width, size[0] / height
         boxes = [tuple(value * ratio[index % 2] for index, value in enumerate(box)) for box in keep]
@@ -203,8 +207,7 @@ class Run:
         x: Tensor = sampler.add_noise(latent, noise, times[:1])
         for index, t in enumerate(times):
             predicted = self._predicted(plain, sampler.scale_model_input(x, t), t, texts, self.grid(index))
-            options = {"generator": generator} if creative.sampler == "euler-a" else {}
-            x = sampler.step(predicted, t, x, **options, return_dict=False)[0]
+            x = sampler.step(predicted, t, x, generator=generator, return_dict=False)[0]
             if not x.isfinite().all():
                 raise NonFiniteError(networks.name)
             if kept is not None:
@@ -284,10 +287,10 @@ def steps(creative: Creative) -> tuple[int, int]:
     """Return how many steps are run, and of how many in the whole schedule they are the last ones.
 
     As many steps are run as asked for, as ComfyUI does, and the schedule is longer in proportion. So creativity has an
-    effect however small it is; where a schedule of `LONGEST` steps is too short for that, fewer steps are run.
+    effect however small it is, above 0; where a schedule of `LONGEST` steps is too short for that, fewer steps are run.
     """
     count = creative.steps
-    schedule = round(count / creative.creativity) if creative.creativity else LONGEST + 1
+    schedule = round(count / creative.creativity)
     if schedule > LONGEST:
         return max(round(LONGEST * creative.creativity), 1), LONGEST
     return count, schedule

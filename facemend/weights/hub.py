@@ -1,7 +1,8 @@
 """The table of the networks of the upscaler `creative`: folders and files of pinned revisions on huggingface.co.
 
 They are downloaded with huggingface_hub, which the extra `creative` brings, into a folder of their own among the
-weights. A revision names the content of every file: it is a hash of all of them.
+weights. A revision is a hash of the content of all files. After a download, only what the table has of a file is
+compared: its SHA-256, its size or nothing.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from facemend.errors import ChecksumError, DownloadError, NotInstalledError, OptionError, WeightsError
-from facemend.weights.installed import digest, folders
+from facemend.weights.installed import digest, folders, holding
 
 Part = Literal["base", "control"]
 
@@ -146,10 +147,13 @@ def names(part: Part) -> tuple[str, ...]:
 
 
 def find(name: str) -> Path | None:
-    """Return the first folder, in lookup order, that has all files of a row; None if there is none."""
-    row = REPOSITORIES[name]
-    places = (folder / name for folder in dict.fromkeys(folders()))
-    return next((place for place in places if all((place / file.path).is_file() for file in row.files)), None)
+    """Return the first folder, in lookup order, that has all files of a row; None if there is none.
+
+    Raises:
+        WeightsError: a folder of weights cannot be searched.
+    """
+    files = (f"{name}/{file.path}" for file in REPOSITORIES[name].files)
+    return next((folder / name for folder in holding(*files)), None)
 
 
 class Places(NamedTuple):
@@ -238,19 +242,16 @@ def fetch(row: Repository, folder: Path) -> Path:
         ChecksumError: a file is not the registered one.
     """
     try:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
     except ModuleNotFoundError as error:
         raise missing_extra() from error
     target = folder / row.name
     try:
-        snapshot_download(
-            row.repository, revision=row.revision, allow_patterns=[file.path for file in row.files], local_dir=target
-        )
+        for file in row.files:
+            hf_hub_download(row.repository, file.path, revision=row.revision, local_dir=target)
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise DownloadError(row.url, " ".join(str(error).split())[:200], target) from error
-    if lost := [file.path for file in row.files if not (target / file.path).is_file()]:
-        raise DownloadError(row.url, f"it has no {', '.join(lost)}", target)
     check(row, target)
     return target
 

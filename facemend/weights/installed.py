@@ -64,16 +64,25 @@ def find(name: str) -> Path | None:
 
 
 def copies(name: str) -> Iterator[Path]:
-    """Yield every file that has the model's official file name, in lookup order. The errors are those of `find`."""
+    """Return every file that has the model's official file name, in lookup order. The errors are those of `find`."""
     file = lookup(name).file
+    return (folder / file for folder in holding(file))
+
+
+def holding(*files: str) -> Iterator[Path]:
+    """Yield every folder, in lookup order, that holds all these files.
+
+    Raises:
+        WeightsError: a folder cannot be searched.
+    """
     for folder in dict.fromkeys(folders()):
         try:
-            there = (folder / file).is_file()
+            there = all((folder / file).is_file() for file in files)
         except OSError as error:
-            problem = f"cannot look for {file} in {folder}: {error.strerror}"
+            problem = f"cannot look for {files[0]} in {folder}: {error.strerror}"
             raise WeightsError(problem, "check FACEMEND_WEIGHTS") from error
         if there:
-            yield folder / file
+            yield folder
 
 
 def blocks(path: Path) -> Iterator[bytes]:

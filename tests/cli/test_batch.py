@@ -15,6 +15,7 @@ import pytest
 
 from facemend.cli import _parser
 from tests.batch.places import files, numbered
+from tests.programs import allow_ctrl_c
 
 batch = import_module("facemend.cli.batch")  # not the function of this name
 FAST = ("--model", "none", "--upscaler", "lanczos", "--workers", "1")
@@ -63,7 +64,7 @@ def test_a_bad_picture_is_one_line_and_the_exit_code(run, source, destination):
     assert "3 restored, 1 failed in" in err
     code, _, err = run("batch", source, destination, *FAST)
     assert code == 2
-    assert "1 pictures could not be read in an earlier run; try them again with --retry-failed" in err
+    assert "1 pictures were refused in an earlier run; try them again with --retry-failed" in err
     (source / "bad.png").unlink()
     assert run("batch", source, destination, *FAST)[0] == 0
 
@@ -172,7 +173,8 @@ def test_options_reach_the_plan(run, source, destination, tmp_path, monkeypatch)
 def test_ctrl_c_ends_it_and_all_workers_and_the_next_run_goes_on(source, destination, run):
     numbered(source, range(100, 200))
     command = [sys.executable, "-m", "facemend", "batch", str(source), str(destination), *FAST]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    options = {"cwd": Path(__file__).parents[2], "preexec_fn": allow_ctrl_c}
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
     end = time.monotonic() + 60
     while len(list(destination.glob("*/*.png"))) < 3:
         assert time.monotonic() < end

@@ -2,11 +2,8 @@
 
 import pytest
 
-from facemend.batch.plan import Loaded, Plan
-from facemend.batch.run import recipe
 from facemend.creative import DEFAULT_CREATIVE, PRESETS
 from facemend.pipeline import Pipeline
-from facemend.records import Settings
 from facemend.weights import hub
 
 
@@ -90,14 +87,3 @@ def test_verify_checks_the_networks_too(run, tmp_path):
     code, _, err = run("verify")
     assert code == 1
     assert hub.REPOSITORIES["sd15-tile"].files[0].sha256 in err
-
-
-def test_a_batch_with_other_settings_is_another_batch(tmp_path):
-    """Its recipe tells which results of an earlier run still hold."""
-    loaded = Loaded({"upscaler": "creative"}, {}, False)
-    models = {"precision": "auto", "creative": DEFAULT_CREATIVE}
-    others = ({"creative": PRESETS["ultimate"]}, {"base": "own"}, {})
-    plans = [
-        Plan(source="a", destination="b", models=models | other, settings=Settings(), writing={}) for other in others
-    ]
-    assert len({recipe(plan, loaded) for plan in plans}) == len(others)

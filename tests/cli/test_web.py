@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.pictures import smooth
+from tests.programs import allow_ctrl_c
 from tests.test_readme import ROOT
 from tests.web.photos import jpeg
 from tests.web.serving import Client
@@ -21,7 +22,8 @@ from tests.web.serving import Client
 def started(*options):
     """The program as a child process, and the address it prints."""
     command = [sys.executable, "-m", "facemend", "web", "--no-browser", *options]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    child = subprocess.Popen(command, cwd=ROOT, preexec_fn=allow_ctrl_c, **pipes)
     try:
         yield child, re.search(r"http://\S+", child.stdout.readline())[0]
     finally:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from facemend.creative import SAMPLERS, Creative
-from facemend.errors import WeightsError
+from facemend.errors import MemoryLimitError, WeightsError
 from facemend.loader import Loader
 from facemend.pipeline import Pipeline
 from facemend.records import Settings
@@ -119,8 +119,28 @@ def test_other_files_are_an_error_of_one_line(folder, tmp_path, part):
         diffusion.load(places, CPU)
 
 
-def test_every_sampler_has_a_scheduler():
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of diffusers' samplers
+def test_every_sampler_is_the_scheduler_of_its_name(folder):
+    networks = diffusion.load(hub.Places(folder / "base", folder / "control", folder / "base"), CPU)
+    made = {name: networks.sampler(name, 4) for name in SAMPLERS}
     assert tuple(diffusion.SAMPLERS) == SAMPLERS
+    assert {name: (type(one).__name__, one.config.get("use_karras_sigmas", False)) for name, one in made.items()} == {
+        "ddim": ("DDIMScheduler", False),
+        "euler": ("EulerDiscreteScheduler", False),
+        "euler-karras": ("EulerDiscreteScheduler", True),
+        "euler-a": ("EulerAncestralDiscreteScheduler", False),
+        "dpm++-2m": ("DPMSolverMultistepScheduler", False),
+        "dpm++-2m-karras": ("DPMSolverMultistepScheduler", True),
+    }
+
+
+def test_too_little_memory_to_load_is_told_as_that(folder, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(diffusion, "_control", full)
+    with pytest.raises(MemoryLimitError, match="does not fit into the memory of cpu"):
+        diffusion.load(hub.Places(folder / "base", folder / "control", folder / "base"), CPU)
 
 
 def test_without_the_extra_the_message_says_what_to_install(monkeypatch):

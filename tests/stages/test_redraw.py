@@ -13,6 +13,7 @@ from facemend.creative import DEFAULT_CREATIVE, PRESETS, SAMPLERS, Creative
 from facemend.errors import Cancelled, MemoryLimitError, NonFiniteError, OptionError, TooLargeError
 from facemend.pipeline import Pipeline
 from facemend.records import Settings
+from facemend.stages.recolour import exposed
 from facemend.stages.redraw import CreativeUpscaler, Run, steps
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import LanczosUpscaler, lanczos
@@ -79,6 +80,85 @@ def test_one_tile_is_what_the_pipeline_of_diffusers_makes(networks, sampler):
     )  # fmt: skip
     assert (ours - made.images).abs().max() == 0
     assert (ours - latent).abs().mean() > 0.1
+
+
+@pytest.mark.parametrize("guess_mode", [False, True])
+def test_guess_mode_is_that_of_diffusers(networks, guess_mode):
+    creative = replace(SMALL, sampler="ddim", steps=2, creativity=0.5, guess_mode=guess_mode)
+    plain = smooth(128, 128)
+    parts = {name: getattr(networks._pipeline, name) for name in ("vae", "text_encoder", "tokenizer", "unet")}
+    schedule = networks.sampler("ddim", 4)
+    theirs = diffusers.StableDiffusionControlNetImg2ImgPipeline(
+        **parts, controlnet=networks._control, scheduler=networks.sampler("ddim", 4), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    theirs.set_progress_bar_config(disable=True)
+    latent = Run(networks, creative, (128, 128), None).encoded(plain)
+    noise = torch.randn(latent.shape, generator=torch.Generator().manual_seed(0))
+    image = torch.from_numpy(plain).permute(2, 0, 1)[None] / 255
+    made = theirs(
+        creative.prompt, image, image, strength=0.5, num_inference_steps=4, guidance_scale=creative.guidance,
+        negative_prompt=creative.negative, controlnet_conditioning_scale=1.0, output_type="latent",
+        latents=schedule.add_noise(latent, noise, schedule.timesteps[2:3]), guess_mode=guess_mode,
+    )  # fmt: skip
+    ours = sampled(networks, creative, plain)
+    assert (ours - made.images).abs().max() < 1e-5
+    other = sampled(networks, replace(creative, guess_mode=not guess_mode), plain)
+    assert (ours - other).abs().max() > 1e-3
+
+
+def test_every_tile_is_guided_by_its_own_part_of_the_picture(doubles, monkeypatch):
+    def predict(x, t, hint, texts, creative):
+        return torch.nn.functional.avg_pool2d(hint, 8).mean(1, keepdim=True).expand_as(x)
+
+    monkeypatch.setattr(doubles, "predict", predict)
+    plain = smooth(500, 700)
+    whole, tiled = (sampled(doubles, replace(SMALL, tile=tile, steps=2), plain) for tile in (1024, 256))
+    assert (tiled - whole).abs().max() < 1e-5
+
+
+def test_the_noise_is_one_field_from_the_seed(doubles):
+    run = Run(doubles, SMALL, (600, 600), None)
+    shape = torch.Size((1, 4, 80, 80))
+    noise = run.noise(shape, torch.Generator().manual_seed(3))
+    assert torch.equal(noise, torch.randn(shape, generator=torch.Generator().manual_seed(3)))
+
+
+def test_inner_tiles_move_from_step_to_step(doubles, monkeypatch):
+    grids = []
+
+    def predicted(self, plain, x, t, texts, grid):
+        grids.append(tuple(tuple(span.first for span in axis) for axis in grid))
+        return torch.zeros_like(x)
+
+    monkeypatch.setattr(Run, "_predicted", predicted)
+    sampled(doubles, replace(SMALL, tile=256, steps=3), smooth(700, 700))
+    assert len(set(grids)) == 3
+    assert len({(axis[0], axis[-1]) for grid in grids for axis in grid}) == 1, "the outer ones stay"
+
+
+@pytest.mark.parametrize("hdr", [0, 0.5])
+def test_the_first_upscaler_gets_the_picture_as_hdr_says(networks, hdr):
+    given = []
+
+    class First(LanczosUpscaler):
+        def __call__(self, pixels, *rest):
+            given.append(pixels)
+            return super().__call__(pixels, *rest)
+
+    pixels = smooth(40, 50)
+    CreativeUpscaler(networks, First(), replace(SMALL, creativity=0, hdr=hdr))(pixels, (80, 100))
+    assert np.array_equal(given[0], exposed(pixels, hdr) if hdr else pixels)
+    assert np.array_equal(given[0], pixels) == (hdr == 0)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_gives_the_same_bytes_for_the_same_seed(networks, sampler):
+    one, two, other = (
+        upscaler(networks, sampler=sampler)(smooth(60, 60), (120, 120), Settings(seed=seed)) for seed in (1, 1, 2)
+    )
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_one_others(networks):

@@ -89,19 +89,18 @@ def server(monkeypatch):
     """A double of huggingface_hub, which writes the files it is asked for; `fails` is what it raises instead."""
     double = SimpleNamespace(asked=[], fails=None, data=b"data")
 
-    def snapshot_download(repository, revision, allow_patterns, local_dir):
-        double.asked.append((repository, revision))
+    def hf_hub_download(repository, path, revision, local_dir):
+        double.asked.append((repository, path, revision))
         if double.fails:
             raise double.fails
-        for name in allow_patterns:
-            put(local_dir / name, double.data)
+        put(local_dir / path, double.data)
 
     class Refused(Exception):  # noqa: N818
         pass
 
     double.error = Refused
     errors = SimpleNamespace(HfHubHTTPError=Refused, LocalEntryNotFoundError=Refused)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=snapshot_download))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(hf_hub_download=hf_hub_download))
     monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
     return double
 
@@ -109,7 +108,7 @@ def server(monkeypatch):
 def test_a_download_is_of_the_pinned_revision_and_checked(weights, server):
     target = hub.fetch(hub.REPOSITORIES["first"], weights)
     assert target == weights / "first" == hub.find("first")
-    assert server.asked == [("someone/first", "0" * 40)]
+    assert server.asked == [("someone/first", file.path, "0" * 40) for file in hub.REPOSITORIES["first"].files]
     server.data = b"wrong"
     with pytest.raises(ChecksumError):
         hub.fetch(hub.REPOSITORIES["tile"], weights)
@@ -119,6 +118,20 @@ def test_a_failed_download_is_one_line_with_the_address(weights, server):
     server.fails = server.error("401 Client Error.\n\nRepository not found")
     with pytest.raises(DownloadError, match=r"huggingface.co/someone/first/tree/0{40}: 401 Client Error\. Repository"):
         hub.fetch(hub.REPOSITORIES["first"], weights)
+
+
+def test_a_failed_download_of_the_rest_names_the_reason(weights, server):
+    row = hub.REPOSITORIES["first"]
+    put(weights / "first" / row.files[0].path, b"data")
+    server.fails = server.error("no connection")
+    with pytest.raises(DownloadError, match="no connection"):
+        hub.fetch(row, weights)
+
+
+def test_a_folder_that_cannot_be_searched_is_one_line(weights, monkeypatch):
+    monkeypatch.setenv("FACEMEND_WEIGHTS", "x" * 300)
+    with pytest.raises(WeightsError, match="cannot look for first/.*; check FACEMEND_WEIGHTS"):
+        hub.find("first")
 
 
 def test_without_the_extra_the_message_says_what_to_install(weights, monkeypatch):
