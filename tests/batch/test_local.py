@@ -149,6 +149,28 @@ def test_results_of_other_settings_are_replaced_only_when_asked_for(source, dest
     assert list(run(source, destination, format="webp")[0]) == ["0/0.png"]
 
 
+def test_results_that_were_skipped_are_not_taken_for_those_of_the_settings(source, destination):
+    numbered(source, [1])
+    run(source, destination)
+    before = files(destination)
+    outcomes, _ = run(source, destination, resume=True, quality=50)
+    assert outcomes["0/1.png"].skipped
+    outcomes, earlier = run(source, destination, resume=True, quality=50)
+    assert (outcomes["0/1.png"].skipped, earlier) == (True, {})
+    assert files(destination) == before
+    assert run(source, destination) == ({}, {State.DONE: 1}), "those of the first settings still count"
+
+
+def test_a_name_that_was_taken_is_looked_at_again(source, destination):
+    numbered(source, [1])
+    taken = destination / "0" / "1.png"
+    taken.parent.mkdir(parents=True)
+    taken.write_bytes(b"somebody's")
+    assert "must be a new file" in errors(run(source, destination)[0])["0/1.png"]
+    assert not errors(run(source, destination, force=True)[0])
+    assert taken.read_bytes() != b"somebody's"
+
+
 def test_two_results_of_one_name_are_an_error(source, destination):
     numbered(source, [1])
     for name in ("1.JPEG", "1_png.webp"):
