@@ -113,8 +113,9 @@ def test_an_unreadable_folder_is_reported_and_the_others_are_restored(run, drawn
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", guarded)  # file modes do not apply to root
-    code, out, err = run("restore", tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", guarded)  # file modes do not apply to root
+        code, out, err = run("restore", tmp_path)
     assert code == 2
     assert "old_restored.jpg" in out
     assert f"cannot open {closed}: Permission denied" in err
