@@ -14,14 +14,16 @@ from facemend.machine.network import Network
 from facemend.records import Floats, Pixels, StageProgress, Tiling
 from facemend.stages.tiled import Tiled
 
-DAMAGED = 0.6  # probability from which a px is filled; chosen on held-out training pictures
-RIM = np.ones((3, 3), np.uint8)  # around damage, 1 px is filled too
+# Px from the first probability on are damaged, and those from the second on if they are next to one of these. Both are
+# chosen on held-out training pictures.
+DAMAGED, RIM = 0.6, 0.3
+NEIGHBOURS = np.ones((3, 3), np.uint8)
 RADIUS = 3  # px from which a fill is computed
 LARGE = 2048  # px of the long side; the network has learned damage as wide as it is in pictures of up to this size
 WIDE = 7  # px of the reduced copy from which damage counts as wide
-# Px from which nothing is repaired, nor around it. Such areas are rather plain parts of the picture than torn paper,
-# and a fill that large is never good.
+# Px from which nothing is repaired, nor around it. Such areas are rather plain parts of the picture than damage.
 WIDEST = 16
+TORN = 0.03  # share of the picture up to which such an area is a torn corner if it is in a corner; then it is filled
 
 Found = NDArray[np.uint8]  # (H, W), 1 where there is damage
 
@@ -47,21 +49,23 @@ class NetRepairer:
         found = self._find(pixels, progress)
         if max(pixels.shape[:2]) > LARGE:
             found |= self._find_wide(pixels, progress)
-        found = cv2.dilate(found, RIM).astype(np.uint8, copy=False)
         if found.all():  # there is nothing to fill from
             found[:] = 0
         return fill(pixels, found), found.astype(np.float32)
 
     def _find(self, pixels: Pixels, progress: StageProgress | None) -> Found:
-        found = np.empty(pixels.shape[:2], np.uint8)
+        found, rim = (np.empty(pixels.shape[:2], np.uint8) for _ in range(2))
 
         def write(values: Tensor, where: tuple[slice, slice]) -> None:
             found[where] = (values[0] > DAMAGED).cpu().numpy()
+            rim[where] = (values[0] > RIM).cpu().numpy()
 
         self._tiled.run(pixels, pixels.shape[:2], write, progress)
-        core = cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(WIDEST))
+        torn = torn_corners(found)
+        core = cv2.morphologyEx(found & ~torn, cv2.MORPH_OPEN, disc(WIDEST))
         found[cv2.dilate(core, disc(4 * WIDEST + 1)) > 0] = 0
-        return found
+        found |= torn
+        return found | (cv2.dilate(found, NEIGHBOURS).astype(np.uint8, copy=False) & rim)
 
     def _find_wide(self, pixels: Pixels, progress: StageProgress | None) -> Found:
         """Where there is wide damage in a large picture."""
@@ -69,8 +73,18 @@ class NetRepairer:
         factor = LARGE / max(height, width)
         size = max(round(width * factor), 1), max(round(height * factor), 1)
         found = self._find(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), progress)
-        wide = cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(WIDE))
+        wide = cv2.dilate(cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(WIDE)), NEIGHBOURS)
         return cv2.resize(wide, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+
+
+def torn_corners(found: Found) -> Found:
+    """The damage that reaches a corner of the picture, if it is small enough."""
+    _, areas, statistics, _ = cv2.connectedComponentsWithStats(found)
+    torn = np.zeros_like(found)
+    for area in {int(areas[y, x]) for y in (0, -1) for x in (0, -1)} - {0}:
+        if statistics[area, cv2.CC_STAT_AREA] < TORN * found.size:
+            torn[areas == area] = 1
+    return torn
 
 
 def disc(diameter: int) -> Found:
