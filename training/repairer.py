@@ -25,7 +25,7 @@ VISIBLE = 2.0  # grey levels; a pixel that changed by more is damaged
 UNDAMAGED = 0.35  # share of the crops without damage
 NEIGHBOURHOOD = 7  # px; a fill is about the median of this neighbourhood
 CARE = 4.0  # how much worse it is to change an undamaged pixel than to leave a damaged one, by the same amount
-LEAST, MOST = 0.02, 0.4  # the weights of pixels; without a limit, drawn text outweighs all photographs
+LEAST, MOST = 0.02, 0.4  # the weights of pixels
 
 
 class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
@@ -118,9 +118,13 @@ def to_tensor(image: Image) -> Tensor:
 
 
 def loss_of(found: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-    """(N,) weighted cross-entropy of the probabilities `found`; all are (N, 1, H, W)."""
-    entropy = functional.binary_cross_entropy(found, mask, weight, reduction="none")
-    return 10 * entropy.flatten(1).mean(1)
+    """(N,) weighted cross-entropy of the probabilities `found`; all are (N, 1, H, W).
+
+    Weights are relative to the mean of the item. Otherwise drawn text, in which every px matters, outweighs all
+    photographs.
+    """
+    relative = weight / (weight.mean((1, 2, 3), keepdim=True) + LEAST)
+    return functional.binary_cross_entropy(found, mask, relative, reduction="none").flatten(1).mean(1)
 
 
 def main() -> None:
@@ -139,7 +143,7 @@ def main() -> None:
     else:
         loop.initialise(net)
     exported = args.out / "lite-repairer.safetensors"
-    phase = loop.Phase(net, args.out / "repairer.pt", args.steps, 5e-4, export_to=exported)
+    phase = loop.Phase(net, args.out / "repairer.pt", args.steps, 3e-4, export_to=exported)
     items = Damaged(portraits, photos, 2, args.steps * args.batch)
     for given, mask, weight in phase.batches(items, args.batch):
         loss = loss_of(phase.forward(given), mask, weight)

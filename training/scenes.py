@@ -29,15 +29,15 @@ def crop(image: NDArray[np.uint8], size: int, rng: Rng) -> Image:
     return np.ascontiguousarray(result[:, ::-1] if rng.random() < 0.5 else result, np.float32)
 
 
-def text(size: int, rng: Rng) -> Image:
-    """Lines of text on paper, or large letters."""
+def text(size: int, rng: Rng, smallest: int = 8) -> Image:
+    """Lines of text on paper, or large letters; `smallest` is the size of the smallest font in px."""
     dark, light = sorted(rng.uniform(0, 255, 2))
     if light - dark < 60:
         dark, light = 20, 235
     paper, ink = (light, dark) if rng.random() < 0.8 else (dark, light)
     picture = Pillow.new("RGB", (size, size), tuple(int(np.clip(paper + rng.normal(0, 6), 0, 255)) for _ in range(3)))
     draw = ImageDraw.Draw(picture)
-    height = int(np.exp(rng.uniform(np.log(8), np.log(60 if rng.random() < 0.8 else 200))))
+    height = int(smallest * np.exp(rng.uniform(0, np.log(7.5 if rng.random() < 0.8 else 25))))
     font = ImageFont.load_default(height)
     colour = tuple(int(np.clip(ink + rng.normal(0, 10), 0, 255)) for _ in range(3))
     y = rng.uniform(-height, height)

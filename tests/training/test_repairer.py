@@ -111,15 +111,19 @@ def test_an_item_depends_on_its_index_alone():
 
 
 def test_the_loss_is_least_for_the_truth_and_counts_px_by_their_weight():
-    mask, weight = torch.zeros(2, 2, 1, 4, 4)
-    mask[:, :, :2] = weight[0, :, 0] = 1
-    weight[:, :, 3] = 0.5
-    perfect = repairer.loss_of(mask.clamp(1e-4, 1 - 1e-4), mask, weight)
-    missed = repairer.loss_of(torch.full_like(mask, 1e-4), mask, weight)
-    eager = repairer.loss_of(torch.full_like(mask, 1 - 1e-4), mask, weight)
-    assert (perfect < 0.01).all()
-    assert missed[0] > 10 > missed[1]
-    assert (eager > 10).all()
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2, :] = 1
+    weight = torch.full_like(mask, 0.01)
+    weight[..., 0, :] = 0.4
+
+    def loss(wrong):
+        found = torch.where(wrong, 1 - mask, mask).clamp(1e-4, 1 - 1e-4)
+        return float(repairer.loss_of(found, mask, weight))
+
+    rows = torch.arange(4).reshape(4, 1).expand(1, 1, 4, 4)
+    assert loss(rows < 0) < 0.01
+    assert loss(rows == 0) > 10 * loss(rows == 1)
+    assert loss(rows == 1) == pytest.approx(loss(rows == 2), rel=1e-3)
 
 
 def test_the_repairer_command_makes_weights_that_load_and_continues_from_its_checkpoint(
