@@ -23,7 +23,9 @@ LARGE = 2048  # px of the long side; the network has learned damage as wide as i
 WIDE = 7  # px of the reduced copy from which damage counts as wide
 # Px from which nothing is repaired, nor around it. Such areas are rather plain parts of the picture than damage.
 WIDEST = 16
-TORN = 0.03  # share of the picture up to which such an area is a torn corner if it is in a corner; then it is filled
+# But if it is in a corner of the picture, is at most this share of it, and has at least this mean probability, it is a
+# torn corner and is filled. The probabilities of bright corners of undamaged pictures are lower.
+TORN, SURE = 0.03, 0.9
 
 Found = NDArray[np.uint8]  # (H, W), 1 where there is damage
 
@@ -54,18 +56,18 @@ class NetRepairer:
         return fill(pixels, found), found.astype(np.float32)
 
     def _find(self, pixels: Pixels, progress: StageProgress | None) -> Found:
-        found, rim = (np.empty(pixels.shape[:2], np.uint8) for _ in range(2))
+        certainty = np.empty(pixels.shape[:2], np.uint8)
 
         def write(values: Tensor, where: tuple[slice, slice]) -> None:
-            found[where] = (values[0] > DAMAGED).cpu().numpy()
-            rim[where] = (values[0] > RIM).cpu().numpy()
+            certainty[where] = (values[0] * 255).byte().cpu().numpy()
 
         self._tiled.run(pixels, pixels.shape[:2], write, progress)
-        torn = torn_corners(found)
+        found = (certainty > 255 * DAMAGED).astype(np.uint8)
+        torn = torn_corners(found, certainty)
         core = cv2.morphologyEx(found & ~torn, cv2.MORPH_OPEN, disc(WIDEST))
         found[cv2.dilate(core, disc(4 * WIDEST + 1)) > 0] = 0
         found |= torn
-        return found | (cv2.dilate(found, NEIGHBOURS).astype(np.uint8, copy=False) & rim)
+        return found | (cv2.dilate(found, NEIGHBOURS).astype(np.uint8, copy=False) & (certainty > 255 * RIM))
 
     def _find_wide(self, pixels: Pixels, progress: StageProgress | None) -> Found:
         """Where there is wide damage in a large picture."""
@@ -77,13 +79,14 @@ class NetRepairer:
         return cv2.resize(wide, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
 
 
-def torn_corners(found: Found) -> Found:
-    """The damage that reaches a corner of the picture, if it is small enough."""
-    _, areas, statistics, _ = cv2.connectedComponentsWithStats(found)
+def torn_corners(found: Found, certainty: Found) -> Found:
+    """The damage that is in a corner of the picture, if it is small and certain enough."""
+    _, areas = cv2.connectedComponents(found)
     torn = np.zeros_like(found)
     for area in {int(areas[y, x]) for y in (0, -1) for x in (0, -1)} - {0}:
-        if statistics[area, cv2.CC_STAT_AREA] < TORN * found.size:
-            torn[areas == area] = 1
+        where = areas == area
+        if where.sum() < TORN * found.size and certainty[where].mean() > 255 * SURE:
+            torn[where] = 1
     return torn
 
 

@@ -85,6 +85,18 @@ def test_a_corner_that_is_a_large_part_of_the_picture_is_left_alone():
     assert not mask.any()
 
 
+def test_a_doubtful_corner_is_left_alone():
+    class Brightness(nn.Module):
+        def forward(self, x):
+            return x[:, :1]
+
+    picture = np.full((200, 200, 3), 20, np.uint8)
+    for value, repairs in ((200, False), (250, True)):
+        picture[:30, :30] = value
+        _, mask = NetRepairer("brightness", Brightness(), CPU, TILING)(picture)
+        assert mask.any() == repairs
+
+
 def test_doubtful_px_are_filled_beside_damage_only():
     picture = smooth(40, 48)
     _, alone = NetRepairer("doubtful", Doubtful(0.5), CPU, TILING)(picture)
