@@ -57,9 +57,9 @@ class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
         rng = np.random.default_rng([self.seed, index])
         clean = degradations.retone(self._scene(rng), rng) if rng.random() < 0.6 else self._scene(rng)
         damaged = clean if rng.random() < UNDAMAGED else damages.damage(clean, rng)
-        given, change = scan(clean, damaged, rng)
+        given, before, change = scan(clean, damaged, rng)
         mask = change.max(axis=2) > VISIBLE
-        cost = np.where(mask, change.mean(axis=2), CARE * changed_by_fill(given)) / 255
+        cost = np.where(mask, change.mean(axis=2), CARE * changed_by_fill(before)) / 255
         weight = np.clip(LEAST + cost, LEAST, MOST)
         planes = [torch.from_numpy(plane[None].astype(np.float32)) for plane in (mask, weight)]
         return to_tensor(given), planes[0], planes[1]
@@ -83,14 +83,15 @@ class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return photo
 
 
-def scan(clean: Image, damaged: Image, rng: Rng) -> tuple[Image, Image]:
+def scan(clean: Image, damaged: Image, rng: Rng) -> tuple[Image, Image, Image]:
     """Copy, print or scan a damaged image: tone, blur, print screen, grain, noise, JPEG.
 
     Returns:
-        The scan, in whole numbers. And by how much the damage changed it before the screen, grain, noise and JPEG.
+        The scan, in whole numbers. What it was before the screen, grain, noise and JPEG. And by how much the damage
+        changed that.
     """
     if rng.random() < 0.35:
-        return np.rint(damaged), np.abs(damaged - clean)
+        return np.rint(damaged), damaged, np.abs(damaged - clean)
     tone, blur = rng.random() < 0.4, rng.uniform(0.3, 1.3) if rng.random() < 0.35 else 0.0
     grain, halftone = (rng.uniform(1, 9) if rng.random() < 0.3 else 0.0), rng.random() < 0.06
     noise = rng.uniform(0.5, 6) if rng.random() < 0.3 else 0.0
@@ -103,11 +104,14 @@ def scan(clean: Image, damaged: Image, rng: Rng) -> tuple[Image, Image]:
     for image in (clean, damaged):
         toned = degradations.retone(image, np.random.default_rng(seed)) if tone else image
         copies.append(degradations.blur(toned, blur))
-    return degradations.apply(copies[1], recipe, rng)[0], np.abs(copies[1] - copies[0])
+    return degradations.apply(copies[1], recipe, rng)[0], copies[1], np.abs(copies[1] - copies[0])
 
 
 def changed_by_fill(image: Image) -> Image:
-    """(H, W): by about how many grey levels a fill from around it would change each pixel."""
+    """(H, W): by about how many grey levels a fill from around it would change each pixel of an image without grain.
+
+    That a fill has no grain is no harm.
+    """
     median = cv2.medianBlur(np.clip(image, 0, 255).astype(np.uint8), NEIGHBOURHOOD)
     return np.abs(image - median).mean(axis=2)
 

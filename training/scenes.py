@@ -180,7 +180,7 @@ THINGS: tuple[Thing, ...] = (  # what is drawn, and the largest width of its lin
 )
 
 
-NEAR_FACES = THINGS[-2:]
+NEAR_FACES = ((glasses, 3.0),)  # thin curved lines on a face are mostly damage
 
 
 def add_lines(image: Image, rng: Rng, things: Sequence[Thing] = THINGS) -> Image:
