@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--detector", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
     parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
     parser.add_argument("--start", type=Path, help="weights to begin the second phase with, in place of the first")
-    parser.add_argument("--texture-steps", type=int, default=3600, help="of the second phase (%(default)s)")
+    parser.add_argument("--texture-steps", type=int, default=2800, help="of the second phase (%(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="crops a step (%(default)s)")
     args = loop.begin(parser)
     detector = weights.load("retinaface-mobile0.25", args.detector)
@@ -134,7 +134,8 @@ def main() -> None:
     net = LiteRestorer().to(args.device, memory_format=torch.channels_last)
     loop.initialise(net)
     if args.start:
-        net.load_state_dict(net.state_dict() | load_file(args.start))  # older files have no noise
+        # A file of the time before noise was added gets that of the initial weights.
+        net.load_state_dict(net.state_dict() | load_file(args.start))
         first: nn.Module = copy.deepcopy(net)
     else:
         faces = data.Faces(portraits, backgrounds, 256, 0, args.steps * args.batch, LEAD_IN * args.batch)

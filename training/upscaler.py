@@ -135,7 +135,7 @@ def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int) -> nn.Modu
         result = at_factor(phase.forward(given), factor)
         loss = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
         if factor == 2:
-            loss = loss + DETAIL * losses.energy(result, truth)
+            loss = loss + DETAIL * losses.energy(result, sharpened)
         phase.descend(loss)
         phase.show(loss=loss)
     return phase.averaged

@@ -18,7 +18,7 @@ from facemend.stages.tiled import Tiled
 
 # Px from the first probability on are damaged, and those from the second on if they are next to one of these. All
 # probabilities were chosen on held-out training pictures.
-DAMAGED, RIM = 0.4, 0.2
+DAMAGED, RIM = 0.5, 0.25
 RADIUS = 3  # px from which a fill is computed
 LARGE = 2048  # px of the long side; the network has learned damage as wide as it is in pictures of up to this size
 WIDE = 7  # px of the reduced copy from which damage counts as wide
