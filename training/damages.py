@@ -31,6 +31,7 @@ def damage(image: Image, rng: Rng) -> Image:
         (rub, 0.15, 1.5),
         (scratch, 0.7, 7.0),
         (bundle, 0.12, 1.0),
+        (film_line, 0.15, 1.0),
         (fibre, 0.5, 5.0),
         (dust, 0.75, 1.5),
         (tear, 0.25 * amount, 1.0),
@@ -119,6 +120,19 @@ def scratch(image: Image, unit: float, rng: Rng) -> Image:
     cover = stroke(shape, path, width, rng, vary=rng.uniform(0, 0.6) if rng.random() < 0.3 else 0.0)
     cover = soften(broken(cover, unit, rng), unit, rng)
     return mix(image, cover * rng.uniform(0.3, 1), ink(image, rng))
+
+
+def film_line(image: Image, unit: float, rng: Rng) -> Image:
+    """A thin straight line from one side to the other, as film and scanners with dust on the sensor have."""
+    shape = image.shape[:2]
+    angle = rng.choice([np.pi / 2, 0.0], p=[0.75, 0.25]) + rng.normal(0, 0.01)
+    middle = np.array([rng.uniform(0, shape[1]), rng.uniform(0, shape[0])])
+    reach = 2 * max(shape) * np.array([np.cos(angle), np.sin(angle)])
+    width = np.exp(rng.uniform(np.log(0.35), np.log(2))) * unit
+    cover = stroke(shape, np.array([middle - reach, middle + reach]), width, rng)
+    if rng.random() < 0.4:
+        cover = broken(cover, unit, rng)
+    return mix(image, soften(cover, unit, rng) * rng.uniform(0.3, 1), ink(image, rng))
 
 
 def bundle(image: Image, unit: float, rng: Rng) -> Image:

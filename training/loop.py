@@ -151,9 +151,12 @@ def initialise(net: UNet) -> None:
         if isinstance(layer, nn.Conv2d):
             inner = name.endswith("conv1")
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu" if inner else "linear")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
             if name.endswith("conv2"):
                 layer.weight.data *= 0.2
+            if name.startswith("from_noise"):
+                layer.weight.data *= 0.1
     nn.init.zeros_(net.last.weight)  # at first the output equals the input
 
 

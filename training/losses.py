@@ -1,7 +1,10 @@
 """Losses. Images are (N, 3, H, W), in the range that the trainer uses; every loss is (N,), one value per item."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional
+
+LEAST_POWER = 3e-5  # about that of noise of half a grey level, with images in [-1, 1]
 
 
 def per_item(x: Tensor) -> Tensor:
@@ -43,3 +46,51 @@ def energy(result: Tensor, truth: Tensor, patch: int = 16) -> Tensor:
         amounts = [functional.avg_pool2d(x.diff(dim=dimension).abs(), patch, ceil_mode=True) for x in grey]
         total = total + per_item((amounts[0] - amounts[1]).abs())
     return total
+
+
+def spectrum(result: Tensor, truth: Tensor, patch: int = 32, longest: float = 8.0) -> Tensor:
+    """Mean absolute difference of the logarithms of the power spectra, for periods of at most `longest` px.
+
+    Spectra are means over overlapping patches of `patch` px. A blurred result has too little power. One with a regular
+    pattern, such as a grid of the network's own, has too much at the periods of the pattern.
+    """
+    logs = [(power(x, patch) + LEAST_POWER).log() for x in (result, truth)]
+    y, x = torch.meshgrid(torch.fft.fftfreq(patch), torch.fft.rfftfreq(patch), indexing="ij")
+    high = (torch.hypot(y, x) >= 1 / longest).to(result.device)
+    return per_item((logs[0] - logs[1])[..., high].abs())
+
+
+def power(x: Tensor, patch: int) -> Tensor:
+    """The power spectra of images, (N, 3, patch, patch // 2 + 1), means over overlapping patches."""
+    window = torch.hann_window(patch, device=x.device)
+    window = window[:, None] * window
+    patches = x.unfold(2, patch, patch // 2).unfold(3, patch, patch // 2) * (window / window.square().sum().sqrt())
+    return torch.fft.rfft2(patches).abs().square().mean((2, 3))
+
+
+def grid(result: Tensor, truth: Tensor, period: int = 16) -> Tensor:
+    """How much less evenly than in the truths fine detail lies over the positions in squares of `period` px.
+
+    Networks that work at a lower resolution may draw dots at the same position of every square, light here and dark
+    there. All items get the same value, as the amounts of detail are means over the batch.
+    """
+    excess = unevenness(result, period) - unevenness(truth, period).detach()
+    return excess.clamp(min=0).expand(len(result))
+
+
+def unevenness(x: Tensor, period: int) -> Tensor:
+    """Standard deviation over mean of the amount of fine detail at the positions in squares of `period` px."""
+    detail = (x - functional.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)).abs().mean(0)
+    channels, height, width = detail.shape
+    squares = detail.reshape(channels, height // period, period, width // period, period).mean((1, 3)).flatten(1)
+    return (squares.std(1) / (squares.mean(1) + 1e-4)).mean()
+
+
+def fine(x: Tensor, sigma: float) -> Tensor:
+    """The fine detail: what a Gaussian blur of `sigma` px takes away."""
+    reach = round(3 * sigma)
+    kernel = torch.exp(-torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype).square() / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
+    padded = functional.pad(x, (reach,) * 4, mode="reflect")
+    rows = functional.conv2d(padded, kernel, groups=x.shape[1])
+    return x - functional.conv2d(rows, kernel.transpose(2, 3), groups=x.shape[1])

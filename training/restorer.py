@@ -1,21 +1,27 @@
 """Train the lite restorer: `python -m training.restorer --data <shared data folder> --out <folder for checkpoints>`."""
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from facemend import weights
 from facemend.nets.lite import DEEPEST, LiteRestorer
 from training import data, loop, losses
-from training.discriminator import Adversary
+from training.discriminator import Adversary, shown
 
-# Weights of the losses of the second phase; the loss of `pixels` has weight 1.
-DETAIL = 1.0
+# Weights of the losses of the second phase; the loss of the pixels has weight 0.7.
+EDGES = 0.5
+SPECTRUM = 0.05
 MATCHING = 0.05
-ADVERSARIAL = 0.006
-DETAILED = 0.5  # share of the second phase in the blend of the two phases' weights; with more, bad faces show a grid
+ADVERSARIAL = 0.02
+GRID = 0.2
+FINE = 2.0  # px, size of the detail that the discriminator sees
+TEXTURED = 0.7  # share of the second phase in the blend of the two phases' weights
 LEAD_IN = 500  # first steps, on bad faces only: the network learns to restore before it learns to keep good faces
 EYES_AND_MOUTH = ((193, 240), (319, 240), (257, 314), (201, 371), (257, 375), (313, 371))  # x, y on the template, px
 
@@ -65,7 +71,9 @@ def restore_batches(
     importance = pixel_weights().to(phase.device)
     for given, truth, corners in phase.batches(faces, batch):
         size = given.shape[-1]
-        result = phase.forward(given, cut(phase.net.place, corners, size, DEEPEST))
+        generator = torch.Generator().manual_seed(phase.step)
+        noise = torch.randn(len(given), 1, size, size, generator=generator).to(phase.device)
+        result = phase.forward(given, cut(phase.net.place, corners, size, DEEPEST), noise)
         yield given, truth, result, cut(importance, corners, size)
 
 
@@ -84,25 +92,30 @@ def train_pixels(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, ba
     return phase.averaged
 
 
-def train_details(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, batch: int, peak: float) -> nn.Module:
-    """Second phase: add a loss on the amount of detail and the losses of a discriminator, for realistic detail.
+def train_texture(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, batch: int, peak: float) -> nn.Module:
+    """Second phase: a discriminator teaches the fine detail of hair, skin and cloth.
 
     Returns:
         The network with averaged weights.
     """
     adversary = Adversary(net.place.device)
-    phase = loop.Phase(net, out / "restorer-details.pt", steps, peak, floor=0.1, decay=0.995, adversary=adversary)
+    checkpoint = out / "restorer-texture.pt"
+    phase = loop.Phase(net, checkpoint, steps, peak, betas=(0.5, 0.99), adversary=adversary)
     for given, truth, result, weight in restore_batches(phase, faces, batch):
-        near = pixels(result, truth, weight)
-        # A good input gains nothing from the discriminator and may lose likeness. A bad input does not show how much
-        # detail there was, and a loss on the amount of detail would produce a grid.
+        # Likeness is in what remains at half and a quarter of the size.
+        half, quarter = ([functional.avg_pool2d(x, size) for x in (result, truth, weight)] for size in (2, 4))
+        near = 0.7 * losses.pixel(result, truth, weight) + losses.pixel(*half) + 2 * losses.pixel(*quarter)
+        near = near + 0.5 * losses.colour(result, truth)
+        near = near + EDGES * losses.gradient(*half, scales=1) + 2 * EDGES * losses.gradient(*quarter, scales=1)
+        # A good input has its detail already, so it should change little, and the discriminator counts less.
         bad = (losses.pixel(given, truth) / 0.05).clamp(max=1.0)
-        amount = (1 - 0.8 * bad) * losses.energy(result, truth)
-        matching, adversarial = adversary.losses(result, truth)
-        loss = near * item_weights(given, truth, 1.0) + DETAIL * amount
-        phase.descend(loss + MATCHING * bad * matching + ADVERSARIAL * bad * adversarial)
-        hinge = adversary.learn(2 * phase.rate, result, truth)
-        phase.show(pixels=near, amount=amount, matching=matching, adversarial=adversarial, discriminator=hinge)
+        pair = shown(phase.step, given, result, truth, FINE)
+        matching, adversarial = adversary.losses(*pair)
+        judged = (0.2 + 0.8 * bad) * (MATCHING * matching + ADVERSARIAL * adversarial)
+        amount, grid = losses.spectrum(result, truth), losses.grid(result, truth)
+        phase.descend((2 - bad) * near + judged + SPECTRUM * amount + GRID * grid)
+        hinge = adversary.learn(3 * phase.rate, *pair)
+        phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=hinge)
     return phase.averaged
 
 
@@ -111,20 +124,26 @@ def main() -> None:
     parser = loop.command(__doc__)
     parser.add_argument("--detector", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
     parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
-    parser.add_argument("--detail-steps", type=int, default=900, help="of the second (%(default)s)")
-    parser.add_argument("--batch", type=int, default=16, help="crops a step (%(default)s)")
+    parser.add_argument("--start", type=Path, help="weights to begin the second phase with, in place of the first")
+    parser.add_argument("--texture-steps", type=int, default=2800, help="of the second phase (%(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="crops a step (%(default)s)")
     args = loop.begin(parser)
     detector = weights.load("retinaface-mobile0.25", args.detector)
     portraits = data.portraits(args.data / "portraits/train", detector, args.out / "alignments.npz")[: -data.HELD_OUT]
     backgrounds = [portrait.image for portrait in portraits]  # in the public domain, like all the restorer learns from
     net = LiteRestorer().to(args.device, memory_format=torch.channels_last)
     loop.initialise(net)
-    faces = data.Faces(portraits, backgrounds, 256, 0, args.steps * args.batch, LEAD_IN * args.batch)
-    first = train_pixels(net, faces, args.out, args.steps, args.batch, 8e-4)
-    net.load_state_dict(first.state_dict())
-    faces = data.Faces(portraits, backgrounds, 256, 1, args.detail_steps * args.batch)
-    second = train_details(net, faces, args.out, args.detail_steps, args.batch, 1.5e-4)
-    loop.export(weights.blend(second, first, DETAILED), args.out / "lite-restorer.safetensors")
+    if args.start:
+        # A file of the time before noise was added gets that of the initial weights.
+        net.load_state_dict(net.state_dict() | load_file(args.start))
+        first: nn.Module = copy.deepcopy(net)
+    else:
+        faces = data.Faces(portraits, backgrounds, 256, 0, args.steps * args.batch, LEAD_IN * args.batch)
+        first = train_pixels(net, faces, args.out, args.steps, args.batch, 8e-4)
+        net.load_state_dict(first.state_dict())
+    faces = data.Faces(portraits, backgrounds, 256, 2, args.texture_steps * args.batch)
+    second = train_texture(net, faces, args.out, args.texture_steps, args.batch, 1.5e-4)
+    loop.export(weights.blend(second, first, TEXTURED), args.out / "lite-restorer.safetensors")
 
 
 if __name__ == "__main__":

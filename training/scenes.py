@@ -4,6 +4,7 @@ Images are (H, W, 3) RGB in [0, 255], float32. All random numbers come from the 
 """
 
 import string
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -28,15 +29,15 @@ def crop(image: NDArray[np.uint8], size: int, rng: Rng) -> Image:
     return np.ascontiguousarray(result[:, ::-1] if rng.random() < 0.5 else result, np.float32)
 
 
-def text(size: int, rng: Rng) -> Image:
-    """Lines of text on paper, or large letters."""
+def text(size: int, rng: Rng, smallest: int = 8) -> Image:
+    """Lines of text on paper, or large letters; `smallest` is the size of the smallest font in px."""
     dark, light = sorted(rng.uniform(0, 255, 2))
     if light - dark < 60:
         dark, light = 20, 235
     paper, ink = (light, dark) if rng.random() < 0.8 else (dark, light)
     picture = Pillow.new("RGB", (size, size), tuple(int(np.clip(paper + rng.normal(0, 6), 0, 255)) for _ in range(3)))
     draw = ImageDraw.Draw(picture)
-    height = int(np.exp(rng.uniform(np.log(8), np.log(60 if rng.random() < 0.8 else 200))))
+    height = int(smallest * np.exp(rng.uniform(0, np.log(7.5 if rng.random() < 0.8 else 25))))
     font = ImageFont.load_default(height)
     colour = tuple(int(np.clip(ink + rng.normal(0, 10), 0, 255)) for _ in range(3))
     y = rng.uniform(-height, height)
@@ -167,7 +168,9 @@ def whiskers(size: tuple[int, int], rng: Rng) -> list[Path]:
     ]
 
 
-THINGS = (  # what is drawn, and the largest width of its lines in px
+Thing = tuple[Callable[[tuple[int, int], Rng], list[Path]], float]
+
+THINGS: tuple[Thing, ...] = (  # what is drawn, and the largest width of its lines in px
     (wires, 6.0),
     (masts, 6.0),
     (fence, 6.0),
@@ -177,20 +180,26 @@ THINGS = (  # what is drawn, and the largest width of its lines in px
 )
 
 
-def add_lines(image: Image, rng: Rng) -> Image:
+NEAR_FACES = ((glasses, 3.0),)  # thin curved lines on a face are mostly damage
+
+
+def add_lines(image: Image, rng: Rng, things: Sequence[Thing] = THINGS) -> Image:
     """Draw thin things of the scene into a photograph.
 
     In contrast to damage they have one width and one opacity from end to end, light and shade like the rest of the
-    scene, and its blur.
+    scene, and its blur. Most are behind what is darker or lighter than a part of the scene.
     """
     size = image.shape[:2]
     width = np.exp(rng.uniform(np.log(0.5), np.log(6)))
-    draw, widest = THINGS[rng.integers(len(THINGS))]
+    draw, widest = things[rng.integers(len(things))]
     cover = np.zeros(size, np.float32)
     for path in draw(size, rng):
         cover = np.maximum(cover, stroke(size, path, min(width, widest), rng))
     cover = cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.4, 1.0))
     shade = cv2.GaussianBlur(image, (0, 0), 12)
+    if rng.random() < 0.7:
+        tone = cv2.GaussianBlur(image.mean(axis=2), (0, 0), 2)
+        cover = cover * np.clip((tone - np.quantile(tone, rng.uniform(0.1, 0.6))) * rng.choice([-0.2, 0.2]), 0, 1)
     colour = rng.uniform(0, 255, 3) if rng.random() < 0.4 else np.full(3, rng.choice([rng.uniform(0, 70), 220]))
     value = 0.75 * colour + 0.25 * shade
     value = value * (0.7 + 0.6 * smooth_noise(size, rng.uniform(30, 120), rng))[..., None]

@@ -1,18 +1,23 @@
-"""Train the lite upscaler: `python -m training.upscaler --data <shared data folder> --out <folder for checkpoints>`."""
+"""Train the lite upscaler: `python -m training.upscaler --data <shared data folder> --out <folder for checkpoints>`.
+
+In the first phase it learns to enlarge. In the second, a discriminator teaches it fine detail.
+"""
 
 import dataclasses
+from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
 from facemend.nets.realesrgan import SRVGGNetCompact
-from training import data, degradations, loop, losses
-from training.discriminator import Adversary
+from training import data, degradations, loop, losses, scenes
+from training.discriminator import Adversary, shown
 
 SIZE = 48  # px, side of an input
 FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors, drawn with equal probability
@@ -20,16 +25,20 @@ HELD_OUT = 3  # photographs kept for tuning
 # How strongly the truth is sharpened, by factor: a network that cannot know the detail predicts a blurred mean.
 SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}
 DETAIL = 1.5  # weight of the loss on the amount of detail, at factor 2 only; at 4 and 8 it produces a regular grid
-MATCHING = 0.02  # weight of the feature matching loss, at factor 4 only
-ADVERSARIAL = 0.006  # weight of the adversarial loss, at factor 4 only
-ADVERSARIAL_FROM = 0.5  # fraction of the steps after which these two losses are used
-DISCRIMINATOR_RATE = 2e-4  # the discriminator's learning rate
+# Weights of the losses of the second phase.
+SPECTRUM = 0.01
+MATCHING = 0.02
+ADVERSARIAL = 0.008
+GRID = 0.05
+FINE = 0.5  # px of the input, size of the detail that the discriminator sees
+TEXT, DRAWINGS = 0.12, 0.16  # share of text, and of text and drawings
+SMALLEST_LETTERS = 6  # px of the input
 
 
-class Crops(Dataset[tuple[Tensor, Tensor]]):
+class Crops(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Small degraded crops and the images to restore them to; all items of a batch have the same factor.
 
-    Each item: input (3, 48, 48) and truth (3, 48 * factor, 48 * factor), in [0, 1].
+    Each item: input (3, 48, 48), truth and sharpened truth (3, 48 * factor, 48 * factor), in [0, 1].
     """
 
     def __init__(
@@ -40,23 +49,33 @@ class Crops(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         factor = FACTORS[np.random.default_rng([self.seed, 1, index // self.batch]).integers(len(FACTORS))]
         rng = np.random.default_rng([self.seed, 2, index])
-        images = self.photos if rng.random() < 0.75 else self.portraits
-        image = images[rng.integers(len(images))]
-        size = SIZE * factor
-        y, x = (int(rng.integers(0, n - size + 1)) for n in image.shape[:2])
-        truth = image[y : y + size, x : x + size].astype(np.float32)
-        if rng.random() < 0.5:
-            truth = truth[:, ::-1]
-        truth = np.rot90(truth, rng.integers(4))
+        drawn = rng.random() < DRAWINGS
+        truth = self._drawn(factor, rng) if drawn else self._part(SIZE * factor, rng)
         if rng.random() < 0.3:
             truth = degradations.retone(truth, rng)
         truth = np.ascontiguousarray(truth)
-        small, _ = degradations.apply(truth, recipe(factor, rng), rng)
+        how = fine_copy(factor, rng) if drawn and rng.random() < 0.7 else recipe(factor, rng)
+        small, _ = degradations.apply(truth, how, rng)
         wanted = truth + SHARPEN[factor] * (truth - cv2.GaussianBlur(truth, (0, 0), 0.6 * factor))
-        return data.to_tensor(small) / 2 + 0.5, data.to_tensor(np.clip(wanted, 0, 255)) / 2 + 0.5
+        inputs, truths, sharpened = (data.to_tensor(np.clip(x, 0, 255)) / 2 + 0.5 for x in (small, truth, wanted))
+        return inputs, truths, sharpened
+
+    def _drawn(self, factor: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Text or a drawing."""
+        if rng.random() < TEXT / DRAWINGS:
+            return scenes.text(SIZE * factor, rng, SMALLEST_LETTERS * factor)
+        return scenes.drawing(SIZE * factor, rng)
+
+    def _part(self, size: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """A part of a photograph or portrait, mirrored and turned."""
+        images = self.photos if rng.random() < 0.75 else self.portraits
+        image = images[rng.integers(len(images))]
+        y, x = (int(rng.integers(0, n - size + 1)) for n in image.shape[:2])
+        part = image[y : y + size, x : x + size].astype(np.float32)
+        return np.rot90(part[:, ::-1] if rng.random() < 0.5 else part, rng.integers(4))
 
 
 def recipe(factor: int, rng: np.random.Generator) -> degradations.Recipe:
@@ -86,6 +105,15 @@ def recipe(factor: int, rng: np.random.Generator) -> degradations.Recipe:
     return dataclasses.replace(wide, blur=min(wide.blur, 0.5 * factor), shrink=factor, scratches=0)
 
 
+def fine_copy(factor: int, rng: np.random.Generator) -> degradations.Recipe:
+    """Draw a degradation that leaves small letters readable."""
+    return degradations.Recipe(
+        shrink=factor,
+        noise=rng.uniform(0, 3) if rng.random() < 0.5 else 0.0,
+        quality=int(rng.integers(75, 99)) if rng.random() < 0.6 else None,
+    )
+
+
 def at_factor(result: Tensor, factor: int) -> Tensor:
     """Resize the network's result, four times the input's size, to `factor` times, as the package does."""
     if factor < 4:
@@ -95,35 +123,68 @@ def at_factor(result: Tensor, factor: int) -> Tensor:
     return result
 
 
+def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int) -> nn.Module:
+    """First phase: minimise the error of pixels and edges, against a sharpened truth.
+
+    Returns:
+        The network with averaged weights.
+    """
+    phase = loop.Phase(net, out / "upscaler-pixels.pt", steps, 1e-3)
+    for given, truth, sharpened in phase.batches(crops, crops.batch):
+        factor = truth.shape[-1] // SIZE
+        result = at_factor(phase.forward(given), factor)
+        loss = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
+        if factor == 2:
+            loss = loss + DETAIL * losses.energy(result, sharpened)
+        phase.descend(loss)
+        phase.show(loss=loss)
+    return phase.averaged
+
+
+def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int) -> nn.Module:
+    """Second phase: the same, and a discriminator teaches fine detail.
+
+    Returns:
+        The network with averaged weights.
+    """
+    adversary = Adversary(next(net.parameters()).device)
+    checkpoint, exported = out / "upscaler-texture.pt", out / "lite-upscaler.safetensors"
+    phase = loop.Phase(net, checkpoint, steps, 3e-4, betas=(0.5, 0.99), adversary=adversary, export_to=exported)
+    for given, truth, sharpened in phase.batches(crops, crops.batch):
+        factor = truth.shape[-1] // SIZE
+        result = at_factor(phase.forward(given), factor)
+        near = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
+        near = near + losses.pixel(functional.avg_pool2d(result, factor), functional.avg_pool2d(truth, factor))
+        enlarged = functional.interpolate(given, scale_factor=factor, mode="bicubic", align_corners=False)
+        images = [image * 2 - 1 for image in (enlarged, result, truth)]  # the discriminator's range
+        pair = shown(phase.step, *images, FINE * factor)
+        matching, adversarial = adversary.losses(*pair)
+        amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
+        judged = MATCHING * matching + ADVERSARIAL * adversarial
+        phase.descend(near + judged + SPECTRUM * amount + GRID * grid)
+        hinge = adversary.learn(3 * phase.rate, *pair)
+        phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=hinge)
+    return phase.averaged
+
+
 def main() -> None:
     """Parse the command line and train."""
     parser = loop.command(__doc__)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--batch", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
+    parser.add_argument("--start", type=Path, help="weights to begin the second phase with, in place of the first")
+    parser.add_argument("--texture-steps", type=int, default=2400, help="of the second phase (%(default)s)")
+    parser.add_argument("--batch", type=int, default=12, help="crops a step (%(default)s)")
     args = loop.begin(parser)
     photos = [data.read(path) for path in sorted((args.data / "photos").glob("*.png"))[:-HELD_OUT]]
     portraits = [data.read(path) for path in sorted((args.data / "portraits/train").glob("*.jpg"))[: -data.HELD_OUT]]
-    crops = Crops(photos, portraits, args.batch, 0, args.steps * args.batch)
-
-    net = SRVGGNetCompact(num_conv=9).to(args.device, memory_format=torch.channels_last)
-    adversary = Adversary(args.device)
-    result_file = args.out / "lite-upscaler.safetensors"
-    phase = loop.Phase(net, args.out / "upscaler.pt", args.steps, 1e-3, adversary=adversary, export_to=result_file)
-    for given, truth in phase.batches(crops, args.batch):
-        factor = truth.shape[-1] // SIZE
-        result = at_factor(phase.forward(given), factor)
-        loss = losses.pixel(result, truth) + 0.3 * losses.gradient(result, truth, scales=1)
-        if factor == 2:
-            loss = loss + DETAIL * losses.energy(result, truth)
-        with_adversary = factor == 4 and phase.progress >= ADVERSARIAL_FROM
-        if with_adversary:
-            pair = result * 2 - 1, truth * 2 - 1  # the discriminator's range
-            matching, adversarial = adversary.losses(*pair)
-            loss = loss + MATCHING * matching + ADVERSARIAL * adversarial
-        phase.descend(loss)
-        if with_adversary:
-            adversary.learn(DISCRIMINATOR_RATE, *pair)
-        phase.show(loss=loss)
+    net: nn.Module = SRVGGNetCompact(num_conv=9).to(args.device, memory_format=torch.channels_last)
+    if args.start:
+        net.load_state_dict(load_file(args.start))
+    else:
+        crops = Crops(photos, portraits, args.batch, 0, args.steps * args.batch)
+        net.load_state_dict(train_pixels(net, crops, args.out, args.steps).state_dict())
+    crops = Crops(photos, portraits, args.batch, 1, args.texture_steps * args.batch)
+    train_texture(net, crops, args.out, args.texture_steps)
 
 
 if __name__ == "__main__":

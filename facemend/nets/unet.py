@@ -5,6 +5,7 @@ unshuffle (Shi et al., 2016, arXiv:1609.05158) in a U-Net (Ronneberger et al., 2
 are 3x3 or smaller, which are fast on a CPU, and the first level works at half size, after a pixel unshuffle by 2.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -50,12 +51,13 @@ class UNet(nn.Module):
         self.decoder = nn.ModuleList(chain(*level) for level in levels)
         self.last = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
 
-    def values(self, x: Tensor, place: Tensor | None = None) -> Tensor:
+    def values(self, x: Tensor, place: Tensor | None = None, noise: Sequence[Tensor] = ()) -> Tensor:
         """Compute the values of each pixel.
 
         Args:
             x: (N, 3, H, W); H and W are multiples of 16.
             place: (1 or N, widths[-1], H / 16, W / 16), added at the deepest level.
+            noise: (1 or N, widths[0], H / 2, W / 2), (1 or N, widths[1], H / 4, W / 4) and so on, added in the decoder.
 
         Returns:
             (N, channels, H, W).
@@ -68,6 +70,7 @@ class UNet(nn.Module):
             h = down(h)
         h = self.deepest(h if place is None else h + place)
         for decode, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
-            h = decode(F.pixel_shuffle(up(h), 2) + skips.pop())
+            h = F.pixel_shuffle(up(h), 2) + skips.pop()
+            h = decode(h + noise[len(skips)] if len(skips) < len(noise) else h)
         result: Tensor = F.pixel_shuffle(self.last(h), 2)
         return result

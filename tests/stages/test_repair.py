@@ -15,12 +15,11 @@ TILING = Tiling(scale=1, step=16, bytes_per_pixel=220, overlap=64)
 
 
 def scratched(dtype=np.uint8, size=(90, 130)):
-    """A smooth picture, the same with a white line, and where the line is, with its rim."""
+    """A smooth picture, the same with a white line, and where the line is."""
     whole = smooth(*size, dtype)
     picture = whole.copy()
     picture[40:43] = np.iinfo(dtype).max
-    line = (picture == np.iinfo(dtype).max).all(axis=2)
-    return whole, picture, cv2.dilate(line.astype(np.uint8), repair.RIM) > 0
+    return whole, picture, (picture == np.iinfo(dtype).max).all(axis=2)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -38,19 +37,20 @@ def test_damage_is_filled_from_its_surroundings_and_nothing_else_changes(dtype):
 
 
 class Doubtful(nn.Module):
-    """Finds damage with one probability in a part of the columns, and none in the others."""
+    """Finds damage with one probability in six columns, with another left of them, and none elsewhere."""
 
-    def __init__(self, probability):
+    def __init__(self, probability, left=0.0):
         super().__init__()
-        self.probability = probability
+        self.probability, self.left = probability, left
 
     def forward(self, x):
         found = torch.zeros_like(x[:, :1])
+        found[..., 23] = self.left
         found[..., 24:30] = self.probability
         return found
 
 
-@pytest.mark.parametrize(("probability", "repairs"), [(0.5, False), (0.7, True)])
+@pytest.mark.parametrize(("probability", "repairs"), [(0.4, False), (0.6, True)])
 def test_doubtful_damage_is_left_alone(probability, repairs):
     picture = smooth(40, 48)
     repaired, mask = NetRepairer("doubtful", Doubtful(probability), CPU, TILING)(picture)
@@ -60,7 +60,7 @@ def test_doubtful_damage_is_left_alone(probability, repairs):
 
 def test_an_area_too_wide_for_a_good_fill_is_left_alone():
     picture = smooth(200, 200)
-    picture[:90, :80] = 255
+    picture[20:90, :80] = 255
     picture[150:153, 20:180] = 255
     repaired, mask = NetRepairer("whites", Whites(), CPU, TILING)(picture)
     assert np.array_equal(repaired[:140], picture[:140])
@@ -68,10 +68,45 @@ def test_an_area_too_wide_for_a_good_fill_is_left_alone():
     assert (repaired[150:153, 30:170] < 250).all()
 
 
-@pytest.mark.parametrize(("height", "damaged"), [(30, slice(None)), (3, 1)])
-def test_a_picture_that_is_all_damage_is_left_alone(height, damaged):
-    picture = np.full((height, 40, 3), 100, np.uint8)
-    picture[damaged] = 255
+@pytest.mark.parametrize("corner", [np.s_[:30, :30], np.s_[:30, -30:], np.s_[-30:, :30], np.s_[-30:, -30:]])
+def test_a_torn_corner_is_filled(corner):
+    picture = smooth(200, 200)
+    picture[corner] = 255
+    repaired, mask = NetRepairer("whites", Whites(), CPU, TILING)(picture)
+    assert (repaired[corner] < 250).all()
+    assert mask.sum() == 900
+
+
+def test_a_corner_that_is_a_large_part_of_the_picture_is_left_alone():
+    picture = smooth(200, 200)
+    picture[:40, :40] = 255
+    repaired, mask = NetRepairer("whites", Whites(), CPU, TILING)(picture)
+    assert np.array_equal(repaired, picture)
+    assert not mask.any()
+
+
+def test_a_doubtful_corner_is_left_alone():
+    class Brightness(nn.Module):
+        def forward(self, x):
+            return x[:, :1]
+
+    picture = np.full((200, 200, 3), 20, np.uint8)
+    for value, repairs in ((205, False), (250, True)):
+        picture[:30, :30] = value
+        _, mask = NetRepairer("brightness", Brightness(), CPU, TILING)(picture)
+        assert mask.any() == repairs
+
+
+def test_doubtful_px_are_filled_beside_damage_only():
+    picture = smooth(40, 48)
+    _, alone = NetRepairer("doubtful", Doubtful(0.4), CPU, TILING)(picture)
+    _, beside = NetRepairer("doubtful", Doubtful(0.4, 0.6), CPU, TILING)(picture)
+    assert not alone.any()
+    assert np.diff(np.flatnonzero(beside.any(axis=0))).tolist() == [1]  # two columns
+
+
+def test_a_picture_that_is_all_damage_is_left_alone():
+    picture = np.full((15, 40, 3), 255, np.uint8)
     repaired, mask = NetRepairer("whites", Whites(), CPU, TILING)(picture)
     assert np.array_equal(repaired, picture)
     assert not mask.any()

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,7 +15,7 @@ from facemend.nets.retinaface import RetinaFace
 from facemend.records import Face, Landmarks
 from tests.training.runs import command, few, picture
 from training import data, degradations, detector, loop, losses, measure, measure_text, restorer, upscaler
-from training.discriminator import Adversary
+from training.discriminator import Adversary, shown
 
 
 def faces(length=4, **options):
@@ -91,16 +92,46 @@ def test_energy_measures_the_amount_of_detail_and_not_its_place():
     assert losses.energy(elsewhere, detail) < 0.3 * losses.energy(smooth, detail)
 
 
+def test_the_spectrum_shows_a_lack_of_detail_and_a_regular_pattern():
+    noise = np.random.default_rng(0).normal(120, 20, (2, 256, 256, 3)).astype(np.float32)
+    truth, other = (data.to_tensor(image)[None] for image in noise)
+    dotted = other.clone()
+    dotted[:, :, 3::4, 1::4] += 0.3
+    blurred = nn.functional.avg_pool2d(other, 3, stride=1, padding=1)
+    assert losses.spectrum(truth, truth) == 0
+    same, grid, soft = (float(losses.spectrum(x, truth)) for x in (other, dotted, blurred))
+    assert same < 0.15
+    assert grid > 1.5 * same
+    assert soft > 1
+
+
+def test_fine_detail_is_what_a_blur_takes_away():
+    image = data.to_tensor(picture(size=(64, 64)).astype(np.float32))[None]
+    pixels = image[0].numpy().transpose(1, 2, 0)
+    blurred = cv2.GaussianBlur(np.ascontiguousarray(pixels), (13, 13), 2, borderType=cv2.BORDER_REFLECT_101)
+    expected = torch.from_numpy((pixels - blurred).transpose(2, 0, 1))[None]
+    torch.testing.assert_close(losses.fine(image, 2.0), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_the_discriminator_learns_to_tell_restored_from_real(one_thread):
     torch.manual_seed(0)
     adversary = Adversary("cpu")
-    real = data.to_tensor(picture(size=(64, 64)).astype(np.float32))[None]
-    fake = torch.zeros_like(real)
+    real = data.to_tensor(picture(size=(80, 80)).astype(np.float32))[None]
+    given = nn.functional.avg_pool2d(real, 5, stride=1, padding=2)
+    fake, real = shown(0, given, given, real, 2.0)
+    assert fake.shape == real.shape == (1, 6, 64, 64)
     for _ in range(30):
         adversary.learn(2e-3, fake, real)
     matching, adversarial = zip(adversary.losses(fake, real), adversary.losses(real, real), strict=True)
     assert matching[0] > 0.01 > matching[1]
-    assert adversarial[0] > 0 > adversarial[1]
+    assert adversarial[0] > adversarial[1]
+
+
+def test_the_discriminator_does_not_see_what_is_larger_than_fine_detail():
+    x = torch.linspace(0, 6.3, 128).sin().expand(1, 3, 128, 128)
+    fake, real = shown(0, x * 0, x, x * 0, 2.0)
+    assert (fake - real).abs().max() < 0.02
+    assert (fake[:, 3:] != 0).any()
 
 
 def test_the_landmark_error_is_in_per_cent_of_the_eye_distance():
@@ -147,7 +178,7 @@ def train(out, trainer):
     return trainer(net, faces(2 * 4, lead_in=2), out, 4, 2, 1e-3).state_dict()
 
 
-@pytest.mark.parametrize("trainer", [restorer.train_pixels, restorer.train_details])
+@pytest.mark.parametrize("trainer", [restorer.train_pixels, restorer.train_texture])
 def test_a_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(tmp_path, monkeypatch, trainer, one_thread):
     whole = train(tmp_path / "whole", trainer)
     monkeypatch.setattr(loop, "SAVED_EVERY", 2)
@@ -170,28 +201,36 @@ def good(net, path):
 
 def test_the_restorer_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
     options = ["--detector", shared / "weights/detection_mobilenet0.25_Final.pth", "--batch", 1]
-    options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--steps", 2, "--detail-steps", 2]
+    options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--steps", 2, "--texture-steps", 2]
     command(monkeypatch, restorer, *options)
     assert good(LiteRestorer(), tmp_path / "lite-restorer.safetensors")
     first, second = (
-        torch.load(tmp_path / f"restorer-{phase}.pt", weights_only=True)["mean"] for phase in ("pixels", "details")
+        torch.load(tmp_path / f"restorer-{phase}.pt", weights_only=True)["mean"] for phase in ("pixels", "texture")
     )
     mixed = load_file(tmp_path / "lite-restorer.safetensors")
-    share = restorer.DETAILED
+    share = restorer.TEXTURED
     for key, value in mixed.items():
         torch.testing.assert_close(value.float(), (1 - share) * first[key] + share * second[key], rtol=1e-3, atol=1e-6)
     assert any(not torch.equal(first[key], second[key]) for key in first)
+    options = [*options[:6], "--out", tmp_path / "on", "--start", tmp_path / "lite-restorer.safetensors"]
+    command(monkeypatch, restorer, *options, "--texture-steps", 0)
+    started = load_file(tmp_path / "on/lite-restorer.safetensors")
+    assert all(torch.equal(mixed[key], started[key]) for key in mixed)
 
 
 def test_the_upscaler_command_makes_weights_that_load_and_continues_from_its_checkpoint(
     shared, tmp_path, monkeypatch, one_thread
 ):
-    monkeypatch.setattr(upscaler, "ADVERSARIAL_FROM", 0)
     folder = few(shared, tmp_path)
+    options = ["--data", folder, "--out", tmp_path, "--batch", 1]
     for steps in (2, 4):
-        command(monkeypatch, upscaler, "--data", folder, "--out", tmp_path, "--steps", steps, "--batch", 1)
-        assert torch.load(tmp_path / "upscaler.pt", weights_only=True)["step"] == steps
-    assert good(SRVGGNetCompact(num_conv=9), tmp_path / "lite-upscaler.safetensors")
+        command(monkeypatch, upscaler, *options, "--steps", 2, "--texture-steps", steps)
+        assert torch.load(tmp_path / "upscaler-texture.pt", weights_only=True)["step"] == steps
+    made = tmp_path / "lite-upscaler.safetensors"
+    assert good(SRVGGNetCompact(num_conv=9), made)
+    options = ["--data", folder, "--out", tmp_path / "on", "--batch", 1]
+    command(monkeypatch, upscaler, *options, "--start", made, "--texture-steps", 1)
+    assert good(SRVGGNetCompact(num_conv=9), tmp_path / "on/lite-upscaler.safetensors")
 
 
 def test_the_detector_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
