@@ -5,7 +5,6 @@ import json
 import os
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
