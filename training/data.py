@@ -20,6 +20,7 @@ from training import degradations
 FACE_SIZE = 512  # px
 CELL = 16  # px; corners of crops are multiples of it, as one position at the restorer's deepest level is 16 px
 HELD_OUT = 20  # training portraits kept for tuning
+PHOTOS_HELD_OUT = 3  # the same for photographs
 
 
 def read(path: Path) -> NDArray[np.uint8]:
@@ -32,6 +33,13 @@ def read(path: Path) -> NDArray[np.uint8]:
     if image is None:
         raise FileNotFoundError(path)
     return np.ascontiguousarray(image[..., ::-1])
+
+
+def photos_and_portraits(folder: Path) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
+    """Read the photographs and portraits of the shared data folder, without those that are kept for tuning."""
+    photos = sorted((folder / "photos").glob("*.png"))[:-PHOTOS_HELD_OUT]
+    portraits = sorted((folder / "portraits/train").glob("*.jpg"))[:-HELD_OUT]
+    return [read(path) for path in photos], [read(path) for path in portraits]
 
 
 @dataclass(frozen=True)

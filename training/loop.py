@@ -156,7 +156,7 @@ def initialise(net: UNet) -> None:
             if name.endswith("conv2"):
                 layer.weight.data *= 0.2
             if name.startswith("from_noise"):
-                layer.weight.data *= 0.1
+                layer.weight.data *= 0.1  # less than the features that the noise is added to
     nn.init.zeros_(net.last.weight)  # at first the output equals the input
 
 

@@ -29,7 +29,7 @@ from facemend.records import Face
 from facemend.stages.detect import RetinaFaceDetector
 from facemend.stages.repair import NetRepairer
 from facemend.weights.models import MODELS
-from training import data, degradations, measure_repairer, measure_text
+from training import data, degradations, losses, measure_repairer, measure_text
 
 Image = NDArray[np.uint8]
 Degrade = Callable[[Image, int], tuple[Image, Image]]  # image, seed -> small image, and it resized to the first size
@@ -206,16 +206,8 @@ def quality(yardstick: ModuleType, image: Image, truth: Image) -> tuple[float, f
 
 
 def grid(image: Image, period: int = 16) -> float:
-    """How unevenly fine detail lies over the positions in squares of `period` px; a network may draw such a grid.
-
-    Returns:
-        The standard deviation over the mean of the amount of detail at the positions; about 0.04 in photographs.
-    """
-    pixels = image.astype(np.float32)
-    detail = np.abs(pixels - cv2.blur(pixels, (3, 3)))
-    rows, columns = (n // period for n in image.shape[:2])
-    squares = detail[: rows * period, : columns * period].reshape(rows, period, columns, period, -1).mean(axis=(0, 2))
-    return float((squares.std(axis=(0, 1)) / squares.mean(axis=(0, 1))).mean())
+    """`losses.unevenness` of an image, for a grid that a network may draw; about 0.04 in photographs."""
+    return float(losses.unevenness(data.to_tensor(image.astype(np.float32))[None], period))
 
 
 def upscaler(net: nn.Module, big: nn.Module, folder: Path, yardstick: ModuleType) -> list[str]:

@@ -20,12 +20,11 @@ from training import damages, data, degradations, loop, scenes
 from training.degradations import Image, Rng
 
 SIZE = 256  # px, side of a crop
-HELD_OUT = 3  # photographs kept for tuning
 VISIBLE = 2.0  # grey levels; a pixel that changed by more is damaged
 UNDAMAGED = 0.35  # share of the crops without damage
 NEIGHBOURHOOD = 7  # px; a fill is about the median of this neighbourhood
 CARE = 4.0  # how much worse it is to change an undamaged pixel than to leave a damaged one, by the same amount
-LEAST, MOST = 0.02, 0.4  # the weights of pixels
+LEAST, MOST = 0.02, 0.4  # limits of the weights of pixels
 
 
 class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
@@ -138,9 +137,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=9000, help="(%(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="crops a step (%(default)s)")
     args = loop.begin(parser)
-    photos = [data.read(path) for path in sorted((args.data / "photos").glob("*.png"))[:-HELD_OUT]]
-    portraits = [data.read(path) for path in sorted((args.data / "portraits/train").glob("*.jpg"))[: -data.HELD_OUT]]
-
+    photos, portraits = data.photos_and_portraits(args.data)
     net = LiteRepairer().to(args.device, memory_format=torch.channels_last)
     if args.start:
         net.load_state_dict(load_file(args.start))

@@ -21,7 +21,6 @@ from training.discriminator import Adversary, shown
 
 SIZE = 48  # px, side of an input
 FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors, drawn with equal probability
-HELD_OUT = 3  # photographs kept for tuning
 # How strongly the truth is sharpened, by factor: a network that cannot know the detail predicts a blurred mean.
 SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}
 DETAIL = 1.5  # weight of the loss on the amount of detail, at factor 2 only; at 4 and 8 it produces a regular grid
@@ -31,7 +30,7 @@ MATCHING = 0.02
 ADVERSARIAL = 0.008
 GRID = 0.05
 FINE = 0.5  # px of the input, size of the detail that the discriminator sees
-TEXT, DRAWINGS = 0.12, 0.16  # share of text, and of text and drawings
+DRAWN, TEXT = 0.16, 0.75  # share of items that are drawn, and of text among them
 SMALLEST_LETTERS = 6  # px of the input
 
 
@@ -52,7 +51,7 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         factor = FACTORS[np.random.default_rng([self.seed, 1, index // self.batch]).integers(len(FACTORS))]
         rng = np.random.default_rng([self.seed, 2, index])
-        drawn = rng.random() < DRAWINGS
+        drawn = rng.random() < DRAWN
         truth = self._drawn(factor, rng) if drawn else self._part(SIZE * factor, rng)
         if rng.random() < 0.3:
             truth = degradations.retone(truth, rng)
@@ -65,7 +64,7 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def _drawn(self, factor: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Text or a drawing."""
-        if rng.random() < TEXT / DRAWINGS:
+        if rng.random() < TEXT:
             return scenes.text(SIZE * factor, rng, SMALLEST_LETTERS * factor)
         return scenes.drawing(SIZE * factor, rng)
 
@@ -175,8 +174,7 @@ def main() -> None:
     parser.add_argument("--texture-steps", type=int, default=2400, help="of the second phase (%(default)s)")
     parser.add_argument("--batch", type=int, default=12, help="crops a step (%(default)s)")
     args = loop.begin(parser)
-    photos = [data.read(path) for path in sorted((args.data / "photos").glob("*.png"))[:-HELD_OUT]]
-    portraits = [data.read(path) for path in sorted((args.data / "portraits/train").glob("*.jpg"))[: -data.HELD_OUT]]
+    photos, portraits = data.photos_and_portraits(args.data)
     net: nn.Module = SRVGGNetCompact(num_conv=9).to(args.device, memory_format=torch.channels_last)
     if args.start:
         net.load_state_dict(load_file(args.start))

@@ -22,10 +22,12 @@ DAMAGED, RIM = 0.5, 0.25
 RADIUS = 3  # px from which a fill is computed
 LARGE = 2048  # px of the long side; the network has learned damage as wide as it is in pictures of up to this size
 WIDE = 7  # px of the reduced copy from which damage counts as wide
-# Px from which nothing is repaired, nor around it. Such areas are rather plain parts of the picture than damage.
+# Areas as wide as this, in px, are left alone, and so is what is near them. They are rather plain parts of the picture
+# than damage.
 WIDEST = 16
-# But a smaller share of the picture than this, in a corner of it, is a torn corner and is filled. Its probability is
-# higher than that of the bright corners of undamaged pictures.
+# An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than the first
+# number, as a share of the picture, and has at least the second one as probability. The bright corners of undamaged
+# pictures have lower probabilities.
 TORN, TORN_PROBABILITY = 0.03, 0.85
 
 Found = NDArray[np.uint8]  # (H, W), 1 where there is damage
@@ -83,10 +85,11 @@ class NetRepairer:
 def torn_corners(damaged: NDArray[np.bool_]) -> Found:
     """The connected areas in the corners of the picture that are small enough."""
     torn = np.zeros(damaged.shape, np.uint8)
-    if not damaged[:: len(damaged) - 1 or 1, :: damaged.shape[1] - 1 or 1].any():
+    corners = [(y, x) for y in (0, -1) for x in (0, -1) if damaged[y, x]]
+    if not corners:  # most pictures
         return torn
     _, areas = cv2.connectedComponents(damaged.astype(np.uint8))
-    for area in {int(areas[y, x]) for y in (0, -1) for x in (0, -1)} - {0}:
+    for area in {int(areas[corner]) for corner in corners}:
         where = areas == area
         if where.sum() < TORN * where.size:
             torn[where] = 1

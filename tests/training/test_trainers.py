@@ -105,6 +105,14 @@ def test_the_spectrum_shows_a_lack_of_detail_and_a_regular_pattern():
     assert soft > 1
 
 
+def test_a_grid_is_more_detail_at_one_place_of_every_square():
+    truth = data.to_tensor(picture(size=(256, 256)).astype(np.float32))[None]
+    dotted = truth.clone()
+    dotted[:, :, 3::16, 5::16] += 0.1
+    assert losses.grid(truth, truth) == 0
+    assert losses.grid(dotted, truth) > 0.3
+
+
 def test_fine_detail_is_what_a_blur_takes_away():
     image = data.to_tensor(picture(size=(64, 64)).astype(np.float32))[None]
     pixels = image[0].numpy().transpose(1, 2, 0)
