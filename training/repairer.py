@@ -1,6 +1,6 @@
 """Train the lite repairer: `python -m training.repairer --data <shared data folder> --out <folder for checkpoints>`.
 
-The network learns to find damage. Each pixel counts as much as an error there matters: missed damage by how visible it
+The network learns to find damage. Each pixel is weighted by the harm of an error there: missed damage by how visible it
 is, a false alarm by how much a fill would change. So the network learns where filling makes the picture better.
 """
 
@@ -23,7 +23,7 @@ SIZE = 256  # px, side of a crop
 VISIBLE = 2.0  # grey levels; a pixel that changed by more is damaged
 UNDAMAGED = 0.35  # share of the crops without damage
 NEIGHBOURHOOD = 7  # px; a fill is about the median of this neighbourhood
-CARE = 4.0  # how much worse it is to change an undamaged pixel than to leave a damaged one, by the same amount
+CARE = 4.0  # how many times worse it is to change an undamaged pixel than to leave equally visible damage
 LEAST, MOST = 0.02, 0.4  # limits of the weights of pixels
 
 
@@ -109,7 +109,7 @@ def scan(clean: Image, damaged: Image, rng: Rng) -> tuple[Image, Image, Image]:
 def changed_by_fill(image: Image) -> Image:
     """(H, W): by about how many grey levels a fill from around it would change each pixel of an image without grain.
 
-    That a fill has no grain is no harm.
+    The loss of grain is not counted as harm.
     """
     median = cv2.medianBlur(np.clip(image, 0, 255).astype(np.uint8), NEIGHBOURHOOD)
     return np.abs(image - median).mean(axis=2)

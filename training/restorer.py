@@ -14,7 +14,7 @@ from facemend.nets.lite import DEEPEST, LiteRestorer
 from training import data, loop, losses
 from training.discriminator import Adversary, shown
 
-# Weights of the losses of the second phase; the loss of the pixels has weight 0.7.
+# Weights of the losses of the second phase; those of pixels and colours are in `train_texture`.
 EDGES = 0.5
 SPECTRUM = 0.05
 MATCHING = 0.05
@@ -134,7 +134,7 @@ def main() -> None:
     net = LiteRestorer().to(args.device, memory_format=torch.channels_last)
     loop.initialise(net)
     if args.start:
-        # A file of the time before noise was added gets that of the initial weights.
+        # A file that is older than the noise has no parameters for it; these keep their initial values.
         net.load_state_dict(net.state_dict() | load_file(args.start))
         first: nn.Module = copy.deepcopy(net)
     else:

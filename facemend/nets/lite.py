@@ -40,7 +40,7 @@ class LiteRestorer(UNet):
         Args:
             x: (N, 3, 512, 512) RGB in [-1, 1].
             place: for training on crops of aligned faces, the part of `self.place` for each item.
-            noise: (1 or N, 1, 512, 512), standard normal, in place of `self.noise`.
+            noise: for training, standard normal noise in place of `self.noise`, (N, 1, height, width of x).
 
         Returns:
             (N, 3, 512, 512) RGB, about [-1, 1].

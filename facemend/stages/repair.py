@@ -1,7 +1,8 @@
 """Find and fill scratches, dust, creases and cracks, before anything else looks at the picture.
 
 A network finds the damage. It is filled by the fast marching method (Telea 2004, doi:10.1080/10867651.2004.10487596):
-for thin damage it is closer to the truth than the fills that a network of this size has learned.
+for thin damage it is closer to the truth than the fills that a network of this size has learned. A torn corner becomes
+a blur of what is around it.
 """
 
 from typing import Any
@@ -16,11 +17,11 @@ from facemend.machine.network import Network
 from facemend.records import Floats, Pixels, StageProgress, Tiling
 from facemend.stages.tiled import Tiled
 
-# Px from the first probability on are damaged, and those from the second on if they are next to one of these. All
-# probabilities were chosen on held-out training pictures.
+# A px is damaged above the first probability, or above the second if it touches such a px. All probabilities were
+# chosen on held-out training pictures.
 DAMAGED, RIM = 0.5, 0.25
 RADIUS = 3  # px from which a fill is computed
-LARGE = 2048  # px of the long side; the network has learned damage as wide as it is in pictures of up to this size
+LARGE = 2048  # px of the long side; the network was trained on damage of the widths in pictures up to this size
 WIDE = 7  # px of the reduced copy from which damage counts as wide
 # Areas as wide as this, in px, are left alone, and so is what is near them. They are rather plain parts of the picture
 # than damage.
