@@ -228,7 +228,7 @@ def main() -> None:
     phase = loop.Phase(
         net, args.out / "detector.pt", args.steps, RATE, betas=(0.9, 0.999), max_norm=5.0, export_to=result_file
     )
-    for clean, given in phase.batches(composites, None, workers=1):
+    for clean, given in phase.batches(composites, None, args.workers):
         if phase.progress >= FROZEN_FROM and net.training:
             net.load_state_dict(phase.averaged.state_dict())
             net.eval()  # batch norm is the only layer that behaves differently in evaluation mode

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from facemend.nets.unet import UNet
 
 SAVED_EVERY = 200  # steps
+SHOWN_EVERY = 20  # steps
 
 
 class Stateful(Protocol):
@@ -71,7 +72,7 @@ class Phase:
             self.parts["judge"] = adversary  # the name in existing checkpoints
         self.step = resume(checkpoint, self.parts)
         self.shown = 0  # steps whose losses were shown
-        self.losses: dict[str, float] = {}
+        self.losses: dict[str, Tensor] = {}
 
     @property
     def device(self) -> torch.device:
@@ -97,7 +98,7 @@ class Phase:
             workers: processes that load items.
         """
         items = Subset(dataset, range(self.step * (batch or 1), self.steps * (batch or 1)))
-        loader = DataLoader(items, batch_size=batch, num_workers=workers)
+        loader = DataLoader(items, batch_size=batch, num_workers=workers, pin_memory=self.device.type == "cuda")
         title = self.checkpoint.stem
         self.bar = tqdm(loader, initial=self.step, total=self.steps, desc=title, mininterval=20)
         for tensors in self.bar:
@@ -123,13 +124,14 @@ class Phase:
         """Show the running means of these losses beside the progress bar."""
         self.shown += 1
         for name, loss in losses.items():
-            mean = self.losses.get(name, 0.0)
-            self.losses[name] = mean + (float(loss.detach().mean()) - mean) / min(self.shown, 100)
-        self.bar.set_postfix({name: f"{mean:.4f}" for name, mean in self.losses.items()}, refresh=False)
+            value = loss.detach().mean()
+            self.losses[name] = self.losses.get(name, value).lerp(value, 1 / min(self.shown, 100))
+        if self.shown % SHOWN_EVERY == 1:  # reading the values waits for a GPU
+            self.bar.set_postfix({name: f"{float(mean):.4f}" for name, mean in self.losses.items()}, refresh=False)
 
     def _move(self, tensor: Tensor) -> Tensor:
         """To the network's device; images become channels last in memory."""
-        tensor = tensor.to(self.device)
+        tensor = tensor.to(self.device, non_blocking=True)
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
     @torch.no_grad()
@@ -212,6 +214,7 @@ def command(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=int, default=1, help="on a CPU; two runs side by side are faster than one with two threads"
     )
+    parser.add_argument("--workers", type=int, default=0, help="processes that make the crops (%(default)s: this one)")
     return parser
 
 

@@ -146,7 +146,7 @@ def main() -> None:
     exported = args.out / "lite-repairer.safetensors"
     phase = loop.Phase(net, args.out / "repairer.pt", args.steps, 3e-4, export_to=exported)
     items = Damaged(portraits, photos, 2, args.steps * args.batch)
-    for given, mask, weight in phase.batches(items, args.batch):
+    for given, mask, weight in phase.batches(items, args.batch, args.workers):
         loss = loss_of(phase.forward(given), mask, weight)
         phase.descend(loss)
         phase.show(loss=loss)

@@ -65,11 +65,11 @@ def pixels(result: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
 
 
 def restore_batches(
-    phase: loop.Phase, faces: data.Faces, batch: int
+    phase: loop.Phase, faces: data.Faces, batch: int, workers: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
     """Restore the batches of a phase: yields input, truth, result and the weight of each pixel."""
     importance = pixel_weights().to(phase.device)
-    for given, truth, corners in phase.batches(faces, batch):
+    for given, truth, corners in phase.batches(faces, batch, workers):
         size = given.shape[-1]
         generator = torch.Generator().manual_seed(phase.step)
         noise = torch.randn(len(given), 1, size, size, generator=generator).to(phase.device)
@@ -77,14 +77,16 @@ def restore_batches(
         yield given, truth, result, cut(importance, corners, size)
 
 
-def train_pixels(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, batch: int, peak: float) -> nn.Module:
+def train_pixels(
+    net: LiteRestorer, faces: data.Faces, out: Path, steps: int, batch: int, peak: float, workers: int = 0
+) -> nn.Module:
     """First phase: minimise the error of pixels, edges and colours.
 
     Returns:
         The network with averaged weights.
     """
     phase = loop.Phase(net, out / "restorer-pixels.pt", steps, peak)
-    for given, truth, result, weight in restore_batches(phase, faces, batch):
+    for given, truth, result, weight in restore_batches(phase, faces, batch, workers):
         amount = min(max(phase.progress - 0.2, 0.0) / 0.3, 1.0)
         loss = pixels(result, truth, weight) * item_weights(given, truth, amount)
         phase.descend(loss)
@@ -92,7 +94,9 @@ def train_pixels(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, ba
     return phase.averaged
 
 
-def train_texture(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, batch: int, peak: float) -> nn.Module:
+def train_texture(
+    net: LiteRestorer, faces: data.Faces, out: Path, steps: int, batch: int, peak: float, workers: int = 0
+) -> nn.Module:
     """Second phase: a discriminator teaches the fine detail of hair, skin and cloth.
 
     Returns:
@@ -101,7 +105,7 @@ def train_texture(net: LiteRestorer, faces: data.Faces, out: Path, steps: int, b
     adversary = Adversary(net.place.device)
     checkpoint = out / "restorer-texture.pt"
     phase = loop.Phase(net, checkpoint, steps, peak, betas=(0.5, 0.99), adversary=adversary)
-    for given, truth, result, weight in restore_batches(phase, faces, batch):
+    for given, truth, result, weight in restore_batches(phase, faces, batch, workers):
         # Likeness is in what remains at half and a quarter of the size.
         half, quarter = ([functional.avg_pool2d(x, size) for x in (result, truth, weight)] for size in (2, 4))
         near = 0.7 * losses.pixel(result, truth, weight) + losses.pixel(*half) + 2 * losses.pixel(*quarter)
@@ -139,10 +143,10 @@ def main() -> None:
         first: nn.Module = copy.deepcopy(net)
     else:
         faces = data.Faces(portraits, backgrounds, 256, 0, args.steps * args.batch, LEAD_IN * args.batch)
-        first = train_pixels(net, faces, args.out, args.steps, args.batch, 8e-4)
+        first = train_pixels(net, faces, args.out, args.steps, args.batch, 8e-4, args.workers)
         net.load_state_dict(first.state_dict())
     faces = data.Faces(portraits, backgrounds, 256, 2, args.texture_steps * args.batch)
-    second = train_texture(net, faces, args.out, args.texture_steps, args.batch, 1.5e-4)
+    second = train_texture(net, faces, args.out, args.texture_steps, args.batch, 1.5e-4, args.workers)
     loop.export(weights.blend(second, first, TEXTURED), args.out / "lite-restorer.safetensors")
 
 

@@ -122,14 +122,14 @@ def at_factor(result: Tensor, factor: int) -> Tensor:
     return result
 
 
-def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int) -> nn.Module:
+def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int, workers: int = 0) -> nn.Module:
     """First phase: minimise the error of pixels and edges, against a sharpened truth.
 
     Returns:
         The network with averaged weights.
     """
     phase = loop.Phase(net, out / "upscaler-pixels.pt", steps, 1e-3)
-    for given, truth, sharpened in phase.batches(crops, crops.batch):
+    for given, truth, sharpened in phase.batches(crops, crops.batch, workers):
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
         loss = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
@@ -140,7 +140,7 @@ def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int) -> nn.Modu
     return phase.averaged
 
 
-def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int) -> nn.Module:
+def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: int = 0) -> nn.Module:
     """Second phase: the same, and a discriminator teaches fine detail.
 
     Returns:
@@ -149,7 +149,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int) -> nn.Mod
     adversary = Adversary(next(net.parameters()).device)
     checkpoint, exported = out / "upscaler-texture.pt", out / "lite-upscaler.safetensors"
     phase = loop.Phase(net, checkpoint, steps, 3e-4, betas=(0.5, 0.99), adversary=adversary, export_to=exported)
-    for given, truth, sharpened in phase.batches(crops, crops.batch):
+    for given, truth, sharpened in phase.batches(crops, crops.batch, workers):
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
         near = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
@@ -180,9 +180,9 @@ def main() -> None:
         net.load_state_dict(load_file(args.start))
     else:
         crops = Crops(photos, portraits, args.batch, 0, args.steps * args.batch)
-        net.load_state_dict(train_pixels(net, crops, args.out, args.steps).state_dict())
+        net.load_state_dict(train_pixels(net, crops, args.out, args.steps, args.workers).state_dict())
     crops = Crops(photos, portraits, args.batch, 1, args.texture_steps * args.batch)
-    train_texture(net, crops, args.out, args.texture_steps)
+    train_texture(net, crops, args.out, args.texture_steps, args.workers)
 
 
 if __name__ == "__main__":
