@@ -47,7 +47,10 @@ def damage(image: Image, rng: Rng) -> Image:
 
 def mix(image: Image, cover: Map, value: Image | NDArray[np.float64]) -> Image:
     """Paint `value` over the image with the opacity `cover`."""
-    return (image + cover[..., None] * (value - image)).astype(np.float32)
+    change = np.float32(value) - image
+    change *= cv2.merge([cover, cover, cover])  # faster than broadcasting it
+    change += image
+    return change
 
 
 def ink(image: Image, rng: Rng, bright: float = 0.72) -> Image | NDArray[np.float64]:

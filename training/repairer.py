@@ -22,7 +22,7 @@ from training.degradations import Image, Rng
 SIZE = 256  # px, side of a crop
 VISIBLE = 2.0  # grey levels; a pixel that changed by more is damaged
 UNDAMAGED = 0.35  # share of the crops without damage
-NEIGHBOURHOOD = 7  # px; a fill is about the median of this neighbourhood
+NEIGHBOURHOOD = 5  # px; a fill is about the median of this neighbourhood, taken twice
 CARE = 4.0  # how many times worse it is to change an undamaged pixel than to leave equally visible damage
 LEAST, MOST = 0.02, 0.4  # limits of the weights of pixels
 
@@ -57,8 +57,8 @@ class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
         clean = degradations.retone(self._scene(rng), rng) if rng.random() < 0.6 else self._scene(rng)
         damaged = clean if rng.random() < UNDAMAGED else damages.damage(clean, rng)
         given, before, change = scan(clean, damaged, rng)
-        mask = change.max(axis=2) > VISIBLE
-        cost = np.where(mask, change.mean(axis=2), CARE * changed_by_fill(before)) / 255
+        mask = np.maximum.reduce(cv2.split(change)) > VISIBLE
+        cost = np.where(mask, degradations.grey(change), CARE * changed_by_fill(before)) / 255
         weight = np.clip(LEAST + cost, LEAST, MOST)
         planes = [torch.from_numpy(plane[None].astype(np.float32)) for plane in (mask, weight)]
         return to_tensor(given), planes[0], planes[1]
@@ -111,8 +111,10 @@ def changed_by_fill(image: Image) -> Image:
 
     The loss of grain is not counted as harm.
     """
-    median = cv2.medianBlur(np.clip(image, 0, 255).astype(np.uint8), NEIGHBOURHOOD)
-    return np.abs(image - median).mean(axis=2)
+    median = np.clip(image, 0, 255).astype(np.uint8)
+    for _ in range(2):
+        median = cv2.medianBlur(median, NEIGHBOURHOOD)
+    return degradations.grey(np.abs(image - median))
 
 
 def to_tensor(image: Image) -> Tensor:

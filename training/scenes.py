@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
+from training import degradations
 from training.damages import SHIFT, Path, smooth_noise, stroke, walk
 from training.degradations import Image, Rng
 
@@ -80,7 +81,7 @@ def drawing(size: int, rng: Rng) -> Image:
 
 def engraving(image: Image, rng: Rng) -> Image:
     """Redraw an image with parallel lines whose width follows its tone; sometimes with two sets of lines."""
-    grey = cv2.GaussianBlur(image.mean(axis=2), (0, 0), 1.5) / 255
+    grey = cv2.GaussianBlur(degradations.grey(image), (0, 0), 1.5) / 255
     size = grey.shape
     ys, xs = np.mgrid[: size[0], : size[1]].astype(np.float32)
     period, angle = rng.uniform(2.5, 9), rng.uniform(0, np.pi)
@@ -198,7 +199,7 @@ def add_lines(image: Image, rng: Rng, things: Sequence[Thing] = THINGS) -> Image
     cover = cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.4, 1.0))
     shade = cv2.GaussianBlur(image, (0, 0), 12)
     if rng.random() < 0.7:
-        tone = cv2.GaussianBlur(image.mean(axis=2), (0, 0), 2)
+        tone = cv2.GaussianBlur(degradations.grey(image), (0, 0), 2)
         cover = cover * np.clip((tone - np.quantile(tone, rng.uniform(0.1, 0.6))) * rng.choice([-0.2, 0.2]), 0, 1)
     colour = rng.uniform(0, 255, 3) if rng.random() < 0.4 else np.full(3, rng.choice([rng.uniform(0, 70), 220]))
     value = 0.75 * colour + 0.25 * shade

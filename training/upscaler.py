@@ -29,15 +29,17 @@ SPECTRUM = 0.01
 MATCHING = 0.02
 ADVERSARIAL = 0.008
 GRID = 0.05
+JUDGED = {2: 1.0, 4: 1.0, 8: 0.6}  # share of the discriminator by factor; drawn text needs no texture, so it has none
 FINE = 0.5  # px of the input, size of the detail that the discriminator sees
 DRAWN, TEXT = 0.16, 0.75  # share of items that are drawn, and of text among them
 SMALLEST_LETTERS = 6  # px of the input
 
 
-class Crops(Dataset[tuple[Tensor, Tensor, Tensor]]):
+class Crops(Dataset[tuple[Tensor, Tensor, Tensor, float]]):
     """Small degraded crops and the images to restore them to; all items of a batch have the same factor.
 
-    Each item: input (3, 48, 48), truth and sharpened truth (3, 48 * factor, 48 * factor), in [0, 1].
+    Each item: input (3, 48, 48), truth and sharpened truth (3, 48 * factor, 48 * factor), in [0, 1]; and whether it is
+    a part of a photograph, 1, or drawn, 0.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, float]:
         factor = FACTORS[np.random.default_rng([self.seed, 1, index // self.batch]).integers(len(FACTORS))]
         rng = np.random.default_rng([self.seed, 2, index])
         drawn = rng.random() < DRAWN
@@ -60,7 +62,7 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor]]):
         small, _ = degradations.apply(truth, how, rng)
         wanted = truth + SHARPEN[factor] * (truth - cv2.GaussianBlur(truth, (0, 0), 0.6 * factor))
         inputs, truths, sharpened = (data.to_tensor(np.clip(x, 0, 255)) / 2 + 0.5 for x in (small, truth, wanted))
-        return inputs, truths, sharpened
+        return inputs, truths, sharpened, float(not drawn)
 
     def _drawn(self, factor: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Text or a drawing."""
@@ -129,7 +131,7 @@ def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int, workers: i
         The network with averaged weights.
     """
     phase = loop.Phase(net, out / "upscaler-pixels.pt", steps, 1e-3)
-    for given, truth, sharpened in phase.batches(crops, crops.batch, workers):
+    for given, truth, sharpened, _ in phase.batches(crops, crops.batch, workers):
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
         loss = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
@@ -149,7 +151,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
     adversary = Adversary(next(net.parameters()).device)
     checkpoint, exported = out / "upscaler-texture.pt", out / "lite-upscaler.safetensors"
     phase = loop.Phase(net, checkpoint, steps, 3e-4, betas=(0.5, 0.99), adversary=adversary, export_to=exported)
-    for given, truth, sharpened in phase.batches(crops, crops.batch, workers):
+    for given, truth, sharpened, photo in phase.batches(crops, crops.batch, workers):
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
         near = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
@@ -159,7 +161,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
         pair = shown(phase.step, *images, FINE * factor)
         matching, adversarial = adversary.losses(*pair)
         amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
-        judged = MATCHING * matching + ADVERSARIAL * adversarial
+        judged = JUDGED[factor] * photo * (MATCHING * matching + ADVERSARIAL * adversarial)
         phase.descend(near + judged + SPECTRUM * amount + GRID * grid)
         hinge = adversary.learn(3 * phase.rate, *pair)
         phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=hinge)

@@ -95,7 +95,7 @@ class StyleConv(nn.Module):
         x = x * scale[:, :, None, None]
         # (N, O, 2H, 2W) or (N, O, H, W)
         out = bilinear_conv(x, weight) if self.upsample else F.conv2d(x, weight, padding=1)
-        out = out.mul_(demodulation[:, :, None, None]).add_(self.weight * noise).add_(self.bias)
+        out = torch.addcmul(self.bias, out, demodulation[:, :, None, None]).add_(self.weight * noise)
         return F.leaky_relu_(out, SLOPE)
 
 
@@ -170,7 +170,8 @@ class StyleGAN2(nn.Module):
         for level, (scale, shift) in enumerate(conditions):
             first = 2 * level + 1
             x = self.style_convs[first - 1](x, style[first], noise[first])  # (N, C, 2H, 2W)
-            x[:, x.shape[1] // 2 :].mul_(scale).add_(shift)
+            half = x[:, x.shape[1] // 2 :]
+            torch.addcmul(shift, half, scale, out=half)
             x = self.style_convs[first](x, style[first + 1], noise[first + 1])
             image = self.to_rgbs[level](x, style[first + 2]).add_(_double(image))  # (N, 3, 2H, 2W)
         return image

@@ -6,6 +6,7 @@ arXiv:2012.09841 (https://github.com/CompVis/taming-transformers, MIT). Inferenc
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,9 +18,28 @@ CHANNELS = (64, 128, 128, 256, 256, 512)  # of the feature maps of 512, 256, ...
 FIRST_CHANNELS = 64  # after the encoder's first convolution
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
+class GroupNorm(nn.GroupNorm):
+    """`nn.GroupNorm` that on a GPU keeps channels last in memory.
+
+    There, PyTorch's operation copies such an input to channels first, and the next convolution copies it back.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.with_channels_last(x) if x.is_cuda else super().forward(x)
+
+    def with_channels_last(self, x: Tensor) -> Tensor:
+        """The same as an operation on channels last, (N, C, H, W) -> (N, C, H, W); statistics are in float32."""
+        groups = x.permute(0, 2, 3, 1).unflatten(3, (self.num_groups, -1))  # (N, H, W, groups, C / groups)
+        var, mean = torch.var_mean(groups.float(), dim=(1, 2, 4), correction=0)  # (N, groups)
+        factor = torch.rsqrt(var + self.eps)[..., None] * self.weight.float().unflatten(0, (self.num_groups, -1))
+        shift = self.bias.float().unflatten(0, (self.num_groups, -1)) - mean[..., None] * factor
+        factor, shift = (values.flatten(1)[..., None, None] for values in (factor, shift))  # (N, C, 1, 1)
+        return torch.addcmul(shift, x, factor, out=torch.empty_like(x))  # computed in float32, rounded at the end
+
+
+def group_norm(channels: int) -> GroupNorm:
     """The normalisation used throughout: 32 groups, eps 1e-6."""
-    return nn.GroupNorm(32, channels, eps=1e-6)
+    return GroupNorm(32, channels, eps=1e-6)
 
 
 def norm_silu(norm: nn.Module, x: Tensor) -> Tensor:
