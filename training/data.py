@@ -21,6 +21,7 @@ FACE_SIZE = 512  # px
 CELL = 16  # px; corners of crops are multiples of it, as one position at the restorer's deepest level is 16 px
 HELD_OUT = 20  # training portraits kept for tuning
 PHOTOS_HELD_OUT = 3  # the same for photographs
+ONE_IN = 9  # of the photographs of training/photographs.py, one of so many is kept for tuning
 
 
 def read(path: Path) -> NDArray[np.uint8]:
@@ -35,9 +36,21 @@ def read(path: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def photos_and_portraits(folder: Path) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
-    """Read the photographs and portraits of the shared data folder, without those that are kept for tuning."""
+def photos_and_portraits(
+    folder: Path, more: Path | None = None
+) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
+    """Read the photographs and portraits to train with, without those that are kept for tuning.
+
+    Args:
+        folder: the shared data folder.
+        more: what training/photographs.py makes.
+
+    Returns:
+        The photographs, and the portraits.
+    """
     photos = sorted((folder / "photos").glob("*.png"))[:-PHOTOS_HELD_OUT]
+    if more:
+        photos += [path for index, path in enumerate(sorted(more.glob("*.jpg"))) if index % ONE_IN]
     portraits = sorted((folder / "portraits/train").glob("*.jpg"))[:-HELD_OUT]
     return [read(path) for path in photos], [read(path) for path in portraits]
 

@@ -175,8 +175,9 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="weights to begin the second phase with, in place of the first")
     parser.add_argument("--texture-steps", type=int, default=2400, help="of the second phase (%(default)s)")
     parser.add_argument("--batch", type=int, default=12, help="crops a step (%(default)s)")
+    parser.add_argument("--photos", type=Path, help="folder that training/photographs.py makes, to train with as well")
     args = loop.begin(parser)
-    photos, portraits = data.photos_and_portraits(args.data)
+    photos, portraits = data.photos_and_portraits(args.data, args.photos)
     net: nn.Module = SRVGGNetCompact(num_conv=9).to(args.device, memory_format=torch.channels_last)
     if args.start:
         net.load_state_dict(load_file(args.start))

@@ -29,11 +29,13 @@ class GroupNorm(nn.GroupNorm):
 
     def with_channels_last(self, x: Tensor) -> Tensor:
         """The same as an operation on channels last, (N, C, H, W) -> (N, C, H, W); statistics are in float32."""
-        groups = x.permute(0, 2, 3, 1).unflatten(3, (self.num_groups, -1))  # (N, H, W, groups, C / groups)
-        var, mean = torch.var_mean(groups.float(), dim=(1, 2, 4), correction=0)  # (N, groups)
-        factor = torch.rsqrt(var + self.eps)[..., None] * self.weight.float().unflatten(0, (self.num_groups, -1))
-        shift = self.bias.float().unflatten(0, (self.num_groups, -1)) - mean[..., None] * factor
-        factor, shift = (values.flatten(1)[..., None, None] for values in (factor, shift))  # (N, C, 1, 1)
+        n, c, h, w = x.shape
+        groups = x.permute(0, 2, 3, 1).reshape(n, h, w, self.num_groups, -1).float()
+        var, mean = torch.var_mean(groups, dim=(1, 2, 4), correction=0)  # (N, groups)
+        weight, bias = (values.float().view(self.num_groups, -1) for values in (self.weight, self.bias))
+        factor = torch.rsqrt(var + self.eps)[..., None] * weight  # (N, groups, C / groups)
+        shift = bias - mean[..., None] * factor
+        factor, shift = (values.reshape(n, c, 1, 1) for values in (factor, shift))
         return torch.addcmul(shift, x, factor, out=torch.empty_like(x))  # computed in float32, rounded at the end
 
 

@@ -1,0 +1,60 @@
+"""Gather more photographs to train with: `python -m training.photographs --out <folder>`.
+
+They come from public repositories whose pictures are in the public domain or free for any use. photographs.tsv, beside
+this file, lists them with their terms. It needs git and access to GitHub.
+"""
+
+import argparse
+import csv
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+LIST = Path(__file__).with_suffix(".tsv")
+SIDE = 600  # px of the shorter side; reduced, as the originals are soft at their full size
+QUALITY = 92  # of the JPEG files
+
+
+def original(repository: str, blob: str, folder: Path) -> bytes:
+    """Read a file by git's hash of it; of the repository, only what this takes is copied into `folder`."""
+    clone = folder / f"{repository.replace('/', '+')}.git"
+    if not clone.exists():
+        source = f"https://github.com/{repository}"
+        subprocess.run(["git", "clone", "--quiet", "--bare", "--filter=blob:none", source, clone], check=True)
+    return subprocess.run(["git", "-C", clone, "cat-file", "blob", blob], check=True, capture_output=True).stdout
+
+
+def reduced(data: bytes) -> bytes:
+    """Reduce an image file to `SIDE` px, as a JPEG file."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    factor = SIDE / min(image.shape[:2])
+    size = [round(side * factor) for side in image.shape[1::-1]]
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        QUALITY,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    ]
+    return cv2.imencode(".jpg", small, options)[1].tobytes()
+
+
+def main() -> None:
+    """Parse the command line and write the photographs that are not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the photographs, and for the repositories")
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    with LIST.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    for row in tqdm(rows):
+        target = out / row["file"]
+        if not target.exists():
+            target.write_bytes(reduced(original(row["repository"], row["blob"], out)))
+
+
+if __name__ == "__main__":
+    main()
