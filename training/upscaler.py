@@ -20,18 +20,18 @@ from training import data, degradations, loop, losses, scenes
 from training.discriminator import Adversary, shown
 
 SIZE = 48  # px, side of an input
+SCALE = 4  # of the network
 FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors, drawn with equal probability
 # How strongly the truth is sharpened, by factor: a network that cannot know the detail predicts a blurred mean.
-SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}
+SHARPEN = {2: 0.8, 4: 1.0, 8: 0.2}
 DETAIL = 1.5  # weight of the loss on the amount of detail, at factor 2 only; at 4 and 8 it produces a regular grid
 # Weights of the losses of the second phase.
-SPECTRUM = 0.01
+SPECTRUM = 0.02
 MATCHING = 0.02
 ADVERSARIAL = 0.008
 GRID = 0.05
-JUDGED = {2: 1.0, 4: 1.0, 8: 0.6}  # share of the discriminator by factor; drawn text needs no texture, so it has none
 FINE = 0.5  # px of the input, size of the detail that the discriminator sees
-DRAWN, TEXT = 0.16, 0.75  # share of items that are drawn, and of text among them
+DRAWN, TEXT = 0.4, 0.85  # share of items that are drawn, and of text among them
 SMALLEST_LETTERS = 6  # px of the input
 
 
@@ -152,6 +152,8 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
     checkpoint, exported = out / "upscaler-texture.pt", out / "lite-upscaler.safetensors"
     phase = loop.Phase(net, checkpoint, steps, 3e-4, betas=(0.5, 0.99), adversary=adversary, export_to=exported)
     for given, truth, sharpened, photo in phase.batches(crops, crops.batch, workers):
+        if truth.shape[-1] > SCALE * SIZE:  # compared at the network's own size: it cannot draw finer detail
+            truth, sharpened = (functional.avg_pool2d(x, truth.shape[-1] // (SCALE * SIZE)) for x in (truth, sharpened))
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
         near = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
@@ -161,8 +163,8 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
         pair = shown(phase.step, *images, FINE * factor)
         matching, adversarial = adversary.losses(*pair)
         amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
-        judged = JUDGED[factor] * photo * (MATCHING * matching + ADVERSARIAL * adversarial)
-        phase.descend(near + judged + SPECTRUM * amount + GRID * grid)
+        judged = photo * (MATCHING * matching + ADVERSARIAL * adversarial)
+        phase.descend((2 - photo) * near + judged + SPECTRUM * amount + GRID * grid)
         hinge = adversary.learn(3 * phase.rate, *pair)
         phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=hinge)
     return phase.averaged
