@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 LIST = Path(__file__).with_suffix(".tsv")
+HOST = "https://github.com"
 SIDE = 600  # px of the shorter side; reduced, as the originals are soft at their full size
 QUALITY = 92  # of the JPEG files
 
@@ -22,8 +23,8 @@ def original(repository: str, blob: str, folder: Path) -> bytes:
     """Read a file by git's hash of it; of the repository, only what this takes is copied into `folder`."""
     clone = folder / f"{repository.replace('/', '+')}.git"
     if not clone.exists():
-        source = f"https://github.com/{repository}"
-        subprocess.run(["git", "clone", "--quiet", "--bare", "--filter=blob:none", source, clone], check=True)
+        command = ["git", "clone", "--quiet", "--bare", "--filter=blob:none", f"{HOST}/{repository}", clone]
+        subprocess.run(command, check=True)
     return subprocess.run(["git", "-C", clone, "cat-file", "blob", blob], check=True, capture_output=True).stdout
 
 
