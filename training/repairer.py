@@ -22,6 +22,7 @@ from training.degradations import Image, Rng
 SIZE = 256  # px, side of a crop
 VISIBLE = 2.0  # grey levels; a pixel that changed by more is damaged
 UNDAMAGED = 0.35  # share of the crops without damage
+ENLARGED = 0.5  # share of the crops that are enlarged by 2, as the package enlarges pictures
 NEIGHBOURHOOD = 5  # px; a fill is about the median of this neighbourhood, taken twice
 CARE = 4.0  # how many times worse it is to change an undamaged pixel than to leave equally visible damage
 LEAST, MOST = 0.02, 0.4  # limits of the weights of pixels
@@ -54,27 +55,30 @@ class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         rng = np.random.default_rng([self.seed, index])
-        clean = degradations.retone(self._scene(rng), rng) if rng.random() < 0.6 else self._scene(rng)
+        factor = 2 if rng.random() < ENLARGED else 1
+        clean = self._scene(SIZE // factor, rng)
+        clean = degradations.retone(clean, rng) if rng.random() < 0.6 else clean
         damaged = clean if rng.random() < UNDAMAGED else damages.damage(clean, rng)
         given, before, change = scan(clean, damaged, rng)
         mask = np.maximum.reduce(cv2.split(change)) > VISIBLE
         cost = np.where(mask, degradations.grey(change), CARE * changed_by_fill(before)) / 255
         weight = np.clip(LEAST + cost, LEAST, MOST)
-        planes = [torch.from_numpy(plane[None].astype(np.float32)) for plane in (mask, weight)]
-        return to_tensor(given), planes[0], planes[1]
+        given = np.clip(cv2.resize(given, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), 0, 255)
+        planes = [np.kron(plane.astype(np.float32), np.ones((factor, factor), np.float32)) for plane in (mask, weight)]
+        return to_tensor(given), *(torch.from_numpy(plane[None]) for plane in planes)
 
-    def _scene(self, rng: Rng) -> Image:
+    def _scene(self, size: int, rng: Rng) -> Image:
         """An undamaged picture: a portrait or photograph, or something drawn."""
         kind = rng.random()
         if kind < 0.06:
-            return scenes.text(SIZE, rng)
+            return scenes.text(size, rng)
         if kind < 0.10:
-            return scenes.drawing(SIZE, rng)
+            return scenes.drawing(size, rng)
         if kind < 0.14:
-            return scenes.masonry(SIZE, rng)
+            return scenes.masonry(size, rng)
         portrait = rng.random() < 0.4
         images = self.portraits if portrait else self.photos
-        photo = scenes.crop(images[rng.integers(len(images))], SIZE, rng)
+        photo = scenes.crop(images[rng.integers(len(images))], size, rng)
         if kind < 0.20:
             return scenes.engraving(photo, rng)
         if kind < 0.36:

@@ -36,24 +36,24 @@ def test_damage_is_filled_from_its_surroundings_and_nothing_else_changes(dtype):
     assert np.array_equal(mask, line.astype(np.float32))
 
 
-class Doubtful(nn.Module):
-    """Finds damage with one probability in six columns, with another left of them, and none elsewhere."""
-
-    def __init__(self, probability, left=0.0):
-        super().__init__()
-        self.probability, self.left = probability, left
+class Brightness(nn.Module):
+    """Finds damage with a probability that is the brightness of the px."""
 
     def forward(self, x):
-        found = torch.zeros_like(x[:, :1])
-        found[..., 23] = self.left
-        found[..., 24:30] = self.probability
-        return found
+        return x[:, :1]
 
 
-@pytest.mark.parametrize(("probability", "repairs"), [(0.4, False), (0.6, True)])
-def test_doubtful_damage_is_left_alone(probability, repairs):
-    picture = smooth(40, 48)
-    repaired, mask = NetRepairer("doubtful", Doubtful(probability), CPU, TILING)(picture)
+def stripe(probability):
+    """A black picture with six columns of a brightness."""
+    picture = np.zeros((40, 48, 3), np.uint8)
+    picture[:, 24:30] = round(255 * probability)
+    return picture
+
+
+@pytest.mark.parametrize(("more", "repairs"), [(-0.1, False), (0.1, True)])
+def test_doubtful_damage_is_left_alone(more, repairs):
+    picture = stripe(repair.DAMAGED + more)
+    repaired, mask = NetRepairer("brightness", Brightness(), CPU, TILING)(picture)
     assert mask.any() == repairs
     assert np.array_equal(repaired, picture) != repairs
 
@@ -86,10 +86,6 @@ def test_a_corner_that_is_a_large_part_of_the_picture_is_left_alone():
 
 
 def test_a_doubtful_corner_is_left_alone():
-    class Brightness(nn.Module):
-        def forward(self, x):
-            return x[:, :1]
-
     picture = np.full((200, 200, 3), 20, np.uint8)
     for value, repairs in ((205, False), (250, True)):
         picture[:30, :30] = value
@@ -98,11 +94,33 @@ def test_a_doubtful_corner_is_left_alone():
 
 
 def test_doubtful_px_are_filled_beside_damage_only():
-    picture = smooth(40, 48)
-    _, alone = NetRepairer("doubtful", Doubtful(0.4), CPU, TILING)(picture)
-    _, beside = NetRepairer("doubtful", Doubtful(0.4, 0.6), CPU, TILING)(picture)
-    assert not alone.any()
-    assert np.diff(np.flatnonzero(beside.any(axis=0))).tolist() == [1]  # two columns
+    picture = stripe((repair.DAMAGED + repair.RIM) / 2)
+    repairer = NetRepairer("brightness", Brightness(), CPU, TILING)
+    assert not repairer(picture)[1].any()
+    picture[:, 22:24] = 255
+    columns = np.flatnonzero(repairer(picture)[1].any(axis=0))
+    assert columns.tolist() in ([22, 23, 24], [21, 22, 23, 24])  # the second where the copy is blurred so far
+
+
+class Seen(nn.Module):
+    """Finds nothing, and keeps the sizes of its inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+
+    def forward(self, x):
+        self.sizes.append((x.shape[2] - 16, x.shape[3] - 16))  # without the mirrored surroundings
+        return torch.zeros_like(x[:, :1])
+
+
+def test_a_picture_is_seen_enlarged_too_and_a_large_one_reduced(monkeypatch):
+    net = Seen()
+    repairer = NetRepairer("seen", net, CPU, TILING)
+    repairer(smooth(64, 96))
+    monkeypatch.setattr(repair, "LARGE", 80)
+    repairer(smooth(96, 160))
+    assert net.sizes == [(64, 96), (128, 192), (96, 160), (48, 80)]
 
 
 def test_a_picture_that_is_all_damage_is_left_alone():
@@ -155,6 +173,11 @@ def test_wide_damage_of_large_pictures_is_found_on_a_reduced_copy(monkeypatch):
     assert (small[117:119, 27:29] == 255).all()  # at its own size it is too wide
 
 
+class Broken(nn.Module):
+    def forward(self, x):
+        return x[:, :1] * float("nan")
+
+
 def test_a_network_that_computes_nan_is_an_error():
     with pytest.raises(NonFiniteError, match="broken"):
-        NetRepairer("broken", Doubtful(float("nan")), CPU, TILING)(smooth(20, 20))
+        NetRepairer("broken", Broken(), CPU, TILING)(smooth(20, 20))
