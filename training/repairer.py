@@ -140,8 +140,8 @@ def main() -> None:
     """Parse the command line and train."""
     parser = loop.command(__doc__)
     parser.add_argument("--start", type=Path, help="weights to start from, in place of random ones")
-    parser.add_argument("--steps", type=int, default=9000, help="(%(default)s)")
-    parser.add_argument("--batch", type=int, default=32, help="crops a step (%(default)s)")
+    parser.add_argument("--steps", type=int, default=5500, help="(%(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="crops a step (%(default)s)")
     parser.add_argument("--photos", type=Path, help="folder that training/photographs.py makes, to train with as well")
     args = loop.begin(parser)
     photos, portraits = data.photos_and_portraits(args.data, args.photos)
@@ -151,8 +151,8 @@ def main() -> None:
     else:
         loop.initialise(net)
     exported = args.out / "lite-repairer.safetensors"
-    phase = loop.Phase(net, args.out / "repairer.pt", args.steps, 5e-4, export_to=exported)
-    items = Damaged(portraits, photos, 2, args.steps * args.batch)
+    phase = loop.Phase(net, args.out / "repairer.pt", args.steps, 3e-4, export_to=exported)
+    items = Damaged(portraits, photos, 7, args.steps * args.batch)
     for given, mask, weight in phase.batches(items, args.batch, args.workers):
         loss = loss_of(phase.forward(given), mask, weight)
         phase.descend(loss)

@@ -391,7 +391,7 @@ MODELS: Mapping[str, Model] = {
             task="repairer",
             file="lite-repairer.safetensors",
             size=3818304,
-            sha256="1670dd5233910d6664486cff198ba3fb23bdf5c167ee6690f398087c83e7dca9",
+            sha256="98f5b81bf268be5e517d421fa7594897c2c415cccf6bc4746c4d608eb7cecb23",
             architecture="facemend.nets.repairer:LiteRepairer",
             tiling=Tiling(scale=1, step=16, bytes_per_pixel=220, overlap=64),
         ),

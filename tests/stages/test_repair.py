@@ -44,9 +44,9 @@ class Brightness(nn.Module):
 
 
 def stripe(probability):
-    """A black picture with six columns of a brightness."""
+    """A black picture with four columns of a brightness."""
     picture = np.zeros((40, 48, 3), np.uint8)
-    picture[:, 24:30] = round(255 * probability)
+    picture[:, 24:28] = round(255 * probability)
     return picture
 
 
@@ -158,19 +158,19 @@ class Near(Whites):
 
 
 def test_wide_damage_of_large_pictures_is_found_on_a_reduced_copy(monkeypatch):
-    monkeypatch.setattr(repair, "LARGE", 200)
-    picture = smooth(400, 600)
-    picture[100:136, 200:236] = 255  # wide
+    monkeypatch.setattr(repair, "LARGE", 400)
+    picture = smooth(900, 1200)
+    picture[99:120, 201:222] = 255  # wide
     picture[300:302] = 255  # thin
     damaged = (picture == 255).all(axis=2)
     repaired, mask = NetRepairer("near", Near(), CPU, TILING)(picture)
-    assert (repaired[110:126, 210:226] < 250).all()
+    assert (repaired[102:117, 204:219] < 250).all()
     assert (repaired[300:302] < 250).all()
     rim = cv2.dilate(damaged.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     assert np.array_equal(repaired[~rim], picture[~rim])
     assert not mask[~rim].any()
-    small, _ = NetRepairer("near", Near(), CPU, TILING)(picture[:160, 190:380])
-    assert (small[117:119, 27:29] == 255).all()  # at its own size it is too wide
+    small, _ = NetRepairer("near", Near(), CPU, TILING)(picture[:260, 120:380])
+    assert (small[109:111, 90:92] == 255).all()  # at its own size it is too wide
 
 
 class Broken(nn.Module):
