@@ -23,15 +23,15 @@ SIZE = 48  # px, side of an input
 SCALE = 4  # of the network
 FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors, drawn with equal probability
 # How strongly the truth is sharpened, by factor: a network that cannot know the detail predicts a blurred mean.
-SHARPEN = {2: 0.8, 4: 1.0, 8: 0.2}
+SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}
 DETAIL = 1.5  # weight of the loss on the amount of detail, at factor 2 only; at 4 and 8 it produces a regular grid
 # Weights of the losses of the second phase.
-SPECTRUM = 0.02
+SPECTRUM = 0.01
 MATCHING = 0.02
 ADVERSARIAL = 0.008
 GRID = 0.05
 FINE = 0.5  # px of the input, size of the detail that the discriminator sees
-DRAWN, TEXT = 0.25, 0.85  # share of items that are drawn, and of text among them
+DRAWN, TEXT = 0.16, 0.75  # share of items that are drawn, and of text among them
 SMALLEST_LETTERS = 6  # px of the input
 
 
@@ -142,25 +142,31 @@ def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int, workers: i
     return phase.averaged
 
 
-def distil(net: nn.Module, teacher: nn.Module, crops: Crops, out: Path, steps: int, workers: int = 0) -> nn.Module:
-    """Second phase: learn from a large network, which draws sharp edges; text is learned from the truth as before.
+def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: int = 0) -> nn.Module:
+    """Second phase: the same, and a discriminator teaches fine detail.
 
     Returns:
         The network with averaged weights.
     """
-    phase = loop.Phase(net, out / "upscaler-distil.pt", steps, 3e-4, export_to=out / "lite-upscaler.safetensors")
+    adversary = Adversary(next(net.parameters()).device)
+    checkpoint, exported = out / "upscaler-texture.pt", out / "lite-upscaler.safetensors"
+    phase = loop.Phase(net, checkpoint, steps, 3e-4, betas=(0.5, 0.99), adversary=adversary, export_to=exported)
     for given, truth, sharpened, photo in phase.batches(crops, crops.batch, workers):
-        with torch.no_grad(), torch.autocast(phase.device.type, torch.bfloat16):
-            taught = teacher(given).float().clamp(0, 1)
+        if truth.shape[-1] > SCALE * SIZE:  # compared at the network's own size: it cannot draw finer detail
+            truth, sharpened = (functional.avg_pool2d(x, truth.shape[-1] // (SCALE * SIZE)) for x in (truth, sharpened))
         factor = truth.shape[-1] // SIZE
-        if factor > SCALE:  # compared at the networks' own size
-            sharpened = functional.avg_pool2d(sharpened, factor // SCALE)
-        factor = min(factor, SCALE)
         result = at_factor(phase.forward(given), factor)
-        wanted = torch.where(photo[:, None, None, None] > 0, at_factor(taught, factor), sharpened)
-        loss = losses.pixel(result, wanted) + losses.gradient(result, wanted, scales=1)
-        phase.descend(loss)
-        phase.show(loss=loss)
+        near = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
+        near = near + losses.pixel(functional.avg_pool2d(result, factor), functional.avg_pool2d(truth, factor))
+        enlarged = functional.interpolate(given, scale_factor=factor, mode="bicubic", align_corners=False)
+        images = [image * 2 - 1 for image in (enlarged, result, truth)]  # the discriminator's range
+        pair = shown(phase.step, *images, FINE * factor)
+        matching, adversarial = adversary.losses(*pair)
+        amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
+        judged = photo * (MATCHING * matching + ADVERSARIAL * adversarial)
+        phase.descend((2 - photo) * near + judged + SPECTRUM * amount + GRID * grid)
+        hinge = adversary.learn(3 * phase.rate, *pair)
+        phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=hinge)
     return phase.averaged
 
 
@@ -180,10 +186,8 @@ def main() -> None:
     else:
         crops = Crops(photos, portraits, args.batch, 0, args.steps * args.batch)
         net.load_state_dict(train_pixels(net, crops, args.out, args.steps, args.workers).state_dict())
-    from facemend import weights
-    teacher = weights.load('realesrgan-x4plus', Path('/tmp/x4.pth')).to(args.device, memory_format=torch.channels_last)
     crops = Crops(photos, portraits, args.batch, 1, args.texture_steps * args.batch)
-    distil(net, teacher, crops, args.out, args.texture_steps, args.workers)
+    train_texture(net, crops, args.out, args.texture_steps, args.workers)
 
 
 if __name__ == "__main__":

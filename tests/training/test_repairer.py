@@ -145,9 +145,9 @@ def test_the_repairer_command_makes_weights_that_load_and_continues_from_its_che
 def test_the_measurement_compares_the_mask_and_the_fill_with_the_truth():
     def damage(image, level, seed):
         damaged = image.copy()
-        damaged[10:20] = 255
+        damaged[10:14] = 255
         mask = np.zeros(image.shape[:2], bool)
-        mask[10:30] = True  # half of it is not to be seen
+        mask[10:18] = True  # half of it is not to be seen
         return damaged, mask
 
     yardstick = SimpleNamespace(LEVELS=("light",), damage=damage)
