@@ -25,9 +25,9 @@ RADIUS = 3  # px from which a fill is computed
 LARGE = 2048  # px of the long side; the network was trained on damage of the widths in pictures up to this size
 ENLARGED = 2  # size of the enlarged copy, relative to the picture
 WIDE = 7  # px of the reduced copy from which damage counts as wide
-# Areas as wide as this are left alone, and so is what is near them. They are rather plain parts of the picture than
-# damage. The width is a share of the picture's shorter side, within limits in px.
-WIDEST, NARROWEST_LIMIT, WIDEST_LIMIT = 1 / 32, 5, 16
+# Areas as wide as this share of the picture's shorter side, within limits in px, are left alone with their edges. They are
+# rather plain parts of the picture than damage.
+WIDEST, WIDEST_PX = 1 / 32, (5, 16)
 # An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than the first
 # number, as a share of the picture, and has at least the second one as probability. The bright corners of undamaged
 # pictures have lower probabilities.
@@ -71,7 +71,7 @@ class NetRepairer:
             other = self._certainty(copy, size, progress)
             certainty = cv2.addWeighted(certainty, 0.5, other, 0.5, 0).astype(np.uint8, copy=False)
         found = (certainty > 255 * DAMAGED).astype(np.uint8)
-        widest = min(max(round(WIDEST * min(size)), NARROWEST_LIMIT), WIDEST_LIMIT)
+        widest = int(np.clip(round(WIDEST * min(size)), *WIDEST_PX))
         core = cv2.morphologyEx(found & ~torn, cv2.MORPH_OPEN, disc(widest))
         found[cv2.dilate(core, disc(widest)) > 0] = 0
         found |= torn
