@@ -25,8 +25,8 @@ RADIUS = 3  # px from which a fill is computed
 LARGE = 2048  # px of the long side; the network was trained on damage of the widths in pictures up to this size
 ENLARGED = 2  # size of the enlarged copy, relative to the picture
 WIDE = 7  # px of the reduced copy from which damage counts as wide
-# Areas as wide as this share of the picture's shorter side, within limits in px, are left alone with their edges. They are
-# rather plain parts of the picture than damage.
+# Areas as wide as this share of the picture's shorter side, within limits in px, are left alone with their edges. They
+# are rather plain parts of the picture than damage.
 WIDEST, WIDEST_PX = 1 / 32, (5, 16)
 # An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than the first
 # number, as a share of the picture, and has at least the second one as probability. The bright corners of undamaged
