@@ -213,6 +213,7 @@ def main() -> None:
     parser = loop.command(__doc__)
     parser.add_argument("--teacher", type=Path, required=True, help="the official detection_mobilenet0.25_Final.pth")
     parser.add_argument("--steps", type=int, default=14000)
+    parser.set_defaults(workers=1)  # composites are slow to make
     args = loop.begin(parser)
     teacher_net = weights.load("retinaface-mobile0.25", args.teacher)
     portraits = data.portraits(args.data / "portraits/train", teacher_net, args.out / "alignments.npz")[

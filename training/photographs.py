@@ -1,7 +1,7 @@
 """Gather more photographs to train with: `python -m training.photographs --out <folder>`.
 
-They come from public repositories whose pictures are in the public domain or free for any use. photographs.tsv, beside
-this file, lists them with their terms. It needs git and access to GitHub.
+They come from public repositories, and are in the public domain or dedicated to it (CC0). photographs.tsv, beside this
+file, lists them. It needs git and access to GitHub.
 """
 
 import argparse
@@ -54,7 +54,9 @@ def main() -> None:
     for row in tqdm(rows):
         target = out / row["file"]
         if not target.exists():
-            target.write_bytes(reduced(original(row["repository"], row["blob"], out)))
+            part = target.with_suffix(".part")
+            part.write_bytes(reduced(original(row["repository"], row["blob"], out)))
+            part.replace(target)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,14 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from facemend.nets.repairer import LiteRepairer
+from facemend.stages import repair
 from training import damages, data, degradations, loop, scenes
 from training.degradations import Image, Rng
 
 SIZE = 256  # px, side of a crop
 VISIBLE = 2.0  # grey levels; a pixel that changed by more is damaged
 UNDAMAGED = 0.35  # share of the crops without damage
-ENLARGED = 0.5  # share of the crops that are enlarged by 2, as the package enlarges pictures
+ENLARGED_SHARE = 0.5  # of the crops; the package looks at an enlarged copy too
 NEIGHBOURHOOD = 5  # px; a fill is about the median of this neighbourhood, taken twice
 CARE = 4.0  # how many times worse it is to change an undamaged pixel than to leave equally visible damage
 LEAST, MOST = 0.02, 0.4  # limits of the weights of pixels
@@ -55,7 +56,7 @@ class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         rng = np.random.default_rng([self.seed, index])
-        factor = 2 if rng.random() < ENLARGED else 1
+        factor = repair.ENLARGED if rng.random() < ENLARGED_SHARE else 1
         clean = self._scene(SIZE // factor, rng)
         clean = degradations.retone(clean, rng) if rng.random() < 0.6 else clean
         damaged = clean if rng.random() < UNDAMAGED else damages.damage(clean, rng)
@@ -64,7 +65,7 @@ class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
         cost = np.where(mask, degradations.grey(change), CARE * changed_by_fill(before)) / 255
         weight = np.clip(LEAST + cost, LEAST, MOST)
         given = np.clip(cv2.resize(given, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), 0, 255)
-        planes = [np.kron(plane.astype(np.float32), np.ones((factor, factor), np.float32)) for plane in (mask, weight)]
+        planes = (plane.astype(np.float32).repeat(factor, 0).repeat(factor, 1) for plane in (mask, weight))
         return to_tensor(given), *(torch.from_numpy(plane[None]) for plane in planes)
 
     def _scene(self, size: int, rng: Rng) -> Image:
@@ -140,7 +141,7 @@ def main() -> None:
     """Parse the command line and train."""
     parser = loop.command(__doc__)
     parser.add_argument("--start", type=Path, help="weights to start from, in place of random ones")
-    parser.add_argument("--steps", type=int, default=5500, help="(%(default)s)")
+    parser.add_argument("--steps", type=int, default=4200, help="(%(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="crops a step (%(default)s)")
     parser.add_argument("--photos", type=Path, help="folder that training/photographs.py makes, to train with as well")
     args = loop.begin(parser)

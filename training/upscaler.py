@@ -35,7 +35,7 @@ DRAWN, TEXT = 0.16, 0.75  # share of items that are drawn, and of text among the
 SMALLEST_LETTERS = 6  # px of the input
 
 
-class Crops(Dataset[tuple[Tensor, Tensor, Tensor, float]]):
+class Crops(Dataset[tuple[Tensor, Tensor, Tensor, np.float32]]):
     """Small degraded crops and the images to restore them to; all items of a batch have the same factor.
 
     Each item: input (3, 48, 48), truth and sharpened truth (3, 48 * factor, 48 * factor), in [0, 1]; and whether it is
@@ -50,7 +50,7 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor, float]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, float]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, np.float32]:
         factor = FACTORS[np.random.default_rng([self.seed, 1, index // self.batch]).integers(len(FACTORS))]
         rng = np.random.default_rng([self.seed, 2, index])
         drawn = rng.random() < DRAWN
@@ -62,7 +62,7 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor, float]]):
         small, _ = degradations.apply(truth, how, rng)
         wanted = truth + SHARPEN[factor] * (truth - cv2.GaussianBlur(truth, (0, 0), 0.6 * factor))
         inputs, truths, sharpened = (data.to_tensor(np.clip(x, 0, 255)) / 2 + 0.5 for x in (small, truth, wanted))
-        return inputs, truths, sharpened, float(not drawn)
+        return inputs, truths, sharpened, np.float32(not drawn)
 
     def _drawn(self, factor: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Text or a drawing."""
@@ -163,6 +163,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
         pair = shown(phase.step, *images, FINE * factor)
         matching, adversarial = adversary.losses(*pair)
         amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
+        # Drawn text needs no texture. The discriminator still learns from it, and sees it beside real texture.
         judged = photo * (MATCHING * matching + ADVERSARIAL * adversarial)
         phase.descend((2 - photo) * near + judged + SPECTRUM * amount + GRID * grid)
         hinge = adversary.learn(3 * phase.rate, *pair)

@@ -95,7 +95,7 @@ class StyleConv(nn.Module):
         x = x * scale[:, :, None, None]
         # (N, O, 2H, 2W) or (N, O, H, W)
         out = bilinear_conv(x, weight) if self.upsample else F.conv2d(x, weight, padding=1)
-        out = torch.addcmul(self.bias, out, demodulation[:, :, None, None]).add_(self.weight * noise)
+        torch.addcmul(self.bias, out, demodulation[:, :, None, None], out=out).add_(self.weight * noise)
         return F.leaky_relu_(out, SLOPE)
 
 

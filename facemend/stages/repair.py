@@ -1,7 +1,7 @@
 """Find and fill scratches, dust, creases and cracks, before anything else looks at the picture.
 
 A network finds the damage, in the picture and in an enlarged copy. In the copy it finds more fine scratches, and takes
-fewer other lines for some. The damage is filled by the fast marching method (Telea 2004,
+fewer other lines for scratches. The damage is filled by the fast marching method (Telea 2004,
 doi:10.1080/10867651.2004.10487596): for thin damage it is closer to the truth than the fills that a network of this
 size has learned. A torn corner becomes a blur of what is around it.
 """
@@ -26,7 +26,7 @@ LARGE = 2048  # px of the long side; the network was trained on damage of the wi
 ENLARGED = 2  # size of the enlarged copy, relative to the picture
 WIDE = 7  # px of the reduced copy from which damage counts as wide
 # Areas as wide as this share of the picture's shorter side, within limits in px, are left alone with their edges. They
-# are rather plain parts of the picture than damage.
+# are more likely plain parts of the picture.
 WIDEST, WIDEST_PX = 1 / 32, (5, 16)
 # An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than the first
 # number, as a share of the picture, and has at least the second one as probability. The bright corners of undamaged
@@ -34,12 +34,14 @@ WIDEST, WIDEST_PX = 1 / 32, (5, 16)
 TORN, TORN_PROBABILITY = 0.03, 0.85
 
 Found = NDArray[np.uint8]  # (H, W), 1 where there is damage
+Certainty = NDArray[np.uint8]  # (H, W), the probability of damage, times 255
 
 
 class NetRepairer:
     """Repairs with a network, tile by tile.
 
-    A picture larger than `LARGE` px is not enlarged. Instead, wide damage is found on a copy reduced to this size.
+    A picture of up to `LARGE` px is also looked at enlarged. In a larger one, wide damage is found on a copy that is
+    reduced to `LARGE` px.
 
     Args:
         name: the model's name.
@@ -54,31 +56,23 @@ class NetRepairer:
 
     def __call__(self, pixels: Pixels, progress: StageProgress | None = None) -> tuple[Pixels, Floats]:
         """As a `Repairer`."""
-        large = max(pixels.shape[:2]) > LARGE
-        found = self._find(pixels, progress, enlarge=not large)
-        if large:
-            found |= self._find_wide(pixels)
+        height, width = size = pixels.shape[:2]
+        first, second = (part_of(progress, run) for run in range(2))
+        widest = int(np.clip(round(WIDEST * min(size)), *WIDEST_PX))
+        certainty = self._certainty(pixels, size, first)
+        torn = torn_corners(certainty)  # the enlarged copy would show them too large
+        if max(size) > LARGE:
+            found = damaged(certainty, torn, widest) | self._find_wide(pixels, widest, second)
+        else:
+            copy = cv2.resize(pixels, (ENLARGED * width, ENLARGED * height), interpolation=cv2.INTER_CUBIC)
+            both = cv2.addWeighted(certainty, 0.5, self._certainty(copy, size, second), 0.5, 0)
+            found = damaged(both.astype(np.uint8, copy=False), torn, widest)
         if found.all():  # there is nothing to fill from
             found[:] = 0
         return fill(pixels, found), found.astype(np.float32)
 
-    def _find(self, pixels: Pixels, progress: StageProgress | None, *, enlarge: bool) -> Found:
-        size = pixels.shape[:2]
-        certainty = self._certainty(pixels, size, None if enlarge else progress)
-        torn = torn_corners(certainty > 255 * TORN_PROBABILITY)
-        if enlarge:
-            copy = cv2.resize(pixels, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
-            other = self._certainty(copy, size, progress)
-            certainty = cv2.addWeighted(certainty, 0.5, other, 0.5, 0).astype(np.uint8, copy=False)
-        found = (certainty > 255 * DAMAGED).astype(np.uint8)
-        widest = int(np.clip(round(WIDEST * min(size)), *WIDEST_PX))
-        core = cv2.morphologyEx(found & ~torn, cv2.MORPH_OPEN, disc(widest))
-        found[cv2.dilate(core, disc(widest)) > 0] = 0
-        found |= torn
-        return found | (dilated(found) & (certainty > 255 * RIM))
-
-    def _certainty(self, pixels: Pixels, size: Size, progress: StageProgress | None) -> NDArray[np.uint8]:
-        """The probability of damage of each px, times 255, for pixels that are resized to `size` afterwards."""
+    def _certainty(self, pixels: Pixels, size: Size, progress: StageProgress | None) -> Certainty:
+        """The certainty for each px, resized to `size`."""
         certainty = np.empty(size, np.uint8)
 
         def write(values: Tensor, where: tuple[slice, slice]) -> None:
@@ -87,23 +81,46 @@ class NetRepairer:
         self._tiled.run(pixels, size, write, progress)
         return certainty
 
-    def _find_wide(self, pixels: Pixels) -> Found:
+    def _find_wide(self, pixels: Pixels, widest: int, progress: StageProgress | None) -> Found:
         """Where there is wide damage in a large picture."""
         height, width = pixels.shape[:2]
         factor = LARGE / max(height, width)
-        size = max(round(width * factor), 1), max(round(height * factor), 1)
-        found = self._find(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), None, enlarge=False)
+        size = max(round(height * factor), 1), max(round(width * factor), 1)
+        copy = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
+        certainty = self._certainty(copy, size, progress)
+        found = damaged(certainty, torn_corners(certainty), widest)
         wide = dilated(cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(WIDE)))
         return cv2.resize(wide, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
 
 
-def torn_corners(damaged: NDArray[np.bool_]) -> Found:
-    """The connected areas in the corners of the picture that are small enough."""
-    torn = np.zeros(damaged.shape, np.uint8)
-    corners = [(y, x) for y in (0, -1) for x in (0, -1) if damaged[y, x]]
+def part_of(progress: StageProgress | None, run: int) -> StageProgress | None:
+    """The progress of one of the two runs of the network, each of which counts as a half."""
+    return (lambda done, total: progress(run * total + done, 2 * total)) if progress else None
+
+
+def damaged(certainty: Certainty, torn: Found, widest: int) -> Found:
+    """What to fill.
+
+    Args:
+        certainty: of each px.
+        torn: where there are torn corners.
+        widest: px from which other areas are too wide.
+    """
+    found = (certainty > 255 * DAMAGED).astype(np.uint8)
+    core = cv2.morphologyEx(found & ~torn, cv2.MORPH_OPEN, disc(widest))
+    found[cv2.dilate(core, disc(widest)) > 0] = 0
+    found |= torn
+    return found | (dilated(found) & (certainty > 255 * RIM))
+
+
+def torn_corners(certainty: Certainty) -> Found:
+    """The connected areas in the corners of the picture that are certain and small enough."""
+    sure = certainty > 255 * TORN_PROBABILITY
+    torn = np.zeros(sure.shape, np.uint8)
+    corners = [(y, x) for y in (0, -1) for x in (0, -1) if sure[y, x]]
     if not corners:  # most pictures
         return torn
-    _, areas = cv2.connectedComponents(damaged.astype(np.uint8))
+    _, areas = cv2.connectedComponents(sure.astype(np.uint8))
     for area in {int(areas[corner]) for corner in corners}:
         where = areas == area
         if where.sum() < TORN * where.size:

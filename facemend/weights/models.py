@@ -391,7 +391,7 @@ MODELS: Mapping[str, Model] = {
             task="repairer",
             file="lite-repairer.safetensors",
             size=3818304,
-            sha256="98f5b81bf268be5e517d421fa7594897c2c415cccf6bc4746c4d608eb7cecb23",
+            sha256="0763ce51a5be1e44685d72ccc6eb8df2ad92b95aec1bd21ef063ee8da3e4d357",
             architecture="facemend.nets.repairer:LiteRepairer",
             tiling=Tiling(scale=1, step=16, bytes_per_pixel=220, overlap=64),
         ),

@@ -141,6 +141,18 @@ def test_tiles_give_the_same_as_the_whole_picture(monkeypatch):
     assert seen[-1][0] == seen[-1][1] > 3
 
 
+@pytest.mark.parametrize("largest", [80, 2048])
+def test_the_progress_of_both_runs_is_one(monkeypatch, largest):
+    monkeypatch.setattr(repair, "LARGE", largest)
+    monkeypatch.setattr(tiled, "LARGEST_TILE", 192)
+    seen = []
+    repairer = NetRepairer("whites", Whites(), CPU, TILING)
+    repairer(smooth(210, 300), lambda done, total: seen.append(done / total))
+    assert seen == sorted(seen)
+    assert seen[0] < seen[-1] == 1
+    assert 0.5 in seen
+
+
 @pytest.mark.parametrize("size", [(1, 1), (17, 3), (64, 500)])
 def test_pictures_of_any_size_keep_it(size):
     torch.manual_seed(0)
@@ -157,15 +169,16 @@ class Near(Whites):
         return out * (nn.functional.max_pool2d(-out, 21, 1, 10) != -1)
 
 
-def test_wide_damage_of_large_pictures_is_found_on_a_reduced_copy(monkeypatch):
+@pytest.mark.parametrize("size", [(900, 1200), (300, 1200)])
+def test_wide_damage_of_large_pictures_is_found_on_a_reduced_copy(monkeypatch, size):
     monkeypatch.setattr(repair, "LARGE", 400)
-    picture = smooth(900, 1200)
+    picture = smooth(*size)
     picture[99:120, 201:222] = 255  # wide
-    picture[300:302] = 255  # thin
+    picture[200:202] = 255  # thin
     damaged = (picture == 255).all(axis=2)
     repaired, mask = NetRepairer("near", Near(), CPU, TILING)(picture)
     assert (repaired[102:117, 204:219] < 250).all()
-    assert (repaired[300:302] < 250).all()
+    assert (repaired[200:202] < 250).all()
     rim = cv2.dilate(damaged.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     assert np.array_equal(repaired[~rim], picture[~rim])
     assert not mask[~rim].any()
