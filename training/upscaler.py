@@ -163,7 +163,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
         pair = shown(phase.step, *images, FINE * factor)
         matching, adversarial = adversary.losses(*pair)
         amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
-        # Drawn text needs no texture. The discriminator still learns from it, and sees it beside real texture.
+        # Drawn text needs no texture, so there the network learns nothing from the discriminator.
         judged = photo * (MATCHING * matching + ADVERSARIAL * adversarial)
         phase.descend((2 - photo) * near + judged + SPECTRUM * amount + GRID * grid)
         hinge = adversary.learn(3 * phase.rate, *pair)

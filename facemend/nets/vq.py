@@ -28,7 +28,10 @@ class GroupNorm(nn.GroupNorm):
         return self.with_channels_last(x) if x.is_cuda else super().forward(x)
 
     def with_channels_last(self, x: Tensor) -> Tensor:
-        """The same as an operation on channels last, (N, C, H, W) -> (N, C, H, W); statistics are in float32."""
+        """The same, (N, C, H, W) -> (N, C, H, W), with channels last in memory. For inference only.
+
+        Statistics and arithmetic are in float32, in half precision too.
+        """
         n, c, h, w = x.shape
         groups = x.permute(0, 2, 3, 1).reshape(n, h, w, self.num_groups, -1).float()
         var, mean = torch.var_mean(groups, dim=(1, 2, 4), correction=0)  # (N, groups)
@@ -36,7 +39,7 @@ class GroupNorm(nn.GroupNorm):
         factor = torch.rsqrt(var + self.eps)[..., None] * weight  # (N, groups, C / groups)
         shift = bias - mean[..., None] * factor
         factor, shift = (values.reshape(n, c, 1, 1) for values in (factor, shift))
-        return torch.addcmul(shift, x, factor, out=torch.empty_like(x))  # computed in float32, rounded at the end
+        return torch.addcmul(shift, x, factor, out=torch.empty_like(x))  # rounded to the dtype of x at the end
 
 
 def group_norm(channels: int) -> GroupNorm:

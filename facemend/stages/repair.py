@@ -60,7 +60,7 @@ class NetRepairer:
         first, second = (part_of(progress, run) for run in range(2))
         widest = int(np.clip(round(WIDEST * min(size)), *WIDEST_PX))
         certainty = self._certainty(pixels, size, first)
-        torn = torn_corners(certainty)  # the enlarged copy would show them too large
+        torn = torn_corners(certainty)  # the network was not trained on corners as wide as in the enlarged copy
         if max(size) > LARGE:
             found = damaged(certainty, torn, widest) | self._find_wide(pixels, widest, second)
         else:
@@ -72,7 +72,7 @@ class NetRepairer:
         return fill(pixels, found), found.astype(np.float32)
 
     def _certainty(self, pixels: Pixels, size: Size, progress: StageProgress | None) -> Certainty:
-        """The certainty for each px, resized to `size`."""
+        """Run the network, and resize the certainty to `size`."""
         certainty = np.empty(size, np.uint8)
 
         def write(values: Tensor, where: tuple[slice, slice]) -> None:
@@ -99,12 +99,12 @@ def part_of(progress: StageProgress | None, run: int) -> StageProgress | None:
 
 
 def damaged(certainty: Certainty, torn: Found, widest: int) -> Found:
-    """What to fill.
+    """Decide what to fill.
 
     Args:
-        certainty: of each px.
-        torn: where there are torn corners.
-        widest: px from which other areas are too wide.
+        certainty: the probability of damage of each px, times 255.
+        torn: where there are torn corners, which are filled however wide they are.
+        widest: the width in px from which other areas are left alone.
     """
     found = (certainty > 255 * DAMAGED).astype(np.uint8)
     core = cv2.morphologyEx(found & ~torn, cv2.MORPH_OPEN, disc(widest))
