@@ -1,7 +1,7 @@
 """Find and fill scratches, dust, creases and cracks, before anything else looks at the picture.
 
-A network finds the damage, in the picture and in an enlarged copy. In the copy it finds more fine scratches, and takes
-fewer other lines for scratches. The damage is filled by the fast marching method (Telea 2004,
+A network finds the damage, in the picture and in an enlarged copy. The mean of both is more often right than either
+alone. The damage is filled by the fast marching method (Telea 2004,
 doi:10.1080/10867651.2004.10487596): for thin damage it is closer to the truth than the fills that a network of this
 size has learned. A torn corner becomes a blur of what is around it.
 """
@@ -24,17 +24,18 @@ DAMAGED, RIM = 0.4, 0.2
 RADIUS = 3  # px from which a fill is computed
 LARGE = 2048  # px of the long side; the network was trained on damage of the widths in pictures up to this size
 ENLARGED = 2  # size of the enlarged copy, relative to the picture
-WIDE = 7  # px of the reduced copy from which damage counts as wide
 # Areas as wide as this share of the picture's shorter side, within limits in px, are left alone with their edges. They
-# are more likely plain parts of the picture.
+# are more likely plain parts of the picture. Lines, which have at least `LINE` times their width as length, may be
+# twice as wide.
 WIDEST, WIDEST_PX = 1 / 32, (5, 16)
+LINE = 8
 # An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than the first
 # number, as a share of the picture, and has at least the second one as probability. The bright corners of undamaged
 # pictures have lower probabilities.
 TORN, TORN_PROBABILITY = 0.03, 0.85
 
 Found = NDArray[np.uint8]  # (H, W), 1 where there is damage
-Certainty = NDArray[np.uint8]  # (H, W), the probability of damage, times 255
+Probability = NDArray[np.uint8]  # (H, W), of damage, times 255
 
 
 class NetRepairer:
@@ -58,39 +59,38 @@ class NetRepairer:
         """As a `Repairer`."""
         height, width = size = pixels.shape[:2]
         first, second = (part_of(progress, run) for run in range(2))
-        widest = int(np.clip(round(WIDEST * min(size)), *WIDEST_PX))
-        certainty = self._certainty(pixels, size, first)
-        torn = torn_corners(certainty)  # the network was not trained on corners as wide as in the enlarged copy
+        probability = self._probability(pixels, size, first)
+        torn = torn_corners(probability)  # the network was not trained on corners as wide as in the enlarged copy
         if max(size) > LARGE:
-            found = damaged(certainty, torn, widest) | self._find_wide(pixels, widest, second)
+            found = damaged(probability, torn) | self._find_wide(pixels, second)
         else:
             copy = cv2.resize(pixels, (ENLARGED * width, ENLARGED * height), interpolation=cv2.INTER_CUBIC)
-            both = cv2.addWeighted(certainty, 0.5, self._certainty(copy, size, second), 0.5, 0)
-            found = damaged(both.astype(np.uint8, copy=False), torn, widest)
+            both = cv2.addWeighted(probability, 0.5, self._probability(copy, size, second), 0.5, 0)
+            found = damaged(both.astype(np.uint8, copy=False), torn)
         if found.all():  # there is nothing to fill from
             found[:] = 0
         return fill(pixels, found), found.astype(np.float32)
 
-    def _certainty(self, pixels: Pixels, size: Size, progress: StageProgress | None) -> Certainty:
-        """Run the network, and resize the certainty to `size`."""
-        certainty = np.empty(size, np.uint8)
+    def _probability(self, pixels: Pixels, size: Size, progress: StageProgress | None) -> Probability:
+        """Run the network, and resize the probability to `size`."""
+        probability = np.empty(size, np.uint8)
 
         def write(values: Tensor, where: tuple[slice, slice]) -> None:
-            certainty[where] = (values[0] * 255).byte().cpu().numpy()
+            probability[where] = (values[0] * 255).byte().cpu().numpy()
 
         self._tiled.run(pixels, size, write, progress)
-        return certainty
+        return probability
 
-    def _find_wide(self, pixels: Pixels, widest: int, progress: StageProgress | None) -> Found:
-        """Where there is wide damage in a large picture."""
+    def _find_wide(self, pixels: Pixels, progress: StageProgress | None) -> Found:
+        """Where there is damage in a large picture that is left alone at the picture's own size, as it is wide."""
         height, width = pixels.shape[:2]
         factor = LARGE / max(height, width)
         size = max(round(height * factor), 1), max(round(width * factor), 1)
         copy = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
-        certainty = self._certainty(copy, size, progress)
-        found = damaged(certainty, torn_corners(certainty), widest)
-        wide = dilated(cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(WIDE)))
-        return cv2.resize(wide, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+        probability = self._probability(copy, size, progress)
+        found = damaged(probability, torn_corners(probability))
+        wide = cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(max(round(widest((height, width)) * factor), 3)))
+        return cv2.resize(dilated(wide), (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
 
 
 def part_of(progress: StageProgress | None, run: int) -> StageProgress | None:
@@ -98,24 +98,38 @@ def part_of(progress: StageProgress | None, run: int) -> StageProgress | None:
     return (lambda done, total: progress(run * total + done, 2 * total)) if progress else None
 
 
-def damaged(certainty: Certainty, torn: Found, widest: int) -> Found:
-    """Decide what to fill.
+def widest(size: Size) -> int:
+    """The width in px from which areas of a picture of this size are left alone."""
+    return int(np.clip(round(WIDEST * min(size)), *WIDEST_PX))
 
-    Args:
-        certainty: the probability of damage of each px, times 255.
-        torn: where there are torn corners, which are filled however wide they are.
-        widest: the width in px from which other areas are left alone.
-    """
-    found = (certainty > 255 * DAMAGED).astype(np.uint8)
-    core = cv2.morphologyEx(found & ~torn, cv2.MORPH_OPEN, disc(widest))
-    found[cv2.dilate(core, disc(widest)) > 0] = 0
+
+def damaged(probability: Probability, torn: Found) -> Found:
+    """Decide what to fill; `torn` is where there are torn corners, which are filled however wide they are."""
+    found = (probability > 255 * DAMAGED).astype(np.uint8)
+    found[plain_areas(found & ~torn) > 0] = 0
     found |= torn
-    return found | (dilated(found) & (certainty > 255 * RIM))
+    return found | (dilated(found) & (probability > 255 * RIM))
 
 
-def torn_corners(certainty: Certainty) -> Found:
+def plain_areas(found: Found) -> Found:
+    """The wide areas, with their edges, that are probably no damage."""
+    limit = widest(found.shape)
+    core = cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(limit))
+    if core.any():
+        # A line has narrower parts too, and thin scratches that touch an area do not make it a line.
+        broad = cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(limit // 2))
+        count, areas, statistics, _ = cv2.connectedComponentsWithStats(broad)
+        where, radii = core > 0, np.zeros(count)
+        distance = cv2.distanceTransform(broad, cv2.DIST_L2, cv2.DIST_MASK_5)
+        np.maximum.at(radii, np.intp(areas[where]), np.minimum(distance[where], limit))
+        lines = (radii < limit) & (statistics[:, cv2.CC_STAT_AREA] > LINE * (2 * radii) ** 2)
+        core[lines[areas]] = 0
+    return cv2.dilate(core, disc(limit)).astype(np.uint8, copy=False)
+
+
+def torn_corners(probability: Probability) -> Found:
     """The connected areas in the corners of the picture that are certain and small enough."""
-    sure = certainty > 255 * TORN_PROBABILITY
+    sure = probability > 255 * TORN_PROBABILITY
     torn = np.zeros(sure.shape, np.uint8)
     corners = [(y, x) for y in (0, -1) for x in (0, -1) if sure[y, x]]
     if not corners:  # most pictures

@@ -68,6 +68,16 @@ def test_an_area_too_wide_for_a_good_fill_is_left_alone():
     assert (repaired[150:153, 30:170] < 250).all()
 
 
+@pytest.mark.parametrize(("width", "repairs"), [(10, True), (13, False)])
+def test_a_line_may_be_wider_than_other_areas(width, repairs):
+    picture = smooth(200, 300)
+    picture[90 : 90 + width, 40:260] = 255
+    picture[20 : 20 + width, 40 : 40 + width] = 255
+    _, mask = NetRepairer("whites", Whites(), CPU, TILING)(picture)
+    assert not mask[:80].any()
+    assert mask[90 : 90 + width, 60:240].all() == mask.any() == repairs
+
+
 @pytest.mark.parametrize("corner", [np.s_[:30, :30], np.s_[:30, -30:], np.s_[-30:, :30], np.s_[-30:, -30:]])
 def test_a_torn_corner_is_filled(corner):
     picture = smooth(200, 200)
@@ -169,10 +179,9 @@ class Near(Whites):
         return out * (nn.functional.max_pool2d(-out, 21, 1, 10) != -1)
 
 
-@pytest.mark.parametrize("size", [(900, 1200), (300, 1200)])
-def test_wide_damage_of_large_pictures_is_found_on_a_reduced_copy(monkeypatch, size):
+def test_wide_damage_of_large_pictures_is_found_on_a_reduced_copy(monkeypatch):
     monkeypatch.setattr(repair, "LARGE", 400)
-    picture = smooth(*size)
+    picture = smooth(900, 1200)
     picture[99:120, 201:222] = 255  # wide
     picture[200:202] = 255  # thin
     damaged = (picture == 255).all(axis=2)
