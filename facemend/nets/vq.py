@@ -19,16 +19,16 @@ FIRST_CHANNELS = 64  # after the encoder's first convolution
 
 
 class GroupNorm(nn.GroupNorm):
-    """`nn.GroupNorm` that on a GPU keeps channels last in memory.
+    """`nn.GroupNorm` that on a GPU keeps channels last in memory; for inference only.
 
-    There, PyTorch's operation copies such an input to channels first, and the next convolution copies it back.
+    PyTorch's operation copies an input with channels last to channels first, and the next convolution copies it back.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         return self.with_channels_last(x) if x.is_cuda else super().forward(x)
 
     def with_channels_last(self, x: Tensor) -> Tensor:
-        """The same, (N, C, H, W) -> (N, C, H, W), with channels last in memory. For inference only.
+        """The same, (N, C, H, W) -> (N, C, H, W), with channels last in memory.
 
         Statistics and arithmetic are in float32, in half precision too.
         """
