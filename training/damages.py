@@ -112,14 +112,19 @@ def place(shape: tuple[int, int], rng: Rng) -> tuple[float, float]:
     return rng.uniform(-0.1, 1.1) * shape[1], rng.uniform(-0.1, 1.1) * shape[0]
 
 
+def direction(rng: Rng) -> float:
+    """A direction along the height or the width of the image, in radians. More scratches are along the height."""
+    return float(rng.choice([np.pi / 2, 0.0], p=[0.6, 0.4]))
+
+
 def scratch(image: Image, unit: float, rng: Rng) -> Image:
     """A long thin line, straight or slightly curved."""
     shape = image.shape[:2]
-    upright = rng.random() < 0.4
-    angle = np.pi / 2 + rng.normal(0, 0.12) if upright else rng.uniform(0, 2 * np.pi)
+    along_a_side = rng.random() < 0.4
+    angle = direction(rng) + rng.normal(0, 0.12) if along_a_side else rng.uniform(0, 2 * np.pi)
     length = np.exp(rng.uniform(np.log(20), np.log(700))) * unit
     path = walk(place(shape, rng), angle, length, rng.choice([0.0, 0.01, 0.03, 0.08]), rng)
-    width = np.exp(rng.uniform(np.log(0.35), np.log(3.5 if rng.random() < 0.9 else 9))) * unit
+    width = np.exp(rng.uniform(np.log(0.35), np.log(3.5 if rng.random() < 0.75 else 9))) * unit
     cover = stroke(shape, path, width, rng, vary=rng.uniform(0, 0.6) if rng.random() < 0.3 else 0.0)
     cover = soften(broken(cover, unit, rng), unit, rng)
     return mix(image, cover * rng.uniform(0.3, 1), ink(image, rng))
@@ -128,7 +133,7 @@ def scratch(image: Image, unit: float, rng: Rng) -> Image:
 def film_line(image: Image, unit: float, rng: Rng) -> Image:
     """A thin straight line from one side to the other, as film and scanners with dust on the sensor have."""
     shape = image.shape[:2]
-    angle = rng.choice([np.pi / 2, 0.0], p=[0.75, 0.25]) + rng.normal(0, 0.01)
+    angle = direction(rng) + rng.normal(0, 0.01)
     middle = np.array([rng.uniform(0, shape[1]), rng.uniform(0, shape[0])])
     reach = 2 * max(shape) * np.array([np.cos(angle), np.sin(angle)])
     width = np.exp(rng.uniform(np.log(0.35), np.log(2))) * unit
@@ -141,7 +146,7 @@ def film_line(image: Image, unit: float, rng: Rng) -> Image:
 def bundle(image: Image, unit: float, rng: Rng) -> Image:
     """Parallel scratches, as a dirty machine leaves them."""
     shape = image.shape[:2]
-    angle = rng.choice([np.pi / 2, 0.0, rng.uniform(0, np.pi)]) + rng.normal(0, 0.02)
+    angle = (direction(rng) if rng.random() < 0.6 else rng.uniform(0, np.pi)) + rng.normal(0, 0.02)
     path = walk(place(shape, rng), angle, rng.uniform(60, 700) * unit, 0.004, rng)
     across = np.array([-np.sin(angle), np.cos(angle)])
     colour = ink(image, rng)

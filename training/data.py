@@ -15,13 +15,12 @@ from facemend.machine import device
 from facemend.stages.align import align
 from facemend.stages.detect import RetinaFaceDetector
 from facemend.stages.geometry import warp
-from training import degradations
+from training import degradations, photographs
 
 FACE_SIZE = 512  # px
 CELL = 16  # px; corners of crops are multiples of it, as one position at the restorer's deepest level is 16 px
 HELD_OUT = 20  # training portraits kept for tuning
 PHOTOS_HELD_OUT = 3  # the same for photographs
-ONE_IN = 9  # of the photographs of training/photographs.py, one of so many is kept for tuning
 
 
 def read(path: Path) -> NDArray[np.uint8]:
@@ -50,7 +49,7 @@ def photos_and_portraits(
     """
     photos = sorted((folder / "photos").glob("*.png"))[:-PHOTOS_HELD_OUT]
     if more:
-        photos += [path for index, path in enumerate(sorted(more.glob("*.jpg"))) if index % ONE_IN]
+        photos += [more / row["file"] for row in photographs.rows() if row["use"] == "training"]
     portraits = sorted((folder / "portraits/train").glob("*.jpg"))[:-HELD_OUT]
     return [read(path) for path in photos], [read(path) for path in portraits]
 

@@ -15,12 +15,18 @@ from tqdm import tqdm
 
 LIST = Path(__file__).with_suffix(".tsv")
 HOST = "https://github.com"
-SIDE = 600  # px of the shorter side; reduced, as the originals are soft at their full size
+SIDE = 600  # px of the shorter side; reducing hides the noise and the JPEG blocks of the originals
 QUALITY = 92  # of the JPEG files
 
 
+def rows() -> list[dict[str, str]]:
+    """The list: for each photograph its file, its use (training or tuning), its source and its terms."""
+    with LIST.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
 def original(repository: str, blob: str, folder: Path) -> bytes:
-    """Read a file by git's hash of it; of the repository, only what this takes is copied into `folder`."""
+    """Read a file by git's hash of it. `folder` gets the repository's history without the other files."""
     clone = folder / f"{repository.replace('/', '+')}.git"
     if not clone.exists():
         command = ["git", "clone", "--quiet", "--bare", "--filter=blob:none", f"{HOST}/{repository}", clone]
@@ -29,8 +35,14 @@ def original(repository: str, blob: str, folder: Path) -> bytes:
 
 
 def reduced(data: bytes) -> bytes:
-    """Reduce an image file to `SIDE` px, as a JPEG file."""
+    """Reduce an image file to `SIDE` px, as a JPEG file.
+
+    Raises:
+        ValueError: it is not an image.
+    """
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError("a listed file is not an image")
     factor = SIDE / min(image.shape[:2])
     size = [round(side * factor) for side in image.shape[1::-1]]
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -49,9 +61,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the photographs, and for the repositories")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    with LIST.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
-    for row in tqdm(rows):
+    for row in tqdm(rows()):
         target = out / row["file"]
         if not target.exists():
             part = target.with_suffix(".part")

@@ -1,7 +1,7 @@
 """Train the lite repairer: `python -m training.repairer --data <shared data folder> --out <folder for checkpoints>`.
 
 The network learns to find damage. Each pixel is weighted by the harm of an error there: missed damage by how visible it
-is, a false alarm by how much a fill would change. So the network learns where filling makes the picture better.
+is, a false alarm by how much a fill would change.
 """
 
 from pathlib import Path
@@ -25,8 +25,9 @@ VISIBLE = 2.0  # grey levels; a pixel that changed by more is damaged
 UNDAMAGED = 0.35  # share of the crops without damage
 ENLARGED_SHARE = 0.5  # of the crops; the package looks at an enlarged copy too
 NEIGHBOURHOOD = 5  # px; a fill is about the median of this neighbourhood, taken twice
-CARE = 4.0  # how many times worse it is to change an undamaged pixel than to leave equally visible damage
+CARE = 4.0  # weight of a change of an undamaged pixel, relative to that of equally visible damage that is left
 LEAST, MOST = 0.02, 0.4  # limits of the weights of pixels
+EPSILON = 0.02  # keeps the relative weights of an almost plain item small
 
 
 class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
@@ -60,9 +61,9 @@ class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
         clean = self._scene(SIZE // factor, rng)
         clean = degradations.retone(clean, rng) if rng.random() < 0.6 else clean
         damaged = clean if rng.random() < UNDAMAGED else damages.damage(clean, rng)
-        given, before, change = scan(clean, damaged, rng)
+        given, even, change = scan(clean, damaged, rng)
         mask = np.maximum.reduce(cv2.split(change)) > VISIBLE
-        cost = np.where(mask, degradations.grey(change), CARE * changed_by_fill(before)) / 255
+        cost = np.where(mask, degradations.grey(change), CARE * changed_by_fill(even)) / 255
         weight = np.clip(LEAST + cost, LEAST, MOST)
         given = np.clip(cv2.resize(given, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC), 0, 255)
         planes = (plane.astype(np.float32).repeat(factor, 0).repeat(factor, 1) for plane in (mask, weight))
@@ -91,8 +92,8 @@ def scan(clean: Image, damaged: Image, rng: Rng) -> tuple[Image, Image, Image]:
     """Copy, print or scan a damaged image: tone, blur, print screen, grain, noise, JPEG.
 
     Returns:
-        The scan, in whole numbers. What it was before the screen, grain, noise and JPEG. And by how much the damage
-        changed that.
+        The scan, in whole numbers. The same without the screen, grain, noise and JPEG. And by how much the damage
+        changed this second image.
     """
     if rng.random() < 0.35:
         return np.rint(damaged), damaged, np.abs(damaged - clean)
@@ -133,7 +134,7 @@ def loss_of(found: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     Weights are relative to the mean of the item. Otherwise drawn text, in which every px matters, outweighs all
     photographs.
     """
-    relative = weight / (weight.mean((1, 2, 3), keepdim=True) + LEAST)
+    relative = weight / (weight.mean((1, 2, 3), keepdim=True) + EPSILON)
     return functional.binary_cross_entropy(found, mask, relative, reduction="none").flatten(1).mean(1)
 
 

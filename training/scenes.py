@@ -26,7 +26,7 @@ def crop(image: NDArray[np.uint8], size: int, rng: Rng) -> Image:
     result = image[y : y + part, x : x + part]
     filters = cv2.INTER_AREA if part > size else cv2.INTER_CUBIC
     result = cv2.resize(result, (size, size), interpolation=filters) if part != size else result
-    result = np.rot90(result, rng.integers(4) if rng.random() < 0.2 else 0)
+    result = np.rot90(result, rng.integers(4) if rng.random() < 0.4 else 0)
     return np.ascontiguousarray(result[:, ::-1] if rng.random() < 0.5 else result, np.float32)
 
 

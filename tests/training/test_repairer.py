@@ -91,8 +91,8 @@ def test_a_scan_changes_both_images_alike_and_says_where_damage_is():
     damaged = clean.copy()
     damaged[20:23] += 40
     for seed in range(10):
-        given, before, change = repairer.scan(clean, damaged, generator(seed))
-        assert given.shape == before.shape == clean.shape
+        given, even, change = repairer.scan(clean, damaged, generator(seed))
+        assert given.shape == even.shape == clean.shape
         assert change[20:23].mean() > 10 * change[:10].mean()
 
 
