@@ -82,9 +82,9 @@ MATRIX
 
 - **read**: the reader keeps it. **written**: a file that facemend writes in this format has it too.
 - An empty cell: the format does not have it, or its reader does not read it.
-- Formats with an **extra** need one more package: `pip install 'facemend[raw]'`, or `'facemend[all]'` for all of them.
-  Without it, folders are searched for the other formats, and a file named directly ends in an error that says what to
-  install.
+- Formats with an **extra** need one more package: `pip install '.[raw]'` in the folder of the repository, or `'.[all]'`
+  for all of them. Without it, folders are searched for the other formats, and a file named directly ends in an error
+  that says what to install.
 - Of a file with several pictures (animations, pages, bursts) the first is read; the program says so.
 
 What a file has and its result cannot have is named on one line on stderr, and with `--json` under `lost`.

@@ -5,6 +5,7 @@ from typing import Protocol, Self
 
 from facemend.batch.plan import Loaded, Outcome, Plan, Task
 from facemend.errors import InputError
+from facemend.extras import installing
 
 
 class Engine(Protocol):
@@ -47,5 +48,5 @@ def make_engine(name: str, plan: Plan, workers: int | None) -> Engine:
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise InputError("the engine ray needs the package ray", "run pip install 'facemend[ray]'") from error
+        raise InputError("the engine ray needs the package ray", f"run {installing('ray')}") from error
     return Cluster(plan, workers)

@@ -19,7 +19,7 @@ def add_creative_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         f"redrawing (--upscaler {CREATIVE})",
         "Stable Diffusion invents detail, guided by the enlarged picture. Found faces are left out. It needs "
-        f"{hub.EXTRA} and 'facemend download {hub.names('base')[0]} {hub.names('control')[0]}'.",
+        f"the extra {hub.EXTRA} and 'facemend download {hub.names('base')[0]} {hub.names('control')[0]}'.",
     )
 
     def add(name: str, text: str, **options: Any) -> None:

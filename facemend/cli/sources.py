@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from facemend.cli.names import ENDING, RESULTS, Names
 from facemend.errors import DecodeError, OptionError
+from facemend.extras import installing
 from facemend.files import formats
 
 
@@ -155,7 +156,7 @@ def why_not(name: str) -> str:
     if suffix not in formats.BY_SUFFIX:
         return "of other kinds"
     row = formats.BY_SUFFIX[suffix]
-    return "" if row.installed else f"that need pip install 'facemend[{row.extra}]'"
+    return "" if row.installed else f"that need {row.package} (run {installing(row.extra)})"
 
 
 def counted(left_out: Counter[str]) -> str:

@@ -1,6 +1,6 @@
 """Upscalers of other architectures, which spandrel builds: https://github.com/chaiNNer-org/spandrel (MIT).
 
-spandrel imports torchvision, so it is an extra: `pip install 'facemend[spandrel]'`.
+spandrel imports torchvision, so it is an extra.
 """
 
 import logging

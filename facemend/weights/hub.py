@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from facemend.errors import ChecksumError, DownloadError, NotInstalledError, OptionError, WeightsError
+from facemend.extras import installing
 from facemend.weights.installed import digest, folders, holding
 
 Part = Literal["base", "control"]
 
-EXTRA = "pip install 'facemend[creative]'"
+EXTRA = "creative"
+
 OPENRAIL = (
     "the licence allows commercial use, but forbids the uses of its Attachment A, such as harming or deceiving people, "
     "and has to be passed on with the weights"
@@ -258,4 +260,4 @@ def fetch(row: Repository, folder: Path) -> Path:
 
 def missing_extra() -> WeightsError:
     """Return the error for a machine without the packages of the extra."""
-    return WeightsError("the upscaler creative needs more packages", f"run {EXTRA}")
+    return WeightsError("the upscaler creative needs more packages", f"run {installing(EXTRA)}")

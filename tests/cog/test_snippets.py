@@ -55,7 +55,7 @@ NOT_RUN = {
     ("README.md", "make demo"): "it is how these tests are started",
     ("README.md", "make page"): "it opens a browser; tests/cli/test_web.py runs the command",
     ("README.md", "python3 -m venv ~/torch-cpu"): "it downloads PyTorch",
-    ("page.md", "pip install 'facemend[web]'"): "it installs packages",
+    ("page.md", "pip install '.[web]'"): "it installs packages",
     ("page.md", "$ facemend web --host 0.0.0.0 --port 800"): "an example of what is printed",
     ("container.md", "git clone . ../image && cd ../image"): "it needs Docker",
     ("container.md", "FACEMEND_MODELS=gfpgan-v1.4,realesrgan-x"): "settings, not code",
