@@ -7,6 +7,7 @@ only, and prompts do not leave it.
 import importlib.util
 import logging
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from facemend.creative import Creative
-from facemend.errors import MemoryLimitError, Remedy, WeightsError
+from facemend.errors import MemoryLimitError, OptionError, Remedy, WeightsError
 from facemend.extras import installing
 from facemend.machine import memory
 from facemend.machine.device import Device
@@ -61,7 +62,18 @@ class Diffusion:
 
     @torch.inference_mode()
     def texts(self, creative: Creative) -> Tensor:
-        """Return the embeddings of the prompts, (N, L, D): the negative one first, or one where both mean the same."""
+        """Return the embeddings of the prompts, (N, L, D): the negative one first, or one where both mean the same.
+
+        Raises:
+            OptionError: a prompt is too long; diffusers would leave out its end.
+        """
+        tokenizer = self._pipeline.tokenizer
+        most = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
+        for name in ("prompt", "negative"):
+            tokens = tokenizer.tokenize(getattr(creative, name))
+            if len(tokens) > most:
+                allowed = f"at most {most} tokens, which are words or parts of words; it has {len(tokens)}"
+                raise OptionError(name, textwrap.shorten(getattr(creative, name), 60), allowed)
         guided = creative.guidance > 1 and creative.prompt != creative.negative
         encoded = self._pipeline.encode_prompt(creative.prompt, self.device.place, 1, guided, creative.negative)
         return torch.cat([encoded[1], encoded[0]] if guided else [encoded[0]]).to(self.device.dtype)

@@ -17,7 +17,7 @@ from facemend.stages.recolour import exposed
 from facemend.stages.redraw import CreativeUpscaler, Run, steps
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import LanczosUpscaler, lanczos
-from tests.diffusion import Doubles, blurring, loaded, save_base, save_control
+from tests.diffusion import WORDS, Doubles, blurring, loaded, save_base, save_control
 from tests.pictures import detector, face_at, similarity, smooth
 
 diffusers = pytest.importorskip("diffusers", reason="the extra creative is not installed")
@@ -127,7 +127,7 @@ def test_the_noise_is_one_field_from_the_seed(doubles):
 def test_inner_tiles_move_from_step_to_step(doubles, monkeypatch):
     grids = []
 
-    def predicted(self, plain, x, t, texts, grid):
+    def predicted(self, plain, x, t, grid):
         grids.append(tuple(tuple(span.first for span in axis) for axis in grid))
         return torch.zeros_like(x)
 
@@ -387,6 +387,16 @@ def test_the_same_prompts_need_no_guidance(networks):
     assert len(networks.texts(Creative())) == 2
     assert len(networks.texts(Creative(guidance=1))) == 1
     assert len(networks.texts(Creative(prompt="a", negative="a"))) == 1
+
+
+@pytest.mark.parametrize("name", ["prompt", "negative"])
+def test_a_prompt_that_is_too_long_is_an_error_before_any_work(networks, name):
+    enough, seen = "a " * (WORDS - 2), []
+    assert networks.texts(replace(SMALL, **{name: enough})).shape[1] == WORDS
+    problem = f"{name} is .*, but must be at most {WORDS - 2} tokens.*; it has {WORDS - 1}"
+    with pytest.raises(OptionError, match=problem):
+        upscaler(networks, **{name: enough + "a"})(smooth(64, 64), (128, 128), progress=lambda *done: seen.append(done))
+    assert not seen
 
 
 def test_a_prompt_in_many_tiles_is_warned_of(doubles, caplog):
