@@ -88,9 +88,14 @@ def unevenness(x: Tensor, period: int) -> Tensor:
 
 def fine(x: Tensor, sigma: float) -> Tensor:
     """The fine detail: what a Gaussian blur of `sigma` px takes away."""
+    return x - blurred(x, sigma)
+
+
+def blurred(x: Tensor, sigma: float) -> Tensor:
+    """Blur with a Gaussian of `sigma` px."""
     reach = round(3 * sigma)
     kernel = torch.exp(-torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype).square() / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, 1, -1)
     padded = functional.pad(x, (reach,) * 4, mode="reflect")
     rows = functional.conv2d(padded, kernel, groups=x.shape[1])
-    return x - functional.conv2d(rows, kernel.transpose(2, 3), groups=x.shape[1])
+    return functional.conv2d(rows, kernel.transpose(2, 3), groups=x.shape[1])

@@ -228,9 +228,9 @@ def upscaler(net: nn.Module, big: nn.Module, folder: Path, yardstick: ModuleType
         for level, degrade in degrades.items():
             rows = []
             for index, truth in enumerate(tqdm(truths, desc=f"{title}, {level}")):
-                small, enlarged = degrade(truth, index)
+                small, bicubic = degrade(truth, index)
                 results = [quality(yardstick, resized(run(n, small, 0.0), truth.shape), truth) for n in nets.values()]
-                rows.append((*quality(yardstick, enlarged, truth), *(value for pair in results for value in pair)))
+                rows.append((*quality(yardstick, bicubic, truth), *(value for pair in results for value in pair)))
             a, b, *rest = np.mean(rows, axis=0)
             cells = [f" {c:.2f} dB | {d:.2f} | {c - a:+.2f} dB |" for c, d in zip(rest[::2], rest[1::2], strict=True)]
             lines.append(f"| {level} | {a:.2f} dB | {b:.2f} |" + "".join(cells))

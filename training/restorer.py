@@ -118,8 +118,8 @@ def train_texture(
         judged = (0.2 + 0.8 * bad) * (MATCHING * matching + ADVERSARIAL * adversarial)
         amount, grid = losses.spectrum(result, truth), losses.grid(result, truth)
         phase.descend((2 - bad) * near + judged + SPECTRUM * amount + GRID * grid)
-        hinge = adversary.learn(3 * phase.rate, *pair)
-        phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=hinge)
+        judge = adversary.learn(3 * phase.rate, *pair)
+        phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=judge)
     return phase.averaged
 
 

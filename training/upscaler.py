@@ -3,6 +3,7 @@
 In the first phase it learns to enlarge. In the second, a discriminator teaches it fine detail.
 """
 
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import Dataset
 
+from facemend import weights
 from facemend.nets.realesrgan import SRVGGNetCompact
 from training import data, degradations, loop, losses, scenes
 from training.discriminator import Adversary, shown
@@ -30,8 +32,11 @@ SPECTRUM = 0.01
 MATCHING = 0.02
 ADVERSARIAL = 0.008
 GRID = 0.05
+TEXTURED = 0.7  # share of the second phase's weights in the file; the rest is those of the first
 FINE = 0.5  # px of the input, size of the detail that the discriminator sees
-DRAWN, TEXT = 0.16, 0.75  # share of items that are drawn, and of text among them
+EDGE = 0.75  # px of the input, size of the neighbourhoods in which edges are looked for
+CLEAR = 0.2  # change of the grey value from a px of the input to the next at a clear edge
+DRAWN, TEXT = 0.3, 0.75  # share of items that are drawn, and of text among them
 SMALLEST_LETTERS = 6  # px of the input
 
 
@@ -124,8 +129,30 @@ def at_factor(result: Tensor, factor: int) -> Tensor:
     return result
 
 
+def distance(result: Tensor, sharpened: Tensor, factor: int) -> Tensor:
+    """(N,) the error of pixels and edges, and at factor 2 of the amount of detail, against a sharpened truth."""
+    loss = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
+    return loss + DETAIL * losses.energy(result, sharpened) if factor == 2 else loss
+
+
+def away_from_edges(image: Tensor, factor: int) -> Tensor:
+    """(N, 1, H, W): 0 along clear edges, up to 1 in plain and textured areas.
+
+    A discriminator makes the network draw dots and dashes along edges. At an edge, almost all gradients of a
+    neighbourhood have one direction. This is measured with the structure tensor (Foerstner and Guelch 1987).
+    """
+    grey = functional.pad(image.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
+    x = (grey[..., 1:-1, 2:] - grey[..., 1:-1, :-2]) / 2 * factor
+    y = (grey[..., 2:, 1:-1] - grey[..., :-2, 1:-1]) / 2 * factor
+    xx, yy, xy = (losses.blurred(product, EDGE * factor) for product in (x * x, y * y, x * y))
+    coherent = ((xx - yy).square() + 4 * xy.square() + 1e-12).sqrt()
+    share = coherent / (xx + yy + 1e-6)
+    edge = ((share - 0.5) / 0.3).clamp(0, 1) * (coherent.sqrt() / CLEAR).clamp(0, 1)
+    return 1 - functional.max_pool2d(edge, 2 * factor + 1, stride=1, padding=factor)
+
+
 def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int, workers: int = 0) -> nn.Module:
-    """First phase: minimise the error of pixels and edges, against a sharpened truth.
+    """First phase: minimise the distance to the sharpened truth.
 
     Returns:
         The network with averaged weights.
@@ -134,9 +161,7 @@ def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int, workers: i
     for given, truth, sharpened, _ in phase.batches(crops, crops.batch, workers):
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
-        loss = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
-        if factor == 2:
-            loss = loss + DETAIL * losses.energy(result, sharpened)
+        loss = distance(result, sharpened, factor)
         phase.descend(loss)
         phase.show(loss=loss)
     return phase.averaged
@@ -149,25 +174,25 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
         The network with averaged weights.
     """
     adversary = Adversary(next(net.parameters()).device)
-    checkpoint, exported = out / "upscaler-texture.pt", out / "lite-upscaler.safetensors"
-    phase = loop.Phase(net, checkpoint, steps, 3e-4, betas=(0.5, 0.99), adversary=adversary, export_to=exported)
+    phase = loop.Phase(net, out / "upscaler-texture.pt", steps, 3e-4, betas=(0.5, 0.99), adversary=adversary)
     for given, truth, sharpened, photo in phase.batches(crops, crops.batch, workers):
         if truth.shape[-1] > SCALE * SIZE:  # compared at the network's own size: it cannot draw finer detail
             truth, sharpened = (functional.avg_pool2d(x, truth.shape[-1] // (SCALE * SIZE)) for x in (truth, sharpened))
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
-        near = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
-        near = near + losses.pixel(functional.avg_pool2d(result, factor), functional.avg_pool2d(truth, factor))
+        small = (functional.avg_pool2d(x, factor) for x in (result, truth))
+        near = distance(result, sharpened, factor) + losses.pixel(*small)
         enlarged = functional.interpolate(given, scale_factor=factor, mode="bicubic", align_corners=False)
         images = [image * 2 - 1 for image in (enlarged, result, truth)]  # the discriminator's range
-        pair = shown(phase.step, *images, FINE * factor)
+        textured = images[2].lerp(images[1], away_from_edges(truth, factor))  # the truth along edges
+        pair = shown(phase.step, images[0], textured, images[2], FINE * factor)
         matching, adversarial = adversary.losses(*pair)
         amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
-        # Drawn text needs no texture, so there the network learns nothing from the discriminator.
-        judged = photo * (MATCHING * matching + ADVERSARIAL * adversarial)
-        phase.descend((2 - photo) * near + judged + SPECTRUM * amount + GRID * grid)
-        hinge = adversary.learn(3 * phase.rate, *pair)
-        phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=hinge)
+        # Drawn items need no texture: there the network learns nothing from the discriminator, and pixels count twice.
+        texture = photo * (MATCHING * matching + ADVERSARIAL * adversarial)
+        phase.descend((2 - photo) * near + texture + SPECTRUM * amount + GRID * grid)
+        judge = adversary.learn(3 * phase.rate, *pair)
+        phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=judge)
     return phase.averaged
 
 
@@ -176,7 +201,7 @@ def main() -> None:
     parser = loop.command(__doc__)
     parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
     parser.add_argument("--start", type=Path, help="weights to begin the second phase with, in place of the first")
-    parser.add_argument("--texture-steps", type=int, default=2400, help="of the second phase (%(default)s)")
+    parser.add_argument("--texture-steps", type=int, default=3000, help="of the second phase (%(default)s)")
     parser.add_argument("--batch", type=int, default=12, help="crops a step (%(default)s)")
     parser.add_argument("--photos", type=Path, help="folder that training/photographs.py makes, to train with as well")
     args = loop.begin(parser)
@@ -184,11 +209,14 @@ def main() -> None:
     net: nn.Module = SRVGGNetCompact(num_conv=9).to(args.device, memory_format=torch.channels_last)
     if args.start:
         net.load_state_dict(load_file(args.start))
+        first: nn.Module = copy.deepcopy(net)
     else:
         crops = Crops(photos, portraits, args.batch, 0, args.steps * args.batch)
-        net.load_state_dict(train_pixels(net, crops, args.out, args.steps, args.workers).state_dict())
+        first = train_pixels(net, crops, args.out, args.steps, args.workers)
+        net.load_state_dict(first.state_dict())
     crops = Crops(photos, portraits, args.batch, 1, args.texture_steps * args.batch)
-    train_texture(net, crops, args.out, args.texture_steps, args.workers)
+    second = train_texture(net, crops, args.out, args.texture_steps, args.workers)
+    loop.export(weights.blend(second, first, TEXTURED), args.out / "lite-upscaler.safetensors")
 
 
 if __name__ == "__main__":

@@ -234,11 +234,30 @@ def test_the_upscaler_command_makes_weights_that_load_and_continues_from_its_che
     for steps in (2, 4):
         command(monkeypatch, upscaler, *options, "--steps", 2, "--texture-steps", steps)
         assert torch.load(tmp_path / "upscaler-texture.pt", weights_only=True)["step"] == steps
-    made = tmp_path / "lite-upscaler.safetensors"
+    made, more = tmp_path / "lite-upscaler.safetensors", tmp_path / "on/lite-upscaler.safetensors"
     assert good(SRVGGNetCompact(num_conv=9), made)
-    options = ["--data", folder, "--out", tmp_path / "on", "--batch", 1]
-    command(monkeypatch, upscaler, *options, "--start", made, "--texture-steps", 1)
-    assert good(SRVGGNetCompact(num_conv=9), tmp_path / "on/lite-upscaler.safetensors")
+    options = ["--data", folder, "--out", tmp_path / "on", "--batch", 1, "--start", made]
+    command(monkeypatch, upscaler, *options, "--texture-steps", 0)
+    first, second = load_file(made), load_file(more)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    command(monkeypatch, upscaler, *options, "--texture-steps", 1)
+    assert good(SRVGGNetCompact(num_conv=9), more)
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("turn", [0, 1])
+def test_the_discriminator_sees_textures_and_plain_areas_but_no_edges(factor, turn):
+    rng = np.random.default_rng(0)
+    image = np.full((96, 96), 0.5, np.float32)
+    image[:, 44:] = 0.9  # an edge
+    image[60:, :30] += rng.normal(0, 0.1, (36, 30))  # a texture
+    tensor = torch.from_numpy(np.rot90(image, turn).copy()).expand(1, 3, -1, -1)
+    seen = upscaler.away_from_edges(tensor, factor)
+    assert seen.shape == (1, 1, 96, 96)
+    seen = np.rot90(seen[0, 0].numpy(), -turn)
+    assert (seen[:, 43:45] < 0.1).all()
+    assert (seen[:40, :20] > 0.98).all()
+    assert seen[70:90, 6:20].mean() > 0.7
 
 
 def test_the_detector_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
