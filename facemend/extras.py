@@ -2,26 +2,40 @@
 
 import json
 import sys
-from importlib import metadata
+from importlib import metadata, util
+from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+
+from facemend.errors import Remedy
+
+SOURCE = Path(__file__).parents[1]
+
+
+def install(extra: str) -> Remedy:
+    """What to do where an extra is missing.
+
+    Interfaces for other machines have no option `extra`, and leave this out: it names folders of this machine.
+    """
+    return Remedy(f"run {installing(extra)}".replace("{", "{{").replace("}", "}}"), "extra")
 
 
 def installing(extra: str) -> str:
     """The command that installs an extra into the running environment.
 
-    It installs from where facemend was installed from, for example a folder. Python keeps that in direct_url.json
+    It installs from where facemend was installed from, for example a folder. Installers keep that in direct_url.json
     (PEP 610).
     """
     python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
-    return f"{python} -m pip install {_requirement(extra)}"
+    program = f"{python} -m pip install" if util.find_spec("pip") else f"uv pip install --python {python}"
+    return f"{program} {_requirement(extra)}"
 
 
 def _requirement(extra: str) -> str:
     try:
         origin = json.loads(metadata.distribution("facemend").read_text("direct_url.json") or "{}")
     except metadata.PackageNotFoundError:  # the source was copied, not installed
-        origin = {}
+        origin = {"url": SOURCE.as_uri(), "dir_info": {}} if (SOURCE / "pyproject.toml").exists() else {}
     if "dir_info" in origin:
         option = "-e " if origin["dir_info"].get("editable") else ""
         return f'{option}"{url2pathname(urlsplit(origin["url"]).path)}[{extra}]"'

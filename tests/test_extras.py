@@ -1,10 +1,14 @@
 import json
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
 from facemend import extras
+from facemend.errors import InputError
+
+ROOT = Path(__file__).parents[1]
 
 
 class Installed:
@@ -39,14 +43,28 @@ def test_an_extra_is_installed_from_where_the_package_came_from(monkeypatch, ori
     assert extras.installing("web") == f"{sys.executable} -m pip install {requirement}"
 
 
-def test_a_source_that_was_not_installed_has_a_command_too(monkeypatch):
+def test_a_copy_of_the_source_is_installed_from_its_folder(monkeypatch, tmp_path):
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "distribution", missing)
+    assert extras.installing("web").endswith(f'-m pip install "{ROOT}[web]"')
+    monkeypatch.setattr(extras, "SOURCE", tmp_path)
     assert extras.installing("web").endswith('-m pip install "facemend[web]"')
 
 
 def test_an_interpreter_whose_path_has_a_space_is_quoted(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/my own/python")
     assert extras.installing("web").startswith('"/my own/python" -m pip')
+
+
+def test_an_environment_without_pip_is_one_of_uv(monkeypatch):
+    monkeypatch.setattr(extras.util, "find_spec", lambda name: None)
+    assert extras.installing("web").startswith(f"uv pip install --python {sys.executable} ")
+
+
+def test_the_command_may_have_braces_and_is_for_this_machine_only(monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/{own}/python")
+    error = InputError("it needs a package", extras.install("web"))
+    assert str(error) == f"it needs a package; run {extras.installing('web')}"
+    assert error.message(lambda option: None) == "it needs a package"

@@ -10,7 +10,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "facemend"
 LAYERS = [  # a part (a folder or a file) may import itself and the parts in the lines above
-    {"errors", "extras"},
+    {"errors"},
+    {"extras"},
     {"records"},
     {"creative"},
     {"nets"},

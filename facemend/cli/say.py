@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DONE, FAILED, MISTAKE = 0, 1, 2  # exit codes
 LARGER_MODELS = "'facemend download gfpgan-v1.4 realesrgan-x4plus retinaface-r50'"
 # Parts of messages that name the picture already
+SPELLED = {"restorer": "--model", "extra": "extra"}  # other names of options; the second says that pip can be used
 NAMING = ("cannot read {}", "cannot open {}", "not enough memory to read {}", "result of {}", "{} holds no pictures")
 
 
@@ -43,8 +44,8 @@ class Reporter:
 
     def spelled(self, option: str) -> str | None:
         """How the command line spells an option; None if this command does not have it."""
-        if option == "restorer":
-            return "--model"
+        if option in SPELLED:
+            return SPELLED[option]
         return f"--{option.replace('_', '-')}" if hasattr(self._options, option) else None
 
     def failed(self, problem: object, source: Path | str | None = None) -> None:

@@ -156,7 +156,7 @@ def why_not(name: str) -> str:
     if suffix not in formats.BY_SUFFIX:
         return "of other kinds"
     row = formats.BY_SUFFIX[suffix]
-    return "" if row.installed else f"that need {row.package} (run {installing(row.extra)})"
+    return "" if row.installed else f"that need {row.package}: {installing(row.extra)}"
 
 
 def counted(left_out: Counter[str]) -> str:

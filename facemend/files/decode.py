@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from facemend.errors import DecodeError, MemoryLimitError
-from facemend.extras import installing
+from facemend.extras import install
 from facemend.files import colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff
 from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import Samples
@@ -93,7 +93,8 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
     if row.name == "tiff" and tiff.is_dng(stream):
         row = formats.FORMATS["raw"]
     if not row.installed:
-        raise DecodeError(f"{row.title} needs the package {row.package}", f"run {installing(row.extra)}")
+        problem = f"{row.title} needs the package {row.package} (the extra {row.extra} of facemend)"
+        raise DecodeError(problem, install(row.extra))
     if size := headers.announced_size(head, row.name):
         settings.check_size(size[1], size[0])
     stream.seek(0)

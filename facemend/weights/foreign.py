@@ -1,6 +1,6 @@
 """Upscalers of other architectures, which spandrel builds: https://github.com/chaiNNer-org/spandrel (MIT).
 
-spandrel imports torchvision, so it is an extra.
+spandrel imports torchvision, so it is the extra `spandrel`.
 """
 
 import logging
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from facemend.errors import WeightsError
+from facemend.extras import install
 from facemend.records import Tiling
 from facemend.weights.models import Precision
 
@@ -86,9 +87,9 @@ def _spandrel(path: Path) -> ModuleType:
         import spandrel
     except ModuleNotFoundError as error:
         raise WeightsError(
-            f"{path} does not hold the weights of any upscaler that facemend knows",
+            f"{path} does not hold the weights of any upscaler that facemend knows without spandrel",
             "give a file of a model that 'facemend models' lists",
-            "install spandrel, which knows more",
+            install("spandrel"),
         ) from error
     except Exception as error:  # torchvision raises a RuntimeError where its version does not fit that of torch
         reason = " ".join(str(error).split())[:200]
