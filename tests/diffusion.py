@@ -98,6 +98,9 @@ class Doubles(diffusion.Diffusion):
         self._pipeline = SimpleNamespace(scheduler=scheduler())
         self.alphas = self._pipeline.scheduler.alphas_cumprod
 
+    def check(self, creative):
+        pass
+
     def texts(self, creative):
         return torch.zeros(1, WORDS, 16)
 

@@ -7,7 +7,6 @@ only, and prompts do not leave it.
 import importlib.util
 import logging
 import tempfile
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +35,7 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {  # name: a scheduler of diff
 # Of the ways to choose the timesteps of a schedule, this one starts from pure noise with any number of steps, and has
 # no step twice (Lin et al. 2023, arXiv 2305.08891).
 SPACING = {"timestep_spacing": "trailing"}
+SHOWN = 60  # characters of a prompt in a message
 CELL = 8  # px of the picture on each side of a value of the latent
 
 
@@ -60,20 +60,23 @@ class Diffusion:
         pipeline.text_encoder.to(device.place, torch.float32).eval()
         self._one_at_a_time = False  # whether the two predictions of guidance are computed one after the other
 
-    @torch.inference_mode()
-    def texts(self, creative: Creative) -> Tensor:
-        """Return the embeddings of the prompts, (N, L, D): the negative one first, or one where both mean the same.
+    def check(self, creative: Creative) -> None:
+        """Check the prompts.
 
         Raises:
-            OptionError: a prompt is too long; diffusers would leave out its end.
+            OptionError: one is too long; diffusers would leave out its end.
         """
         tokenizer = self._pipeline.tokenizer
         most = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
-        for name in ("prompt", "negative"):
-            tokens = tokenizer.tokenize(getattr(creative, name))
-            if len(tokens) > most:
-                allowed = f"at most {most} tokens, which are words or parts of words; it has {len(tokens)}"
-                raise OptionError(name, textwrap.shorten(getattr(creative, name), 60), allowed)
+        for name in ("prompt", "negative") if creative.guidance > 1 else ("prompt",):
+            text = getattr(creative, name)
+            if (count := len(tokenizer.tokenize(text))) > most:
+                allowed = f"at most {most} tokens, which are words or parts of words; it has {count}"
+                raise OptionError(name, text if len(text) <= SHOWN else f"{text[:SHOWN]}...", allowed)
+
+    @torch.inference_mode()
+    def texts(self, creative: Creative) -> Tensor:
+        """Return the embeddings of the prompts, (N, L, D): the negative one first, or one where both mean the same."""
         guided = creative.guidance > 1 and creative.prompt != creative.negative
         encoded = self._pipeline.encode_prompt(creative.prompt, self.device.place, 1, guided, creative.negative)
         return torch.cat([encoded[1], encoded[0]] if guided else [encoded[0]]).to(self.device.dtype)

@@ -58,6 +58,9 @@ class CreativeUpscaler:
         networks: the diffusion networks.
         first: the other upscaler.
         creative: how the picture is redrawn.
+
+    Raises:
+        OptionError: a prompt is too long.
     """
 
     name = "creative"
@@ -66,6 +69,7 @@ class CreativeUpscaler:
         self.first = first
         self.creative = creative
         self._networks = networks
+        networks.check(creative)
 
     @property
     def base(self) -> str:
@@ -90,7 +94,6 @@ class CreativeUpscaler:
             keep: boxes of faces in px of `pixels`. They are not redrawn where `Creative.keep_faces` is true.
 
         Raises:
-            OptionError: a prompt is too long.
             TooLargeError: the result is larger than `Creative.max_cpu_mp`, and there is no GPU.
             NonFiniteError: the networks computed NaN or infinity.
             MemoryLimitError: the smallest windows do not fit into the memory.
@@ -127,9 +130,6 @@ class Run:
         creative: how the picture is redrawn.
         size: (height, width) of the result in px.
         progress: called with the number of windows done, and of all.
-
-    Raises:
-        OptionError: a prompt is too long.
     """
 
     def __init__(self, networks: Diffusion, creative: Creative, size: Size, progress: StageProgress | None) -> None:
@@ -140,7 +140,6 @@ class Run:
         self._cells = tuple(PADDED * -(-length // (PADDED * CELL)) for length in size)
         self._steps, self._schedule = steps(creative)
         self._done = 0
-        self._texts = networks.texts(creative)
         self._vae_window = min(max(creative.tile // CELL, VAE_WINDOW), max(self._cells))
         count, of_vae = (math.prod(map(len, self.grid(0, tile))) for tile in (0, self._vae_window))
         self._total = self._steps * count + 2 * of_vae
@@ -203,6 +202,7 @@ class Run:
             boxes: what is kept, in px of the picture.
         """
         networks, creative = self._networks, self._creative
+        texts = networks.texts(creative)
         sampler = networks.sampler(creative.sampler, self._schedule)
         times = sampler.timesteps[self._schedule - self._steps :]
         if hasattr(sampler, "set_begin_index"):  # those with a state
@@ -210,7 +210,7 @@ class Run:
         kept = self._kept(boxes)
         x: Tensor = sampler.add_noise(latent, noise, times[:1])
         for index, t in enumerate(times):
-            predicted = self._predicted(plain, sampler.scale_model_input(x, t), t, self.grid(index))
+            predicted = self._predicted(plain, sampler.scale_model_input(x, t), t, texts, self.grid(index))
             x = sampler.step(predicted, t, x, generator=generator, return_dict=False)[0]
             if not x.isfinite().all():
                 raise NonFiniteError(networks.name)
@@ -220,12 +220,12 @@ class Run:
                 x = torch.lerp(x, as_noisy, kept)
         return x
 
-    def _predicted(self, plain: Pixels, x: Tensor, t: Tensor, grid: Grid) -> Tensor:
+    def _predicted(self, plain: Pixels, x: Tensor, t: Tensor, texts: Tensor, grid: Grid) -> Tensor:
         """What the networks predict for the whole latent, from all windows."""
 
         def part(row: Span, column: Span) -> Tensor:
             hint = self._tensor(plain, row, column)
-            values = self._networks.predict(_window(x, row, column), t, hint, self._texts, self._creative)
+            values = self._networks.predict(_window(x, row, column), t, hint, texts, self._creative)
             self.report(1)
             return values
 

@@ -25,8 +25,8 @@ RADIUS = 3  # px from which a fill is computed
 LARGE = 2048  # px of the long side; the network was trained on damage of the widths in pictures up to this size
 ENLARGED = 2  # size of the enlarged copy, relative to the picture
 # Areas as wide as this share of the picture's shorter side, within limits in px, are left alone with their edges. They
-# are more likely plain parts of the picture. Lines, which have at least `LINE` times their width as length, may be
-# twice as wide.
+# are more likely plain parts of the picture. Lines are an exception. They are nowhere twice as wide, and their length is
+# at least `LINE` times this width.
 WIDEST, WIDEST_PX = 1 / 32, (5, 16)
 LINE = 8
 # An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than the first
@@ -82,14 +82,15 @@ class NetRepairer:
         return probability
 
     def _find_wide(self, pixels: Pixels, progress: StageProgress | None) -> Found:
-        """Where there is damage in a large picture that is left alone at the picture's own size, as it is wide."""
+        """Find the damage that is too wide to be filled at the size of the picture itself."""
         height, width = pixels.shape[:2]
         factor = LARGE / max(height, width)
         size = max(round(height * factor), 1), max(round(width * factor), 1)
         copy = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
         probability = self._probability(copy, size, progress)
         found = damaged(probability, torn_corners(probability))
-        wide = cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(max(round(widest((height, width)) * factor), 3)))
+        limit = round(widest((height, width)) * factor) - 1  # as the px at the edges of an area are mixed
+        wide = opened(found, max(limit, 3))
         return cv2.resize(dilated(wide), (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
 
 
@@ -114,17 +115,15 @@ def damaged(probability: Probability, torn: Found) -> Found:
 def plain_areas(found: Found) -> Found:
     """The wide areas, with their edges, that are probably no damage."""
     limit = widest(found.shape)
-    core = cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(limit))
-    if core.any():
-        # A line has narrower parts too, and thin scratches that touch an area do not make it a line.
-        broad = cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(limit // 2))
-        count, areas, statistics, _ = cv2.connectedComponentsWithStats(broad)
-        where, radii = core > 0, np.zeros(count)
-        distance = cv2.distanceTransform(broad, cv2.DIST_L2, cv2.DIST_MASK_5)
-        np.maximum.at(radii, np.intp(areas[where]), np.minimum(distance[where], limit))
-        lines = (radii < limit) & (statistics[:, cv2.CC_STAT_AREA] > LINE * (2 * radii) ** 2)
-        core[lines[areas]] = 0
-    return cv2.dilate(core, disc(limit)).astype(np.uint8, copy=False)
+    wide = opened(found, limit)
+    if wide.any():
+        # Areas are connected by what is at least half as wide, so no thin scratch makes a wide area a part of a line.
+        areas = wide | opened(found, limit // 2)
+        _, labels, statistics, _ = cv2.connectedComponentsWithStats(areas)
+        lines = statistics[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= LINE * limit
+        lines[np.unique(labels[opened(areas, 2 * limit) > 0])] = False
+        wide[lines[labels]] = 0
+    return cv2.dilate(wide, disc(limit)).astype(np.uint8, copy=False)
 
 
 def torn_corners(probability: Probability) -> Found:
@@ -147,9 +146,15 @@ def dilated(found: NDArray[Any]) -> Found:
     return cv2.dilate(found, np.ones((3, 3), np.uint8)).astype(np.uint8, copy=False)
 
 
+def opened(found: Found, width: int) -> Found:
+    """Keep only what a disc of `width` px fits into."""
+    return cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(width)).astype(np.uint8, copy=False)
+
+
 def disc(diameter: int) -> Found:
-    """A disc of `diameter` px, for morphology."""
-    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter)).astype(np.uint8, copy=False)
+    """A disc of `diameter` px, or one more if that is even: a kernel without a middle px shifts what is opened."""
+    size = (diameter | 1, diameter | 1)
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size).astype(np.uint8, copy=False)
 
 
 def fill(pixels: Pixels, found: Found) -> Pixels:

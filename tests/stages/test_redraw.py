@@ -127,7 +127,7 @@ def test_the_noise_is_one_field_from_the_seed(doubles):
 def test_inner_tiles_move_from_step_to_step(doubles, monkeypatch):
     grids = []
 
-    def predicted(self, plain, x, t, grid):
+    def predicted(self, plain, x, t, texts, grid):
         grids.append(tuple(tuple(span.first for span in axis) for axis in grid))
         return torch.zeros_like(x)
 
@@ -390,13 +390,16 @@ def test_the_same_prompts_need_no_guidance(networks):
 
 
 @pytest.mark.parametrize("name", ["prompt", "negative"])
-def test_a_prompt_that_is_too_long_is_an_error_before_any_work(networks, name):
-    enough, seen = "a " * (WORDS - 2), []
-    assert networks.texts(replace(SMALL, **{name: enough})).shape[1] == WORDS
-    problem = f"{name} is .*, but must be at most {WORDS - 2} tokens.*; it has {WORDS - 1}"
+@pytest.mark.parametrize("between", [" ", ""])
+def test_a_prompt_that_is_too_long_is_an_error_when_the_upscaler_is_made(networks, name, between):
+    upscaler(networks, **{name: between.join("a" * (WORDS - 2))})
+    problem = f"{name} is 'a.*', but must be at most {WORDS - 2} tokens.*; it has {WORDS - 1}"
     with pytest.raises(OptionError, match=problem):
-        upscaler(networks, **{name: enough + "a"})(smooth(64, 64), (128, 128), progress=lambda *done: seen.append(done))
-    assert not seen
+        upscaler(networks, **{name: between.join("a" * (WORDS - 1))})
+
+
+def test_a_negative_prompt_that_is_ignored_may_be_long(networks):
+    upscaler(networks, negative="a " * WORDS, guidance=1)
 
 
 def test_a_prompt_in_many_tiles_is_warned_of(doubles, caplog):

@@ -2,6 +2,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from facemend.errors import NonFiniteError
@@ -68,14 +70,45 @@ def test_an_area_too_wide_for_a_good_fill_is_left_alone():
     assert (repaired[150:153, 30:170] < 250).all()
 
 
-@pytest.mark.parametrize(("width", "repairs"), [(10, True), (13, False)])
-def test_a_line_may_be_wider_than_other_areas(width, repairs):
-    picture = smooth(200, 300)
-    picture[90 : 90 + width, 40:260] = 255
-    picture[20 : 20 + width, 40 : 40 + width] = 255
-    _, mask = NetRepairer("whites", Whites(), CPU, TILING)(picture)
-    assert not mask[:80].any()
-    assert mask[90 : 90 + width, 60:240].all() == mask.any() == repairs
+def found_on(size, *areas):
+    """Where damage is found on a smooth picture with these white areas."""
+    picture = smooth(*size)
+    for area in areas:
+        picture[area] = 255
+    return NetRepairer("whites", Whites(), CPU, TILING)(picture)[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("width", "length", "repairs"), [(13, 110, True), (21, 110, True), (13, 90, False), (27, 300, False)]
+)
+def test_a_line_may_be_wider_than_other_areas(width, length, repairs):
+    """Here, 12 px is the width from which areas are left alone, and a line is at least 96 px long."""
+    across, along = slice(100, 100 + width), slice(40, 40 + length)
+    for line, size in (((across, along), (384, 500)), ((along, across), (500, 384))):
+        found = found_on(size, line)
+        assert found[line].all() == found.any() == repairs
+
+
+def test_a_thin_scratch_does_not_make_an_area_a_line():
+    square, scratch = np.s_[100:120, 100:120], np.s_[109:112, 120:350]
+    found = found_on((384, 500), square, scratch)
+    assert not found[102:118, 102:118].any()
+    assert found[109:112, 140:350].all()
+
+
+def test_a_line_with_narrower_parts_is_one_line():
+    line = np.s_[100:110, 40:400], *(np.s_[97:113, x : x + 20] for x in range(60, 380, 60))
+    assert found_on((384, 500), *line)[100:110, 40:400].all()
+
+
+@given(
+    axes=st.tuples(st.integers(17, 60), st.integers(17, 60)),
+    angle=st.integers(0, 180),
+    size=st.sampled_from([(384, 500), (384, 384), (200, 500), (600, 600)]),
+)
+def test_nothing_of_a_plain_area_is_found(axes, angle, size):
+    found = cv2.ellipse(np.zeros(size, np.uint8), (150, 100), axes, angle, 0, 360, 1, -1)
+    assert not (found & ~repair.plain_areas(found)).any()
 
 
 @pytest.mark.parametrize("corner", [np.s_[:30, :30], np.s_[:30, -30:], np.s_[-30:, :30], np.s_[-30:, -30:]])
@@ -193,6 +226,20 @@ def test_wide_damage_of_large_pictures_is_found_on_a_reduced_copy(monkeypatch):
     assert not mask[~rim].any()
     small, _ = NetRepairer("near", Near(), CPU, TILING)(picture[:260, 120:380])
     assert (small[109:111, 90:92] == 255).all()  # at its own size it is too wide
+
+
+@pytest.mark.parametrize("size", [(300, 1200), (160, 1200)])
+def test_plain_areas_of_long_pictures_are_left_alone(monkeypatch, size):
+    monkeypatch.setattr(repair, "LARGE", 400)
+    assert not found_on(size, np.s_[40:100, 201:261]).any()
+
+
+def test_between_the_sizes_no_width_is_missed(monkeypatch):
+    """The limit is 16 px in the picture and 8 in the copy, which has a quarter of its size."""
+    monkeypatch.setattr(repair, "LARGE", 1024)
+    for width in (10, 15, 18, 20, 25, 30):
+        area = np.s_[401 : 401 + width, 501 : 501 + width]
+        assert found_on((1024, 4096), area)[area].mean() > 0.8, width
 
 
 class Broken(nn.Module):

@@ -52,3 +52,9 @@ def test_photographs_that_are_kept_for_tuning_are_not_trained_with(shared, tmp_p
     sizes = [photo.shape[:2] for photo in photos]
     assert (700, 610) in sizes
     assert (700, 620) not in sizes
+
+
+def test_every_listed_photograph_has_a_use_and_is_listed_once():
+    rows = photographs.rows()
+    assert {row["use"] for row in rows} == {"training", "tuning"}
+    assert len({row["file"] for row in rows}) == len({row["blob"] for row in rows}) == len(rows)

@@ -207,19 +207,23 @@ def good(net, path):
     return all(value.isfinite().all() for value in state.values())
 
 
+def check_blend(folder, name, share):
+    """Check that a file is a blend of the weights of two phases; `share` is that of the second."""
+    first, second = (
+        torch.load(folder / f"{name}-{phase}.pt", weights_only=True)["mean"] for phase in ("pixels", "texture")
+    )
+    assert any(not torch.equal(first[key], second[key]) for key in first)
+    for key, value in load_file(folder / f"lite-{name}.safetensors").items():
+        torch.testing.assert_close(value.float(), (1 - share) * first[key] + share * second[key], rtol=1e-3, atol=1e-6)
+
+
 def test_the_restorer_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
     options = ["--detector", shared / "weights/detection_mobilenet0.25_Final.pth", "--batch", 1]
     options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--steps", 2, "--texture-steps", 2]
     command(monkeypatch, restorer, *options)
     assert good(LiteRestorer(), tmp_path / "lite-restorer.safetensors")
-    first, second = (
-        torch.load(tmp_path / f"restorer-{phase}.pt", weights_only=True)["mean"] for phase in ("pixels", "texture")
-    )
+    check_blend(tmp_path, "restorer", restorer.TEXTURED)
     mixed = load_file(tmp_path / "lite-restorer.safetensors")
-    share = restorer.TEXTURED
-    for key, value in mixed.items():
-        torch.testing.assert_close(value.float(), (1 - share) * first[key] + share * second[key], rtol=1e-3, atol=1e-6)
-    assert any(not torch.equal(first[key], second[key]) for key in first)
     options = [*options[:6], "--out", tmp_path / "on", "--start", tmp_path / "lite-restorer.safetensors"]
     command(monkeypatch, restorer, *options, "--texture-steps", 0)
     started = load_file(tmp_path / "on/lite-restorer.safetensors")
@@ -236,6 +240,7 @@ def test_the_upscaler_command_makes_weights_that_load_and_continues_from_its_che
         assert torch.load(tmp_path / "upscaler-texture.pt", weights_only=True)["step"] == steps
     made, more = tmp_path / "lite-upscaler.safetensors", tmp_path / "on/lite-upscaler.safetensors"
     assert good(SRVGGNetCompact(num_conv=9), made)
+    check_blend(tmp_path, "upscaler", upscaler.TEXTURED)
     options = ["--data", folder, "--out", tmp_path / "on", "--batch", 1, "--start", made]
     command(monkeypatch, upscaler, *options, "--texture-steps", 0)
     first, second = load_file(made), load_file(more)
