@@ -25,8 +25,8 @@ RADIUS = 3  # px from which a fill is computed
 LARGE = 2048  # px of the long side; the network was trained on damage of the widths in pictures up to this size
 ENLARGED = 2  # size of the enlarged copy, relative to the picture
 # Areas as wide as this share of the picture's shorter side, within limits in px, are left alone with their edges. They
-# are more likely plain parts of the picture. Lines are an exception. They are nowhere twice as wide, and their length is
-# at least `LINE` times this width.
+# are more likely plain parts of the picture. Lines are an exception. They are nowhere twice as wide, and at least
+# `LINE` times as long as this width.
 WIDEST, WIDEST_PX = 1 / 32, (5, 16)
 LINE = 8
 # An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than the first
