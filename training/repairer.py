@@ -142,7 +142,7 @@ def main() -> None:
     """Parse the command line and train."""
     parser = loop.command(__doc__)
     parser.add_argument("--start", type=Path, help="weights to start from, in place of random ones")
-    parser.add_argument("--steps", type=int, default=4200, help="(%(default)s)")
+    parser.add_argument("--steps", type=int, default=14000, help="(%(default)s)")
     parser.add_argument("--batch", type=int, default=8, help="crops a step (%(default)s)")
     parser.add_argument("--photos", type=Path, help="folder that training/photographs.py makes, to train with as well")
     args = loop.begin(parser)

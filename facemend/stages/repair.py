@@ -1,9 +1,8 @@
 """Find and fill scratches, dust, creases and cracks, before anything else looks at the picture.
 
-A network finds the damage, in the picture and in an enlarged copy. The mean of both is more often right than either
-alone. The damage is filled by the fast marching method (Telea 2004,
-doi:10.1080/10867651.2004.10487596): for thin damage it is closer to the truth than the fills that a network of this
-size has learned. A torn corner becomes a blur of what is around it.
+A network finds the damage, in the picture and in an enlarged copy. A weighted mean of both decides. The damage is
+filled by the fast marching method (Telea 2004, doi:10.1080/10867651.2004.10487596): for thin damage it is closer to
+the truth than the fills that a network of this size has learned. A torn corner becomes a blur of what is around it.
 """
 
 from typing import Any
@@ -20,19 +19,20 @@ from facemend.stages.tiled import Tiled
 
 # A px is damaged above the first probability, or above the second if it touches such a px. All probabilities were
 # chosen on held-out training pictures.
-DAMAGED, RIM = 0.4, 0.2
+DAMAGED, RIM = 0.5, 0.25
 RADIUS = 3  # px from which a fill is computed
 LARGE = 2048  # px of the long side; the network was trained on damage of the widths in pictures up to this size
 ENLARGED = 2  # size of the enlarged copy, relative to the picture
+COPY = 2 / 3  # weight of the probability in the copy, which finds more thin damage
+SURE = 0.85  # a px with this probability in the picture itself is damaged in any case; the copy misses wide damage
 # Areas as wide as this share of the picture's shorter side, within limits in px, are left alone with their edges. They
 # are more likely plain parts of the picture. Lines are an exception. They are nowhere twice as wide, and at least
 # `LINE` times as long as this width.
 WIDEST, WIDEST_PX = 1 / 32, (5, 16)
 LINE = 8
-# An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than the first
-# number, as a share of the picture, and has at least the second one as probability. The bright corners of undamaged
-# pictures have lower probabilities.
-TORN, TORN_PROBABILITY = 0.03, 0.85
+# An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than this
+# share of the picture, and its probability is at least `SURE`. Bright corners of undamaged pictures have lower ones.
+TORN = 0.03
 
 Found = NDArray[np.uint8]  # (H, W), 1 where there is damage
 Probability = NDArray[np.uint8]  # (H, W), of damage, times 255
@@ -65,8 +65,9 @@ class NetRepairer:
             found = damaged(probability, torn) | self._find_wide(pixels, second)
         else:
             copy = cv2.resize(pixels, (ENLARGED * width, ENLARGED * height), interpolation=cv2.INTER_CUBIC)
-            both = cv2.addWeighted(probability, 0.5, self._probability(copy, size, second), 0.5, 0)
-            found = damaged(both.astype(np.uint8, copy=False), torn)
+            mean = cv2.addWeighted(probability, 1 - COPY, self._probability(copy, size, second), COPY, 0)
+            mean[probability > 255 * SURE] = 255
+            found = damaged(mean.astype(np.uint8, copy=False), torn)
         if found.all():  # there is nothing to fill from
             found[:] = 0
         return fill(pixels, found), found.astype(np.float32)
@@ -115,10 +116,11 @@ def damaged(probability: Probability, torn: Found) -> Found:
 def plain_areas(found: Found) -> Found:
     """The wide areas, with their edges, that are probably no damage."""
     limit = widest(found.shape)
+    found = cv2.morphologyEx(found, cv2.MORPH_CLOSE, disc(3)).astype(np.uint8, copy=False)  # without holes of a px
     wide = opened(found, limit)
     if wide.any():
-        # Areas are connected by what is at least half as wide, so no thin scratch makes a wide area a part of a line.
-        areas = wide | opened(found, limit // 2)
+        # Areas are connected by what is at least two thirds as wide. So no thin scratch makes a wide area a line.
+        areas = wide | opened(found, 2 * limit // 3)
         _, labels, statistics, _ = cv2.connectedComponentsWithStats(areas)
         lines = statistics[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= LINE * limit
         lines[np.unique(labels[opened(areas, 2 * limit) > 0])] = False
@@ -128,7 +130,7 @@ def plain_areas(found: Found) -> Found:
 
 def torn_corners(probability: Probability) -> Found:
     """The connected areas in the corners of the picture that are certain and small enough."""
-    sure = probability > 255 * TORN_PROBABILITY
+    sure = probability > 255 * SURE
     torn = np.zeros(sure.shape, np.uint8)
     corners = [(y, x) for y in (0, -1) for x in (0, -1) if sure[y, x]]
     if not corners:  # most pictures

@@ -391,7 +391,7 @@ MODELS: Mapping[str, Model] = {
             task="repairer",
             file="lite-repairer.safetensors",
             size=3818304,
-            sha256="0763ce51a5be1e44685d72ccc6eb8df2ad92b95aec1bd21ef063ee8da3e4d357",
+            sha256="87545507e63e2f95a513123b8e3fa1ef1c94e51ef915afb1e11c27c9ec112f26",
             architecture="facemend.nets.repairer:LiteRepairer",
             tiling=Tiling(scale=1, step=16, bytes_per_pixel=220, overlap=64),
         ),

@@ -89,6 +89,13 @@ def test_a_line_may_be_wider_than_other_areas(width, length, repairs):
         assert found[line].all() == found.any() == repairs
 
 
+def test_an_area_with_holes_is_left_alone_too():
+    picture = smooth(384, 500)
+    picture[100:140, 100:140] = 255
+    picture[102:140:6, 102:140:6] = 0
+    assert not NetRepairer("whites", Whites(), CPU, TILING)(picture)[1].any()
+
+
 def test_a_thin_scratch_does_not_make_an_area_a_line():
     square, scratch = np.s_[100:120, 100:120], np.s_[109:112, 120:350]
     found = found_on((384, 500), square, scratch)
