@@ -18,9 +18,15 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     """
     import rawpy
 
-    with decoding(), rawpy.imread(stream) as file:
-        check_size(file.sizes.width, file.sizes.height)
-        colours = np.array(file.postprocess(use_camera_wb=True, output_bps=16))
+    with decoding():
+        try:
+            with rawpy.imread(stream) as file:
+                check_size(file.sizes.width, file.sizes.height)
+                colours = np.array(file.postprocess(use_camera_wb=True, output_bps=16))
+        except rawpy.LibRawUnsufficientMemoryError as error:
+            raise MemoryError from error
+        except rawpy.LibRawError as error:  # its argument is bytes
+            raise ValueError(b"".join(error.args[:1]).decode(errors="replace")) from error
     reader = tiff.Reader(stream)
     first = reader.first_directory()
     block, moved = tiff.exif(reader, first) if first else (None, False)

@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -172,8 +173,9 @@ class Run:
 
     def _tensor(self, pixels: Pixels, row: Span, column: Span) -> Tensor:
         """The px of a window, (1, 3, h, w) in [0, 1] on the device, with a mirror image beyond the picture."""
-        spans = (Span(s.first * CELL, s.length * CELL, s.start, s.stop, s.weight, s.ratio) for s in (row, column))
-        return self._networks.device.tensor(cut(pixels, *spans)[None]).contiguous() / peak(pixels)
+        y, x = (Span(s.first * CELL, s.length * CELL, s.start, s.stop, s.weight, s.ratio) for s in (row, column))
+        window = cut(pixels, y, x, border=cv2.BORDER_REFLECT_101)
+        return self._networks.device.tensor(window[None]).contiguous() / peak(pixels)
 
     def encoded(self, plain: Pixels) -> Tensor:
         """Return the latent of a picture, (1, 4, H, W) float32 on the host."""

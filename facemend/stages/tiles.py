@@ -10,7 +10,7 @@ import numpy as np
 from facemend.records import Floats, Pixels, Reals
 
 RAMP = 4  # px of the input on each side of a seam, over which two tiles are blended
-EDGE = 8  # px of mirror image around the picture, so that networks do not react to its edge
+EDGE = 8  # px added around the picture, so that networks do not react to its edge
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,11 @@ def _ramp(centres: Reals, seam: float, ramp: float) -> Reals:
     return np.clip((centres - seam) / (2 * ramp) + 0.5, 0, 1)
 
 
-def cut(pixels: Pixels, row: Span, column: Span) -> Pixels:
-    """Return the input of a tile. Px outside the picture are filled with its mirror image."""
+def cut(pixels: Pixels, row: Span, column: Span, border: int = cv2.BORDER_REPLICATE) -> Pixels:
+    """Return the input of a tile. Px outside the picture are those at its edge, or as another `border` of OpenCV.
+
+    Where the outermost px are a frame of 1 px, as in many scans, a mirror image would make it a line.
+    """
     height, width = pixels.shape[:2]
     top, bottom = max(row.first, 0), min(row.first + row.length, height)
     left, right = max(column.first, 0), min(column.first + column.length, width)
@@ -82,5 +85,5 @@ def cut(pixels: Pixels, row: Span, column: Span) -> Pixels:
         row.first + row.length - bottom,
         left - column.first,
         column.first + column.length - right,
-        cv2.BORDER_REFLECT_101,
+        border,
     )

@@ -90,6 +90,15 @@ def test_without_its_package_the_error_says_what_to_install(row, monkeypatch, tm
 
 
 @needs("rawpy")
+@pytest.mark.parametrize(("head", "name"), [(b"II*\0\x08\0\0\0", "a.nef"), (b"\0\0\0\x18ftypcrx ", "a.cr3")])
+def test_a_damaged_raw_file_is_named_as_that(tmp_path, head, name):
+    path = tmp_path / name
+    path.write_bytes(head.ljust(5000, b"\0"))
+    with pytest.raises(DecodeError, match=r"damaged, cut short or unsupported \(Unsupported file format"):
+        decode(path)
+
+
+@needs("rawpy")
 @pytest.mark.parametrize("colour", [(30000, 20000, 10000), (8000, 20000, 30000)])
 def test_a_raw_file_is_developed_to_16_bits(tmp_path, colour):
     path = tmp_path / "a.dng"

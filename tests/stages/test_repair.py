@@ -160,7 +160,7 @@ class Seen(nn.Module):
         self.sizes = []
 
     def forward(self, x):
-        self.sizes.append((x.shape[2] - 16, x.shape[3] - 16))  # without the mirrored surroundings
+        self.sizes.append((x.shape[2] - 16, x.shape[3] - 16))  # without the px added around
         return torch.zeros_like(x[:, :1])
 
 
