@@ -12,15 +12,16 @@ from facemend.errors import Remedy
 SOURCE = Path(__file__).parents[1]
 
 
-def install(extra: str) -> Remedy:
+def install_remedy(extra: str) -> Remedy:
     """What to do where an extra is missing.
 
-    Interfaces for other machines have no option `extra`, and leave this out: it names folders of this machine.
+    The command names folders of this machine. So interfaces for other machines have no option `extra`, and leave it
+    out.
     """
-    return Remedy(f"run {installing(extra)}".replace("{", "{{").replace("}", "}}"), "extra")
+    return Remedy(f"run {install_command(extra)}".replace("{", "{{").replace("}", "}}"), "extra")
 
 
-def installing(extra: str) -> str:
+def install_command(extra: str) -> str:
     """The command that installs an extra into the running environment.
 
     It installs from where facemend was installed from, for example a folder. Installers keep that in direct_url.json

@@ -40,7 +40,7 @@ class Installed:
 )
 def test_an_extra_is_installed_from_where_the_package_came_from(monkeypatch, origin, requirement):
     monkeypatch.setattr(metadata, "distribution", lambda name: Installed(origin))
-    assert extras.installing("web") == f"{sys.executable} -m pip install {requirement}"
+    assert extras.install_command("web") == f"{sys.executable} -m pip install {requirement}"
 
 
 def test_a_copy_of_the_source_is_installed_from_its_folder(monkeypatch, tmp_path):
@@ -48,23 +48,23 @@ def test_a_copy_of_the_source_is_installed_from_its_folder(monkeypatch, tmp_path
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "distribution", missing)
-    assert extras.installing("web").endswith(f'-m pip install "{ROOT}[web]"')
+    assert extras.install_command("web").endswith(f'-m pip install "{ROOT}[web]"')
     monkeypatch.setattr(extras, "SOURCE", tmp_path)
-    assert extras.installing("web").endswith('-m pip install "facemend[web]"')
+    assert extras.install_command("web").endswith('-m pip install "facemend[web]"')
 
 
 def test_an_interpreter_whose_path_has_a_space_is_quoted(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/my own/python")
-    assert extras.installing("web").startswith('"/my own/python" -m pip')
+    assert extras.install_command("web").startswith('"/my own/python" -m pip')
 
 
 def test_an_environment_without_pip_is_one_of_uv(monkeypatch):
     monkeypatch.setattr(extras.util, "find_spec", lambda name: None)
-    assert extras.installing("web").startswith(f"uv pip install --python {sys.executable} ")
+    assert extras.install_command("web").startswith(f"uv pip install --python {sys.executable} ")
 
 
 def test_the_command_may_have_braces_and_is_for_this_machine_only(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/{own}/python")
-    error = InputError("it needs a package", extras.install("web"))
-    assert str(error) == f"it needs a package; run {extras.installing('web')}"
+    error = InputError("it needs a package", extras.install_remedy("web"))
+    assert str(error) == f"it needs a package; run {extras.install_command('web')}"
     assert error.message(lambda option: None) == "it needs a package"

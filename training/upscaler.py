@@ -188,7 +188,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
         pair = shown(phase.step, images[0], textured, images[2], FINE * factor)
         matching, adversarial = adversary.losses(*pair)
         amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
-        # Drawn items need no texture: the network learns from them by the distance alone, which counts twice.
+        # Drawn items need no texture: for them the discriminator does not count, and the distance counts twice.
         texture = photo * (MATCHING * matching + ADVERSARIAL * adversarial)
         phase.descend((2 - photo) * near + texture + SPECTRUM * amount + GRID * grid)
         judge = adversary.learn(3 * phase.rate, *pair)

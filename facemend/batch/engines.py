@@ -5,7 +5,7 @@ from typing import Protocol, Self
 
 from facemend.batch.plan import Loaded, Outcome, Plan, Task
 from facemend.errors import InputError
-from facemend.extras import install
+from facemend.extras import install_remedy
 
 
 class Engine(Protocol):
@@ -48,5 +48,5 @@ def make_engine(name: str, plan: Plan, workers: int | None) -> Engine:
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise InputError("the engine ray needs the package ray", install("ray")) from error
+        raise InputError("the engine ray needs the package ray", install_remedy("ray")) from error
     return Cluster(plan, workers)

@@ -10,7 +10,7 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 
 from facemend.errors import InputError, OutputError, exists_already
-from facemend.extras import install
+from facemend.extras import install_remedy
 
 OWN = ".facemend"  # the folder of a batch in its destination
 SCRATCH = f"{OWN}/scratch"  # with unfinished results
@@ -88,7 +88,7 @@ def open_place(name: str) -> Place:
     except ModuleNotFoundError as error:
         if error.name != "obstore":
             raise
-        raise InputError(f"{name} needs the package obstore", install("stores")) from error
+        raise InputError(f"{name} needs the package obstore", install_remedy("stores")) from error
     return Bucket(name)
 
 

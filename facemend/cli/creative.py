@@ -8,7 +8,7 @@ from typing import Any
 from facemend.cli.options import model, not_empty
 from facemend.creative import DEFAULT_CREATIVE, PRESETS, SAMPLERS, Creative
 from facemend.errors import OptionError
-from facemend.extras import installing
+from facemend.extras import install_command
 from facemend.weights import hub
 
 CREATIVE = "creative"
@@ -20,7 +20,7 @@ def add_creative_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         f"redrawing (--upscaler {CREATIVE})",
         "Stable Diffusion invents detail, guided by the enlarged picture. Found faces are left out. It needs "
-        f"'{installing(hub.EXTRA)}' and 'facemend download {hub.names('base')[0]} {hub.names('control')[0]}'.",
+        f"'{install_command(hub.EXTRA)}' and 'facemend download {hub.names('base')[0]} {hub.names('control')[0]}'.",
     )
 
     def add(name: str, text: str, **options: Any) -> None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 DONE, FAILED, MISTAKE = 0, 1, 2  # exit codes
 LARGER_MODELS = "'facemend download gfpgan-v1.4 realesrgan-x4plus retinaface-r50'"
+SPELLED = {"restorer": "--model", "extra": "extra"}  # names unlike Python's; `extra` lets remedies with pip through
 # Parts of messages that name the picture already
-SPELLED = {"restorer": "--model", "extra": "extra"}  # other names of options; the second says that pip can be used
 NAMING = ("cannot read {}", "cannot open {}", "not enough memory to read {}", "result of {}", "{} holds no pictures")
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from facemend.cli.names import ENDING, RESULTS, Names
 from facemend.errors import DecodeError, OptionError
-from facemend.extras import installing
+from facemend.extras import install_command
 from facemend.files import formats
 
 
@@ -156,7 +156,7 @@ def why_not(name: str) -> str:
     if suffix not in formats.BY_SUFFIX:
         return "of other kinds"
     row = formats.BY_SUFFIX[suffix]
-    return "" if row.installed else f"that need {row.package}: {installing(row.extra)}"
+    return "" if row.installed else f"that need {row.package}: {install_command(row.extra)}"
 
 
 def counted(left_out: Counter[str]) -> str:

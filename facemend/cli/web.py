@@ -5,7 +5,7 @@ import importlib.util
 
 from facemend.cli import say
 from facemend.errors import InputError
-from facemend.extras import install
+from facemend.extras import install_remedy
 
 PACKAGES = ("starlette", "uvicorn")  # of the extra
 
@@ -27,7 +27,7 @@ def add_web_options(parser: argparse.ArgumentParser) -> None:
 def web(options: argparse.Namespace, reporter: say.Reporter) -> None:
     """Serve the page until Ctrl-C."""
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        raise InputError(f"the page needs {' and '.join(missing)}", install("web"))
+        raise InputError(f"the page needs {' and '.join(missing)}", install_remedy("web"))
     from facemend.web.serve import serve  # imports packages that only the page needs
 
     def tell(address: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
 from facemend.errors import DecodeError, MemoryLimitError
-from facemend.extras import install
+from facemend.extras import install_remedy
 from facemend.files import colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff
 from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import Samples
@@ -94,7 +94,7 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
         row = formats.FORMATS["raw"]
     if not row.installed:
         problem = f"{row.title} needs the package {row.package} (the extra {row.extra} of facemend)"
-        raise DecodeError(problem, install(row.extra))
+        raise DecodeError(problem, install_remedy(row.extra))
     if size := headers.announced_size(head, row.name):
         settings.check_size(size[1], size[0])
     stream.seek(0)

@@ -25,8 +25,8 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
                 colours = np.array(file.postprocess(use_camera_wb=True, output_bps=16))
         except rawpy.LibRawUnsufficientMemoryError as error:
             raise MemoryError from error
-        except rawpy.LibRawError as error:  # its argument is bytes
-            raise ValueError(b"".join(error.args[:1]).decode(errors="replace")) from error
+        except rawpy.LibRawError as error:  # not one of those that `decoding` knows; its text is bytes
+            raise ValueError(error.args[0].decode()) from error
     reader = tiff.Reader(stream)
     first = reader.first_directory()
     block, moved = tiff.exif(reader, first) if first else (None, False)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from facemend.creative import Creative
 from facemend.errors import MemoryLimitError, OptionError, Remedy, WeightsError
-from facemend.extras import install
+from facemend.extras import install_remedy
 from facemend.machine import memory
 from facemend.machine.device import Device
 from facemend.weights.hub import EXTRA, Places, missing_extra
@@ -246,7 +246,7 @@ def _quiet() -> Iterator[None]:
         raise missing_extra() from error
     except Exception as error:  # such as packages whose versions do not fit each other
         problem = f"diffusers cannot be imported ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
-        raise WeightsError(problem, install(EXTRA)) from error
+        raise WeightsError(problem, install_remedy(EXTRA)) from error
     before = (first, verbosity, first.is_progress_bar_enabled()), (
         second, second.get_verbosity(), second.is_progress_bar_enabled(),
     )  # fmt: skip

@@ -26,8 +26,8 @@ ENLARGED = 2  # size of the enlarged copy, relative to the picture
 COPY = 2 / 3  # weight of the probability in the copy, which finds more thin damage
 SURE = 0.85  # a px with this probability in the picture itself is damaged in any case; the copy misses wide damage
 # Areas as wide as this share of the picture's shorter side, within limits in px, are left alone with their edges. They
-# are more likely plain parts of the picture. Lines are an exception. They are nowhere twice as wide, and at least
-# `LINE` times as long as this width.
+# are more likely plain parts of the picture. Lines are filled all the same: areas that are less than twice as wide
+# everywhere, and at least `LINE` times as long as this width.
 WIDEST, WIDEST_PX = 1 / 32, (5, 16)
 LINE = 8
 # An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than this
@@ -116,7 +116,7 @@ def damaged(probability: Probability, torn: Found) -> Found:
 def plain_areas(found: Found) -> Found:
     """The wide areas, with their edges, that are probably no damage."""
     limit = widest(found.shape)
-    found = cv2.morphologyEx(found, cv2.MORPH_CLOSE, disc(3)).astype(np.uint8, copy=False)  # without holes of a px
+    found = cv2.morphologyEx(found, cv2.MORPH_CLOSE, disc(3)).astype(np.uint8, copy=False)  # without small holes
     wide = opened(found, limit)
     if wide.any():
         # Areas are connected by what is at least two thirds as wide. So no thin scratch makes a wide area a line.

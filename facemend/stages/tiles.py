@@ -72,9 +72,9 @@ def _ramp(centres: Reals, seam: float, ramp: float) -> Reals:
 
 
 def cut(pixels: Pixels, row: Span, column: Span, border: int = cv2.BORDER_REPLICATE) -> Pixels:
-    """Return the input of a tile. Px outside the picture are those at its edge, or as another `border` of OpenCV.
+    """Return the input of a tile. Px outside the picture repeat those at its edge; `border` is OpenCV's name of this.
 
-    Where the outermost px are a frame of 1 px, as in many scans, a mirror image would make it a line.
+    A mirror image would make a line of a frame of 1 px, as many scans have it.
     """
     height, width = pixels.shape[:2]
     top, bottom = max(row.first, 0), min(row.first + row.length, height)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from facemend.errors import WeightsError
-from facemend.extras import install
+from facemend.extras import install_remedy
 from facemend.records import Tiling
 from facemend.weights.models import Precision
 
@@ -89,7 +89,7 @@ def _spandrel(path: Path) -> ModuleType:
         raise WeightsError(
             f"{path} does not hold the weights of any upscaler that facemend knows without spandrel",
             "give a file of a model that 'facemend models' lists",
-            install("spandrel"),
+            install_remedy("spandrel"),
         ) from error
     except Exception as error:  # torchvision raises a RuntimeError where its version does not fit that of torch
         reason = " ".join(str(error).split())[:200]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from facemend.errors import ChecksumError, DownloadError, NotInstalledError, OptionError, WeightsError
-from facemend.extras import install
+from facemend.extras import install_remedy
 from facemend.weights.installed import digest, folders, holding
 
 Part = Literal["base", "control"]
@@ -260,4 +260,4 @@ def fetch(row: Repository, folder: Path) -> Path:
 
 def missing_extra() -> WeightsError:
     """Return the error for a machine without the packages of the extra."""
-    return WeightsError(f"the upscaler creative needs the packages of the extra {EXTRA}", install(EXTRA))
+    return WeightsError(f"the upscaler creative needs the packages of the extra {EXTRA}", install_remedy(EXTRA))

@@ -19,7 +19,7 @@ from facemend.batch.manifest import CLAIMS, FOLDER, Manifest, State
 from facemend.batch.places import is_url, open_place
 from facemend.batch.plan import Outcome
 from facemend.errors import DecodeError, FacemendError, InputError, OptionError
-from facemend.extras import installing
+from facemend.extras import install_command
 from tests.batch.places import restored
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -155,5 +155,5 @@ def test_a_url_of_another_kind_is_an_error(url):
 def test_without_the_package_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
     monkeypatch.delitem(sys.modules, "facemend.batch.bucket", raising=False)
-    with pytest.raises(InputError, match=re.escape(installing("stores"))):
+    with pytest.raises(InputError, match=re.escape(install_command("stores"))):
         open_place("s3://scans")

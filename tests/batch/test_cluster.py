@@ -13,7 +13,7 @@ from facemend.batch.engines import make_engine
 from facemend.batch.run import open_batch
 from facemend.cli import _parser
 from facemend.errors import InputError
-from facemend.extras import installing
+from facemend.extras import install_command
 from tests.batch.places import DEADLY, LITE, Repeat, files, keys, numbered, plan, restored
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -61,5 +61,5 @@ def test_the_example_for_kubernetes_is_a_command_and_has_a_token():
 def test_without_the_package_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "facemend.batch.cluster", raising=False)
-    with pytest.raises(InputError, match=re.escape(installing("ray"))):
+    with pytest.raises(InputError, match=re.escape(install_command("ray"))):
         make_engine("ray", plan("in", "out"), None)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from facemend.extras import installing
+from facemend.extras import install_command
 from tests.pictures import smooth
 from tests.programs import allow_ctrl_c
 from tests.test_readme import ROOT
@@ -66,7 +66,7 @@ def test_without_the_extra_it_says_what_to_install(run, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "uvicorn" else find(name))
     code, out, err = run("web")
-    assert (code, out, err) == (2, "", f"facemend: the page needs uvicorn; run {installing('web')}\n")
+    assert (code, out, err) == (2, "", f"facemend: the page needs uvicorn; run {install_command('web')}\n")
 
 
 def test_a_port_that_is_taken_is_one_line(run):

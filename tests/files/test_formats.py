@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 
 from facemend.cli import sources
 from facemend.errors import OptionError
-from facemend.extras import installing
+from facemend.extras import install_command
 from facemend.files import formats
 from facemend.files.decode import decode
 from facemend.files.encode import encode
@@ -98,7 +98,7 @@ def test_choices_of_the_option_are_the_suffixes_of_the_written_formats():
 @pytest.mark.parametrize("row", ROWS)
 def test_a_file_written_by_another_program_is_recognised_as_its_format_only(row):
     if not row.installed:
-        pytest.skip(f"{row.package} is not installed: {installing(row.extra)}")
+        pytest.skip(f"{row.package} is not installed: {install_command(row.extra)}")
     data = written_by_another(row.name, Image.fromarray(scene()))
     head = data[: formats.HEAD]
     assert formats.recognise(head, row.suffix) is row

@@ -399,7 +399,9 @@ def test_a_prompt_that_is_too_long_is_an_error_when_the_upscaler_is_made(network
 
 
 def test_a_negative_prompt_that_is_ignored_may_be_long(networks):
-    upscaler(networks, negative="a " * WORDS, guidance=1)
+    made = upscaler(networks, negative="a " * WORDS, guidance=1)(smooth(64, 64), (128, 128))
+    short = upscaler(networks, negative="a", guidance=1)(smooth(64, 64), (128, 128))
+    assert np.array_equal(made, short)
 
 
 def test_a_prompt_in_many_tiles_is_warned_of(doubles, caplog):

@@ -52,6 +52,28 @@ def stripe(probability):
     return picture
 
 
+class BySize(nn.Module):
+    """Finds a stripe in the middle, with one probability in small inputs and another in large ones."""
+
+    def __init__(self, small, large):
+        super().__init__()
+        self.small, self.large = small, large
+
+    def forward(self, x):
+        found = torch.zeros_like(x[:, :1])
+        found[..., x.shape[3] // 2 : x.shape[3] // 2 + x.shape[2] // 16] = self.small if x.shape[2] < 96 else self.large
+        return found
+
+
+@pytest.mark.parametrize(
+    ("in_picture", "in_copy", "repairs"),
+    [(0.2, 0.7, True), (0.7, 0.2, False), (0.9, 0.0, True), (0.8, 0.0, False), (0.0, 1.0, True)],
+)
+def test_the_enlarged_copy_counts_twice_unless_the_picture_is_sure(in_picture, in_copy, repairs):
+    _, mask = NetRepairer("by size", BySize(in_picture, in_copy), CPU, TILING)(smooth(64, 96))
+    assert mask.any() == repairs
+
+
 @pytest.mark.parametrize(("more", "repairs"), [(-0.1, False), (0.1, True)])
 def test_doubtful_damage_is_left_alone(more, repairs):
     picture = stripe(repair.DAMAGED + more)
@@ -87,6 +109,16 @@ def test_a_line_may_be_wider_than_other_areas(width, length, repairs):
     for line, size in (((across, along), (384, 500)), ((along, across), (500, 384))):
         found = found_on(size, line)
         assert found[line].all() == found.any() == repairs
+
+
+@pytest.mark.parametrize(("side", "limit"), [(96, 5), *((32 * limit, limit) for limit in range(5, 17)), (900, 16)])
+def test_nothing_of_the_smallest_plain_area_is_found(side, limit):
+    disc = repair.disc(limit)
+    found = np.zeros((side, side), np.uint8)
+    found[20 : 20 + len(disc), 20 : 20 + len(disc)] = disc
+    assert not (found & ~repair.plain_areas(found)).any()
+    found[20:23] = 0  # smaller than the limit
+    assert not repair.plain_areas(found).any()
 
 
 def test_an_area_with_holes_is_left_alone_too():

@@ -32,3 +32,13 @@ def test_tiles_have_equal_size_and_overlap(length, tile):
     for before, after in itertools.pairwise(cuts):
         assert before.first + before.length >= before.stop / 4 + seen
         assert after.first <= after.start / 4 - seen
+
+
+def test_beyond_the_picture_its_outermost_px_are_repeated():
+    pixels = np.full((12, 20, 3), 90, np.uint8)
+    pixels[[0, -1]] = pixels[:, [0, -1]] = 7  # a frame of 1 px
+    row, column = (tiles.Span(-5, length + 10, 0, length, np.ones(length, np.float32), 1) for length in (12, 20))
+    window = tiles.cut(pixels, row, column)
+    assert np.array_equal(window[5:-5, 5:-5], pixels)
+    window[6:-6, 6:-6] = 7
+    assert (window == 7).all()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from facemend.errors import ChecksumError, DownloadError, NotInstalledError, OptionError, WeightsError
-from facemend.extras import installing
+from facemend.extras import install_command
 from facemend.weights import hub
 from facemend.weights.hub import File, Repository
 
@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_searched_is_one_line(weights, monkeypatch):
 
 def test_without_the_extra_the_message_says_what_to_install(weights, monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(WeightsError, match=re.escape(installing("creative"))):
+    with pytest.raises(WeightsError, match=re.escape(install_command("creative"))):
         hub.fetch(hub.REPOSITORIES["first"], weights)
 
 
