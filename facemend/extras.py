@@ -15,10 +15,11 @@ SOURCE = Path(__file__).parents[1]
 def install_remedy(extra: str) -> Remedy:
     """What to do where an extra is missing.
 
-    The command names folders of this machine. So interfaces for other machines have no option `extra`, and leave it
-    out.
+    The command names folders of this machine. So it is marked as a remedy by the option `extra`, which interfaces for
+    other machines do not have: they leave it out.
     """
-    return Remedy(f"run {install_command(extra)}".replace("{", "{{").replace("}", "}}"), "extra")
+    text = f"run {install_command(extra)}".replace("{", "{{").replace("}", "}}")  # as it is a format
+    return Remedy(text, "extra")
 
 
 def install_command(extra: str) -> str:

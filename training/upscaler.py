@@ -180,7 +180,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
             truth, sharpened = (functional.avg_pool2d(x, truth.shape[-1] // (SCALE * SIZE)) for x in (truth, sharpened))
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
-        small = (functional.avg_pool2d(x, factor) for x in (result, truth))
+        small = (functional.avg_pool2d(x, factor) for x in (result, truth))  # sharpening must not change these
         near = distance(result, sharpened, factor) + losses.pixel(*small)
         enlarged = functional.interpolate(given, scale_factor=factor, mode="bicubic", align_corners=False)
         images = [image * 2 - 1 for image in (enlarged, result, truth)]  # the discriminator's range

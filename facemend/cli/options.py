@@ -71,8 +71,8 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what.add_argument(
         "--repair", action="store_true",
-        help="first repair scratches, dust, creases and cracks; look at the result of pictures with fine lines, such "
-        "as wires and engravings",
+        help="first repair scratches, dust, creases and cracks; look at the result: fine lines, such as "
+        "wires and engravings, and jewellery may be taken for damage",
     )  # fmt: skip
     what.add_argument(
         "--denoise", type=float, default=DEFAULT_SETTINGS.denoise, metavar="0..1",

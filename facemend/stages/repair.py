@@ -1,8 +1,10 @@
 """Find and fill scratches, dust, creases and cracks, before anything else looks at the picture.
 
-A network finds the damage, in the picture and in an enlarged copy. A weighted mean of both decides. The damage is
-filled by the fast marching method (Telea 2004, doi:10.1080/10867651.2004.10487596): for thin damage it is closer to
-the truth than the fills that a network of this size has learned. A torn corner becomes a blur of what is around it.
+A network finds the damage, in the picture and in a copy. Of a picture of up to `LARGE` px, the copy is enlarged, and
+a weighted mean of both decides. Of a larger one, the copy is reduced, and what is found in either counts. The damage
+is filled by the fast marching method (Telea 2004, doi:10.1080/10867651.2004.10487596): for thin damage it is closer
+to the truth than the fills that a network of this size has learned. A torn corner becomes a blur of what is around
+it.
 """
 
 from typing import Any
@@ -21,15 +23,15 @@ from facemend.stages.tiled import Tiled
 # chosen on held-out training pictures.
 DAMAGED, RIM = 0.5, 0.25
 RADIUS = 3  # px from which a fill is computed
-LARGE = 2048  # px of the long side; the network was trained on damage of the widths in pictures up to this size
+LARGE = 2048  # px of the longer side; in larger pictures, damage is wider than what the network was trained on
 ENLARGED = 2  # size of the enlarged copy, relative to the picture
-COPY = 2 / 3  # weight of the probability in the copy, which finds more thin damage
+COPY_WEIGHT = 2 / 3  # weight of the probability in the copy, which finds more thin damage
 SURE = 0.85  # a px with this probability in the picture itself is damaged in any case; the copy misses wide damage
 # Areas as wide as this share of the picture's shorter side, within limits in px, are left alone with their edges. They
-# are more likely plain parts of the picture. Lines are filled all the same: areas that are less than twice as wide
-# everywhere, and at least `LINE` times as long as this width.
+# are more likely plain parts of the picture. Lines are filled all the same: areas that are everywhere narrower than
+# twice this width, and at least `LINE_LENGTH` times as long as it.
 WIDEST, WIDEST_PX = 1 / 32, (5, 16)
-LINE = 8
+LINE_LENGTH = 8
 # An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than this
 # share of the picture, and its probability is at least `SURE`. Bright corners of undamaged pictures have lower ones.
 TORN = 0.03
@@ -65,7 +67,7 @@ class NetRepairer:
             found = damaged(probability, torn) | self._find_wide(pixels, second)
         else:
             copy = cv2.resize(pixels, (ENLARGED * width, ENLARGED * height), interpolation=cv2.INTER_CUBIC)
-            mean = cv2.addWeighted(probability, 1 - COPY, self._probability(copy, size, second), COPY, 0)
+            mean = cv2.addWeighted(probability, 1 - COPY_WEIGHT, self._probability(copy, size, second), COPY_WEIGHT, 0)
             mean[probability > 255 * SURE] = 255
             found = damaged(mean.astype(np.uint8, copy=False), torn)
         if found.all():  # there is nothing to fill from
@@ -122,7 +124,7 @@ def plain_areas(found: Found) -> Found:
         # Areas are connected by what is at least two thirds as wide. So no thin scratch makes a wide area a line.
         areas = wide | opened(found, 2 * limit // 3)
         _, labels, statistics, _ = cv2.connectedComponentsWithStats(areas)
-        lines = statistics[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= LINE * limit
+        lines = statistics[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= LINE_LENGTH * limit
         lines[np.unique(labels[opened(areas, 2 * limit) > 0])] = False
         wide[lines[labels]] = 0
     return cv2.dilate(wide, disc(limit)).astype(np.uint8, copy=False)
