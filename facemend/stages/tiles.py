@@ -44,7 +44,7 @@ def spans(length: int, out_length: int, tile: int, step: int, overlap: int) -> l
             pixel unshuffling or windows need.
         overlap: px of the input that a tile includes beyond a seam.
     """
-    shared = 2 * overlap  # px that two neighbours have in common
+    shared = step * math.ceil(2 * overlap / step)  # px that two neighbours have in common, at least
     padded = step * math.ceil((length + 2 * EDGE) / step)
     count = max(1, math.ceil((padded - shared) / (tile - shared)))
     full = step * math.ceil((padded + shared * (count - 1)) / count / step)

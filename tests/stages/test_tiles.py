@@ -21,11 +21,11 @@ def test_weights_of_overlapping_tiles_sum_to_1(length, scale, tile):
     np.testing.assert_allclose(total, 1, atol=1e-6)
 
 
-@given(st.integers(1, 3000), st.sampled_from([96, 360]))
-def test_tiles_have_equal_size_and_overlap(length, tile):
-    cuts = spans(length, length * 4, tile, STEP, OVERLAP)
+@given(st.integers(1, 3000), st.sampled_from([96, 368]), st.sampled_from([4, 16]))
+def test_tiles_have_equal_size_and_overlap(length, tile, step):
+    cuts = spans(length, length * 4, tile, step, OVERLAP)
     assert len({span.length for span in cuts}) == 1
-    assert not any((span.first - cuts[0].first) % STEP for span in cuts)
+    assert not any((span.first - cuts[0].first) % step for span in cuts)
     assert cuts[0].first <= -tiles.EDGE
     assert cuts[-1].first + cuts[-1].length >= length + tiles.EDGE
     seen = OVERLAP - tiles.RAMP - 1
