@@ -53,7 +53,7 @@ def mix(image: Image, cover: Map, value: Image | NDArray[np.float64]) -> Image:
     return change
 
 
-def ink(image: Image, rng: Rng, bright: float = 0.72) -> Image | NDArray[np.float64]:
+def ink(image: Image, rng: Rng, bright: float = 0.65) -> Image | NDArray[np.float64]:
     """A colour to paint damage with: that of bare paper, of dirt, any, or a lightened or darkened image."""
     kind = rng.random()
     if kind < 0.12:  # the image shows through
@@ -88,17 +88,28 @@ def walk(start: Sequence[float], angle: float, length: float, bend: float, rng: 
     return np.vstack([start, start + np.cumsum(moves, 0)])
 
 
+def lines(shape: tuple[int, int], paths: Sequence[Path], width: float) -> Map:
+    """The cover of anti-aliased lines of `width` px."""
+    canvas = np.zeros((shape[0] * FINE, shape[1] * FINE), np.uint8)
+    cv2.polylines(canvas, [grid(path) for path in paths], False, 255, max(1, round(width * FINE)), cv2.LINE_AA, SHIFT)
+    return cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+def grid(path: Path) -> NDArray[np.int32]:
+    """The coordinates of a path on the enlarged canvas, as OpenCV draws them."""
+    return np.round((path + 0.5) * FINE * 2**SHIFT).astype(np.int32)
+
+
 def stroke(shape: tuple[int, int], path: Path, width: float, rng: Rng, vary: float = 0.0) -> Map:
     """The cover of an anti-aliased line of `width` px; `vary` is how much the width changes along it, in [0, 1]."""
+    if not vary:
+        return lines(shape, [path], width)
     canvas = np.zeros((shape[0] * FINE, shape[1] * FINE), np.uint8)
-    points = np.round((path + 0.5) * FINE * 2**SHIFT).astype(np.int32)
-    if vary:
-        change = 1 + vary * np.sin(np.linspace(0, rng.uniform(2, 20), len(points) - 1) + rng.uniform(0, 6))
-        for a, b, factor in zip(points[:-1], points[1:], change, strict=True):
-            thickness = max(1, round(width * FINE * factor))
-            cv2.line(canvas, a.tolist(), b.tolist(), 255, thickness, cv2.LINE_AA, SHIFT)
-    else:
-        cv2.polylines(canvas, [points], False, 255, max(1, round(width * FINE)), cv2.LINE_AA, SHIFT)
+    points = grid(path)
+    change = 1 + vary * np.sin(np.linspace(0, rng.uniform(2, 20), len(points) - 1) + rng.uniform(0, 6))
+    for a, b, factor in zip(points[:-1], points[1:], change, strict=True):
+        thickness = max(1, round(width * FINE * factor))
+        cv2.line(canvas, a.tolist(), b.tolist(), 255, thickness, cv2.LINE_AA, SHIFT)
     return cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
@@ -131,12 +142,12 @@ def scratch(image: Image, unit: float, rng: Rng) -> Image:
 
 
 def film_line(image: Image, unit: float, rng: Rng) -> Image:
-    """A thin straight line from one side to the other, as film and scanners with dust on the sensor have."""
+    """A straight line from one side to the other, as film and scanners with dust on the sensor have."""
     shape = image.shape[:2]
     angle = direction(rng) + rng.normal(0, 0.01)
     middle = np.array([rng.uniform(0, shape[1]), rng.uniform(0, shape[0])])
     reach = 2 * max(shape) * np.array([np.cos(angle), np.sin(angle)])
-    width = np.exp(rng.uniform(np.log(0.35), np.log(2))) * unit
+    width = np.exp(rng.uniform(np.log(0.35), np.log(2 if rng.random() < 0.75 else 7))) * unit
     cover = stroke(shape, np.array([middle - reach, middle + reach]), width, rng)
     if rng.random() < 0.4:
         cover = broken(cover, unit, rng)

@@ -89,25 +89,41 @@ class Phase:
         """The learning rate of this step."""
         return learning_rate(self.step, self.steps, self.peak, floor=self.floor)
 
-    def batches(self, dataset: Dataset[Any], batch: int | None, workers: int = 0) -> Iterator[list[Tensor]]:
+    def batches(
+        self, dataset: Dataset[Any], batch: int | None, workers: int = 0, echoes: int = 1
+    ) -> Iterator[list[Tensor]]:
         """Iterate over the batches of the remaining steps; a step ends when the next batch is asked for.
 
         Args:
-            dataset: its item i must depend on i alone, so that a resumed run gets the same batches.
+            dataset: its item i must depend on i alone, so that a resumed run gets the same items.
             batch: items in a batch, or None if each item is a batch already.
             workers: processes that load items.
+            echoes: how often each item is used, where a GPU trains faster than items are made (data echoing: Choi et
+                al., 2019, arXiv:1907.05550). The items of `echoes` batches are loaded together, and shuffled for each
+                use.
         """
-        items = Subset(dataset, range(self.step * (batch or 1), self.steps * (batch or 1)))
-        loader = DataLoader(items, batch_size=batch, num_workers=workers, pin_memory=self.device.type == "cuda")
+        loaded, steps = (batch or 1) * echoes, echoes**2  # the items that are loaded together, and their steps
+        items = Subset(dataset, range(self.step // steps * loaded, math.ceil(self.steps / steps) * loaded))
+        size = None if batch is None else loaded
+        loader = DataLoader(items, batch_size=size, num_workers=workers, pin_memory=self.device.type == "cuda")
         title = self.checkpoint.stem
-        self.bar = tqdm(loader, initial=self.step, total=self.steps, desc=title, mininterval=20)
-        for tensors in self.bar:
-            yield [self._move(tensor) for tensor in tensors]
-            self.step += 1
-            if self.step % SAVED_EVERY == 0 or self.step == self.steps:
-                save(self.checkpoint, self.step, self.parts)
-                if self.export_to is not None:
-                    export(self.averaged, self.export_to)
+        self.bar = tqdm(initial=self.step, total=self.steps, desc=title, mininterval=20)
+        for tensors in loader:
+            together = [self._move(tensor) for tensor in tensors]
+            for chosen in [together] if batch is None or echoes == 1 else echoed(together, batch, echoes):
+                if self.step == self.steps:
+                    return
+                yield chosen
+                self._end_step()
+
+    def _end_step(self) -> None:
+        """Count the step, and save every `SAVED_EVERY` steps and at the end."""
+        self.step += 1
+        self.bar.update()
+        if self.step % SAVED_EVERY == 0 or self.step == self.steps:
+            save(self.checkpoint, self.step, self.parts)
+            if self.export_to is not None:
+                export(self.averaged, self.export_to)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Run the network with autocast to bfloat16; the result is float32."""
@@ -142,6 +158,13 @@ class Phase:
                 a.lerp_(b, 1 - decay)
             else:
                 a.copy_(b)
+
+
+def echoed(tensors: list[Tensor], batch: int, echoes: int) -> Iterator[list[Tensor]]:
+    """Batches of items that are used `echoes` times, in another order each time."""
+    for _ in range(echoes):
+        for chosen in torch.randperm(len(tensors[0]), device=tensors[0].device).split(batch):
+            yield [tensor[chosen] for tensor in tensors]
 
 
 def initialise(net: UNet) -> None:
@@ -223,6 +246,7 @@ def begin(parser: argparse.ArgumentParser) -> argparse.Namespace:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
+    torch.backends.cudnn.benchmark = True  # the shapes of the batches do not change
     cv2.setNumThreads(1)
     torch.manual_seed(0)
     return args

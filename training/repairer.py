@@ -10,23 +10,23 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
 
 from facemend.nets.repairer import LiteRepairer
-from facemend.stages import repair
 from training import damages, data, degradations, loop, scenes
 from training.degradations import Image, Rng
 
 SIZE = 256  # px, side of a crop
 VISIBLE = 2.0  # grey levels; a pixel that changed by more is damaged
 UNDAMAGED = 0.35  # share of the crops without damage
-ENLARGED_SHARE = 0.5  # of the crops; the package looks at an enlarged copy too
+ENLARGED_SHARE = 0.25  # of the crops: scans have often more px than detail
 NEIGHBOURHOOD = 5  # px; a fill is about the median of this neighbourhood, taken twice
 CARE = 4.0  # weight of a change of an undamaged pixel, relative to that of equally visible damage that is left
 LEAST, MOST = 0.02, 0.4  # limits of the weights of pixels
+TONE = 0.3  # an input is raised to a power between exp(-TONE) and exp(TONE)
+PEAK = 8e-4  # the highest learning rate
 EPSILON = 0.02  # keeps the relative weights of an almost plain item small
 
 
@@ -57,7 +57,7 @@ class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
         rng = np.random.default_rng([self.seed, index])
-        factor = repair.ENLARGED if rng.random() < ENLARGED_SHARE else 1
+        factor = 2 if rng.random() < ENLARGED_SHARE else 1
         clean = self._scene(SIZE // factor, rng)
         clean = degradations.retone(clean, rng) if rng.random() < 0.6 else clean
         damaged = clean if rng.random() < UNDAMAGED else damages.damage(clean, rng)
@@ -70,20 +70,24 @@ class Damaged(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return to_tensor(given), *(torch.from_numpy(plane[None]) for plane in planes)
 
     def _scene(self, size: int, rng: Rng) -> Image:
-        """An undamaged picture: a portrait or photograph, or something drawn."""
+        """An undamaged picture: a portrait or photograph, with or without something drawn, or a drawing alone."""
         kind = rng.random()
-        if kind < 0.06:
+        if kind < 0.05:
             return scenes.text(size, rng)
-        if kind < 0.10:
+        if kind < 0.08:
             return scenes.drawing(size, rng)
-        if kind < 0.14:
+        if kind < 0.11:
             return scenes.masonry(size, rng)
-        portrait = rng.random() < 0.4
+        portrait = rng.random() < 0.35
         images = self.portraits if portrait else self.photos
         photo = scenes.crop(images[rng.integers(len(images))], size, rng)
-        if kind < 0.20:
+        if kind < 0.16:
             return scenes.engraving(photo, rng)
-        if kind < 0.36:
+        if kind < 0.22:
+            return scenes.add_letters(photo, rng)
+        if kind < 0.26:
+            return scenes.add_border(photo, rng)
+        if kind < 0.42:
             return scenes.add_lines(photo, rng, scenes.NEAR_FACES if portrait else scenes.THINGS)
         return photo
 
@@ -138,24 +142,30 @@ def loss_of(found: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
     return functional.binary_cross_entropy(found, mask, relative, reduction="none").flatten(1).mean(1)
 
 
+def view(given: Tensor, mask: Tensor, weight: Tensor) -> list[Tensor]:
+    """Turn a batch by quarters and mirror it at random, all items in the same way. Change the tone of each input."""
+    gamma = torch.empty(len(given), 1, 1, 1, device=given.device).uniform_(-TONE, TONE).exp()
+    turns, mirrored = int(torch.randint(4, ())), bool(torch.randint(2, ()))
+    planes = (torch.rot90(plane, turns, (2, 3)) for plane in (given**gamma, mask, weight))
+    return [plane.flip(3) if mirrored else plane for plane in planes]
+
+
 def main() -> None:
     """Parse the command line and train."""
     parser = loop.command(__doc__)
-    parser.add_argument("--start", type=Path, help="weights to start from, in place of random ones")
-    parser.add_argument("--steps", type=int, default=14000, help="(%(default)s)")
-    parser.add_argument("--batch", type=int, default=8, help="crops a step (%(default)s)")
+    parser.add_argument("--steps", type=int, default=18400, help="(%(default)s)")
+    parser.add_argument("--batch", type=int, default=64, help="crops a step (%(default)s)")
+    parser.add_argument("--echoes", type=int, default=4, help="steps in which each crop is used (%(default)s)")
     parser.add_argument("--photos", type=Path, help="folder that training/photographs.py makes, to train with as well")
     args = loop.begin(parser)
     photos, portraits = data.photos_and_portraits(args.data, args.photos)
     net = LiteRepairer().to(args.device, memory_format=torch.channels_last)
-    if args.start:
-        net.load_state_dict(load_file(args.start))
-    else:
-        loop.initialise(net)
+    loop.initialise(net)
     exported = args.out / "lite-repairer.safetensors"
-    phase = loop.Phase(net, args.out / "repairer.pt", args.steps, 3e-4, export_to=exported)
+    phase = loop.Phase(net, args.out / "repairer.pt", args.steps, PEAK, decay=0.999, export_to=exported)
     items = Damaged(portraits, photos, 7, args.steps * args.batch)
-    for given, mask, weight in phase.batches(items, args.batch, args.workers):
+    for batch in phase.batches(items, args.batch, args.workers, args.echoes):
+        given, mask, weight = view(*batch)
         loss = loss_of(phase.forward(given), mask, weight)
         phase.descend(loss)
         phase.show(loss=loss)

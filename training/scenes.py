@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from training import degradations
-from training.damages import SHIFT, Path, smooth_noise, stroke, walk
+from training.damages import FINE, SHIFT, Map, Path, grid, lines, mix, smooth_noise, walk
 from training.degradations import Image, Rng
 
 LETTERS = list(string.ascii_letters * 3 + string.digits + ".,;:-&()'\"")
@@ -63,7 +63,7 @@ def drawing(size: int, rng: Rng) -> Image:
     paper, ink = (rng.uniform(170, 255), rng.uniform(0, 110)) if rng.random() < 0.75 else (rng.uniform(0, 60), 220)
     image = np.full((size, size, 3), paper, np.float32) + (smooth_noise((size, size), 90, rng)[..., None] - 0.5) * 40
     width = np.exp(rng.uniform(np.log(0.6), np.log(4)))
-    cover = np.zeros((size, size), np.float32)
+    paths = []
     for _ in range(rng.integers(3, 22)):
         kind = rng.random()
         centre = rng.uniform(0, size, 2)
@@ -75,8 +75,8 @@ def drawing(size: int, rng: Rng) -> Image:
         else:
             box = rng.uniform(8, size / 2, 2)
             path = centre + np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]) * box
-        cover = np.maximum(cover, stroke((size, size), path, width, rng))
-    return image + cover[..., None] * (np.array([ink + rng.normal(0, 10) for _ in range(3)], np.float32) - image)
+        paths.append(path)
+    return mix(image, lines((size, size), paths, width), ink + rng.normal(0, 10, 3))
 
 
 def engraving(image: Image, rng: Rng) -> Image:
@@ -169,6 +169,15 @@ def whiskers(size: tuple[int, int], rng: Rng) -> list[Path]:
     ]
 
 
+def beads(size: tuple[int, int], rng: Rng) -> list[Path]:
+    """Beads, pearls or stitches: dots or small rings in a row that hangs, or around an oval."""
+    radius = rng.uniform(0.4, 3.5)
+    turn = np.arange(0, rng.uniform(1, 2 * np.pi), rng.uniform(0.03, 0.2)) + rng.uniform(0, 2 * np.pi)
+    row = rng.uniform(0, 1, 2) * size[::-1] + np.c_[np.cos(turn), np.sin(turn)] * rng.uniform(8, 90, 2)
+    angle = np.linspace(0, 2 * np.pi, 9)
+    return [middle + radius * np.c_[np.cos(angle), np.sin(angle)] for middle in row]
+
+
 Thing = tuple[Callable[[tuple[int, int], Rng], list[Path]], float]
 
 THINGS: tuple[Thing, ...] = (  # what is drawn, and the largest width of its lines in px
@@ -178,10 +187,11 @@ THINGS: tuple[Thing, ...] = (  # what is drawn, and the largest width of its lin
     (window_frames, 6.0),
     (glasses, 3.0),
     (whiskers, 2.0),
+    (beads, 3.0),
 )
 
 
-NEAR_FACES = ((glasses, 3.0),)  # thin curved lines on a face are mostly damage
+NEAR_FACES = ((glasses, 3.0), (beads, 3.0))  # thin curved lines on a face are mostly damage
 
 
 def add_lines(image: Image, rng: Rng, things: Sequence[Thing] = THINGS) -> Image:
@@ -193,15 +203,54 @@ def add_lines(image: Image, rng: Rng, things: Sequence[Thing] = THINGS) -> Image
     size = image.shape[:2]
     width = np.exp(rng.uniform(np.log(0.5), np.log(6)))
     draw, widest = things[rng.integers(len(things))]
-    cover = np.zeros(size, np.float32)
-    for path in draw(size, rng):
-        cover = np.maximum(cover, stroke(size, path, min(width, widest), rng))
-    cover = cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.4, 1.0))
-    shade = cv2.GaussianBlur(image, (0, 0), 12)
+    cover = lines(size, draw(size, rng), min(width, widest))
     if rng.random() < 0.7:
         tone = cv2.GaussianBlur(degradations.grey(image), (0, 0), 2)
         cover = cover * np.clip((tone - np.quantile(tone, rng.uniform(0.1, 0.6))) * rng.choice([-0.2, 0.2]), 0, 1)
+    return painted(image, cover.astype(np.float32), rng)
+
+
+def add_letters(image: Image, rng: Rng) -> Image:
+    """Paint a few words on a photograph, as on signs, shops and boats; sometimes on a plate."""
+    side = len(image)
+    font = ImageFont.load_default(int(np.exp(rng.uniform(np.log(7), np.log(70)))))
+    plates, letters = Pillow.new("L", (side, side)), Pillow.new("L", (side, side))
+    for _ in range(rng.integers(1, 5)):
+        words = "".join(rng.choice(LETTERS, rng.integers(1, 14)))
+        corner = tuple(rng.uniform(-0.2, 0.9, 2) * side)
+        left, top, right, bottom = font.getbbox(words)
+        margin = rng.uniform(2, 9)
+        box = (left - margin, top - margin, right + margin, bottom + margin)
+        ImageDraw.Draw(plates).rectangle([corner[i % 2] + box[i] for i in range(4)], 255)
+        ImageDraw.Draw(letters).text(corner, words, 255, font)
+    lean = np.eye(2, 3) + rng.normal(0, 0.08, (2, 3)) * (1, 1, 0)
+    covers = [cv2.warpAffine(np.asarray(cover, np.float32) / 255, lean, (side, side)) for cover in (plates, letters)]
+    on_plate = painted(image, covers[0], rng) if rng.random() < 0.5 else image
+    return painted(on_plate, covers[1], rng)
+
+
+def painted(image: Image, cover: Map, rng: Rng) -> Image:
+    """Paint things of the scene in one colour: with its light, shade and blur."""
+    cover = cv2.GaussianBlur(cover, (0, 0), rng.uniform(0.4, 1.0))
     colour = rng.uniform(0, 255, 3) if rng.random() < 0.4 else np.full(3, rng.choice([rng.uniform(0, 70), 220]))
-    value = 0.75 * colour + 0.25 * shade
-    value = value * (0.7 + 0.6 * smooth_noise(size, rng.uniform(30, 120), rng))[..., None]
-    return (image + cover[..., None] * (np.clip(value, 0, 255) - image) * rng.uniform(0.6, 1)).astype(np.float32)
+    value = 0.75 * colour + 0.25 * cv2.GaussianBlur(image, (0, 0), 12)
+    value = value * (0.7 + 0.6 * smooth_noise(image.shape[:2], rng.uniform(30, 120), rng))[..., None]
+    return mix(image, cover * np.float32(rng.uniform(0.6, 1)), np.clip(value, 0, 255).astype(np.float32))
+
+
+def add_border(image: Image, rng: Rng) -> Image:
+    """Give a photograph the border that prints have, on some sides; sometimes with a line along it."""
+    side = len(image)
+    borders = rng.uniform(2, 0.25 * side) * (rng.random(4) < 0.5) - 5  # those that are negative cannot be seen
+    left, top, right, bottom = np.array([0, 0, side, side]) + borders * (1, 1, -1, -1)
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom), (left, top)])
+    corners += rng.normal(0, rng.choice([0, 1.5]), corners.shape)
+    canvas = np.full((side * FINE, side * FINE), 255, np.uint8)
+    cv2.fillPoly(canvas, [grid(corners)], 0, cv2.LINE_AA, SHIFT)
+    cover = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    tone = rng.uniform(190, 255) if rng.random() < 0.8 else rng.uniform(0, 50)
+    result = mix(image, cover, tone - np.array([0, rng.uniform(-2, 8), rng.uniform(-4, 24)]))
+    if rng.random() < 0.4:
+        inset = corners + np.sign(side / 2 - corners) * rng.uniform(-12, 12)
+        result = mix(result, lines((side, side), [inset], rng.uniform(0.6, 3)), np.full(3, rng.uniform(0, 255)))
+    return cv2.GaussianBlur(result, (0, 0), rng.uniform(0.3, 0.8)) if rng.random() < 0.5 else result

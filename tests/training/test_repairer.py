@@ -60,10 +60,21 @@ def test_drawn_scenes_have_detail(scene):
         assert image.std() > 2
 
 
-def test_lines_are_drawn_into_a_photograph():
+@pytest.mark.parametrize("add", [scenes.add_lines, scenes.add_letters, scenes.add_border], ids=lambda add: add.__name__)
+def test_something_is_drawn_into_a_photograph(add):
     photo = smooth(128, 128).astype(np.float32)
-    changed = [np.abs(scenes.add_lines(photo, generator(seed)) - photo).max() for seed in range(30)]
-    assert np.mean(np.array(changed) > 5) > 0.9
+    changes = [np.abs(add(photo, generator(seed)) - photo) for seed in range(30)]
+    assert all(change.shape == photo.shape and np.isfinite(change).all() for change in changes)
+    assert np.mean([change.max() > 5 for change in changes]) > 0.8
+    assert np.mean([change.max(axis=2) > 5 for change in changes]) < 0.5
+
+
+@pytest.mark.parametrize("thing", [draw for draw, _ in scenes.THINGS], ids=lambda draw: draw.__name__)
+def test_everything_that_can_be_drawn_is_a_list_of_paths(thing):
+    for seed in range(5):
+        paths = thing((128, 128), generator(seed))
+        assert paths
+        assert all(path.ndim == 2 and path.shape[1] == 2 and np.isfinite(path).all() for path in paths)
 
 
 def test_an_engraving_is_dark_where_the_image_is_dark():
@@ -126,20 +137,36 @@ def test_the_loss_is_least_for_the_truth_and_counts_px_by_their_weight():
     assert loss(rows == 1) == pytest.approx(loss(rows == 2), rel=1e-3)
 
 
+def test_the_planes_of_a_view_are_turned_together():
+    torch.manual_seed(0)
+    mask = torch.zeros(2, 1, 8, 8)
+    mask[:, :, 1, 2] = 1
+    seen = set()
+    for _ in range(60):
+        given, turned, weight = repairer.view(mask.repeat(1, 3, 1, 1), mask, mask)
+        assert torch.equal(turned, weight)
+        assert torch.equal(given.amax(1, keepdim=True), turned)  # 0 and 1 keep their tone
+        seen.add(int(turned[0].flatten().argmax()))
+    assert len(seen) == 8
+
+
+def test_a_view_changes_the_tone_of_each_input():
+    given, _, _ = repairer.view(torch.full((5, 3, 2, 2), 0.5), *torch.zeros(2, 5, 1, 2, 2))
+    assert len(set(given[:, 0, 0, 0].tolist())) == 5
+    assert 0.35 < given.min() < given.max() < 0.65
+
+
 def test_the_repairer_command_makes_weights_that_load_and_continues_from_its_checkpoint(
     shared, tmp_path, monkeypatch, one_thread
 ):
     folder = few(shared, tmp_path)
     for steps in (2, 3):
-        options = ["--steps", steps, "--batch", 1]
+        options = ["--steps", steps, "--batch", 1, "--echoes", 1]
         command(monkeypatch, repairer, "--data", folder, "--out", tmp_path, *options)
         assert torch.load(tmp_path / "repairer.pt", weights_only=True)["step"] == steps
     state = load_file(tmp_path / "lite-repairer.safetensors")
     LiteRepairer().load_state_dict(state)
     assert all(value.isfinite().all() for value in state.values())
-    start = tmp_path / "lite-repairer.safetensors"
-    options = ["--start", start, "--steps", 0]
-    command(monkeypatch, repairer, "--data", folder, "--out", tmp_path / "on", *options)
 
 
 def test_the_measurement_compares_the_mask_and_the_fill_with_the_truth():

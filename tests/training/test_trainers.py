@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.utils.data import TensorDataset
 
 from facemend.nets.lite import LiteRestorer
 from facemend.nets.realesrgan import SRVGGNetCompact
@@ -167,6 +168,29 @@ def test_the_learning_rate_rises_then_falls():
     assert max(rates) == rates[100] == 1
     assert rates[100:] == sorted(rates[100:], reverse=True)
     assert rates[-1] == pytest.approx(0.02, abs=1e-4)
+
+
+def phase(tmp_path, steps):
+    return loop.Phase(nn.Linear(1, 1), tmp_path / "phase.pt", steps, 1e-3)
+
+
+def test_echoed_items_are_used_equally_often_and_in_other_orders(tmp_path):
+    dataset = TensorDataset(torch.arange(12))
+    batches = [batch for (batch,) in phase(tmp_path, 8).batches(dataset, 3, echoes=2)]
+    assert [len(batch) for batch in batches] == [3] * 8
+    first, again, *_ = torch.stack(batches).reshape(4, 6)
+    assert sorted(first.tolist()) == sorted(again.tolist()) == list(range(6))
+    assert not torch.equal(first, again)
+    assert torch.bincount(torch.cat(batches)).tolist() == [2] * 12
+
+
+@pytest.mark.parametrize("steps", [3, 5])
+def test_a_run_with_echoes_ends_after_its_steps_and_continues(tmp_path, steps):
+    dataset = TensorDataset(torch.arange(24.0))
+    assert sum(1 for _ in phase(tmp_path, steps).batches(dataset, 3, echoes=2)) == steps
+    (first,), *others = phase(tmp_path, 9).batches(dataset, 3, echoes=2)
+    assert first.min() >= steps // 4 * 6
+    assert len(others) == 8 - steps
 
 
 def test_a_run_killed_while_saving_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
