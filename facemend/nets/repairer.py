@@ -8,7 +8,7 @@ from torch import Tensor
 
 from facemend.nets.unet import UNet
 
-WIDTHS, BLOCKS = (32, 48, 96, 128), (1, 2, 2, 3)
+WIDTHS, BLOCKS = (64, 80, 112, 128), (2, 2, 2, 3)
 
 
 class LiteRepairer(UNet):

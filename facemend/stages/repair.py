@@ -1,13 +1,12 @@
 """Find and fill scratches, dust, creases and cracks, before anything else looks at the picture.
 
-A network finds the damage, in the picture and in a copy. Of a picture of up to `LARGE` px, the copy is enlarged, and
-a weighted mean of both decides. Of a larger one, the copy is reduced, and what is found in either counts. The damage
-is filled by the fast marching method (Telea 2004, doi:10.1080/10867651.2004.10487596): for thin damage it is closer
-to the truth than the fills that a network of this size has learned. A torn corner becomes a blur of what is around
-it.
+A network finds the damage in two copies of the picture: thin damage in an enlarged one, wide damage in a reduced one.
+The damage is filled by the fast marching method (Telea 2004, doi:10.1080/10867651.2004.10487596): for thin damage it
+is closer to the truth than the fills that a network of this size has learned. A torn corner becomes a blur of what is
+around it.
 """
 
-from typing import Any
+import math
 
 import cv2
 import numpy as np
@@ -19,22 +18,25 @@ from facemend.machine.network import Network
 from facemend.records import Floats, Pixels, Size, StageProgress, Tiling
 from facemend.stages.tiled import Tiled
 
-# A px is damaged above the first probability, or above the second if it touches such a px. All probabilities were
+# An area of px with at least the second probability is damaged if a px of it has the first. All probabilities were
 # chosen on held-out training pictures.
-DAMAGED, RIM = 0.5, 0.25
+DAMAGED, ATTACHED = 0.85, 0.47
+SURE = 0.95  # the probability of every px of a torn corner
 RADIUS = 3  # px from which a fill is computed
+ENLARGED = 2  # largest size of the enlarged copy, relative to the picture
+ENLARGED_PX = 2**21  # px of the enlarged copy; pictures of more px are not enlarged, as their damage is wider
+REDUCED = 1 / 2  # size of the reduced copy, relative to the picture
+WIDE_PX = (3, 5)  # limits of the width in the reduced copy from which damage counts
 LARGE = 2048  # px of the longer side; in larger pictures, damage is wider than what the network was trained on
-ENLARGED = 2  # size of the enlarged copy, relative to the picture
-COPY_WEIGHT = 2 / 3  # weight of the probability in the copy, which finds more thin damage
-SURE = 0.85  # a px with this probability in the picture itself is damaged in any case; the copy misses wide damage
 # Areas as wide as this share of the picture's shorter side, within limits in px, are left alone with their edges. They
-# are more likely plain parts of the picture. Lines are filled all the same: areas that are everywhere narrower than
-# twice this width, and at least `LINE_LENGTH` times as long as it.
+# are more likely plain parts of the picture. Lines are filled all the same: parts of areas that are narrower than twice
+# this width, and at least `LINE_LENGTH` times as long as it.
 WIDEST, WIDEST_PX = 1 / 32, (5, 16)
 LINE_LENGTH = 8
 # An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than this
-# share of the picture, and its probability is at least `SURE`. Bright corners of undamaged pictures have lower ones.
+# share of the picture.
 TORN = 0.03
+MOST_TORN = 2  # corners; three or four bright corners are those of an oval or rounded picture
 
 Found = NDArray[np.uint8]  # (H, W), 1 where there is damage
 Probability = NDArray[np.uint8]  # (H, W), of damage, times 255
@@ -42,9 +44,6 @@ Probability = NDArray[np.uint8]  # (H, W), of damage, times 255
 
 class NetRepairer:
     """Repairs with a network, tile by tile.
-
-    A picture of up to `LARGE` px is also looked at enlarged. In a larger one, wide damage is found on a copy that is
-    reduced to `LARGE` px.
 
     Args:
         name: the model's name.
@@ -59,17 +58,10 @@ class NetRepairer:
 
     def __call__(self, pixels: Pixels, progress: StageProgress | None = None) -> tuple[Pixels, Floats]:
         """As a `Repairer`."""
-        height, width = size = pixels.shape[:2]
+        size = pixels.shape[:2]
         first, second = (part_of(progress, run) for run in range(2))
-        probability = self._probability(pixels, size, first)
-        torn = torn_corners(probability)  # the network was not trained on corners as wide as in the enlarged copy
-        if max(size) > LARGE:
-            found = damaged(probability, torn) | self._find_wide(pixels, second)
-        else:
-            copy = cv2.resize(pixels, (ENLARGED * width, ENLARGED * height), interpolation=cv2.INTER_CUBIC)
-            mean = cv2.addWeighted(probability, 1 - COPY_WEIGHT, self._probability(copy, size, second), COPY_WEIGHT, 0)
-            mean[probability > 255 * SURE] = 255
-            found = damaged(mean.astype(np.uint8, copy=False), torn)
+        factor = min(max(math.sqrt(ENLARGED_PX / math.prod(size)), 1), ENLARGED)
+        found = damaged(self._probability(resized(pixels, factor), size, first), self._find_wide(pixels, second))
         if found.all():  # there is nothing to fill from
             found[:] = 0
         return fill(pixels, found), found.astype(np.float32)
@@ -85,16 +77,23 @@ class NetRepairer:
         return probability
 
     def _find_wide(self, pixels: Pixels, progress: StageProgress | None) -> Found:
-        """Find the damage that is too wide to be filled at the size of the picture itself."""
-        height, width = pixels.shape[:2]
-        factor = LARGE / max(height, width)
-        size = max(round(height * factor), 1), max(round(width * factor), 1)
-        copy = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
-        probability = self._probability(copy, size, progress)
-        found = damaged(probability, torn_corners(probability))
-        limit = round(widest((height, width)) * factor) - 1  # as the px at the edges of an area are mixed
-        wide = opened(found, max(limit, 3))
-        return cv2.resize(dilated(wide), (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+        """Find torn corners, and other damage that is too wide to be found or filled at the size of the picture."""
+        size = pixels.shape[:2]
+        factor = min(REDUCED, LARGE / max(size))
+        copy = resized(pixels, factor)
+        probability = self._probability(copy, copy.shape[:2], progress)
+        torn = torn_corners(probability)
+        limit = round(widest(size) * factor) - 1  # as the px at the edges of an area are mixed
+        wide = torn | opened(damaged(probability, torn), int(np.clip(limit, *WIDE_PX)))
+        return cv2.resize(wide, size[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+
+
+def resized(pixels: Pixels, factor: float) -> Pixels:
+    """A copy of this size, relative to the picture; with the factor 1, the picture."""
+    if factor == 1:
+        return pixels
+    height, width = (max(round(side * factor), 1) for side in pixels.shape[:2])
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
 
 
 def part_of(progress: StageProgress | None, run: int) -> StageProgress | None:
@@ -107,12 +106,14 @@ def widest(size: Size) -> int:
     return int(np.clip(round(WIDEST * min(size)), *WIDEST_PX))
 
 
-def damaged(probability: Probability, torn: Found) -> Found:
-    """Decide what to fill; `torn` is where there are torn corners, which are filled however wide they are."""
-    found = (probability > 255 * DAMAGED).astype(np.uint8)
-    found[plain_areas(found & ~torn) > 0] = 0
-    found |= torn
-    return found | (dilated(found) & (probability > 255 * RIM))
+def damaged(probability: Probability, wide: Found) -> Found:
+    """Decide what to fill; `wide` is filled in any case."""
+    _, areas = cv2.connectedComponents((probability > 255 * ATTACHED).astype(np.uint8))
+    chosen = np.zeros(areas.max() + 1, np.uint8)
+    chosen[areas[probability > 255 * DAMAGED]] = 1
+    found: Found = chosen[areas]
+    found[plain_areas(found & ~wide) > 0] = 0
+    return found | wide
 
 
 def plain_areas(found: Found) -> Found:
@@ -123,9 +124,10 @@ def plain_areas(found: Found) -> Found:
     if wide.any():
         # Areas are connected by what is at least two thirds as wide. So no thin scratch makes a wide area a line.
         areas = wide | opened(found, 2 * limit // 3)
+        areas[cv2.dilate(opened(areas, 2 * limit), disc(limit)) > 0] = 0
         _, labels, statistics, _ = cv2.connectedComponentsWithStats(areas)
         lines = statistics[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= LINE_LENGTH * limit
-        lines[np.unique(labels[opened(areas, 2 * limit) > 0])] = False
+        lines[0] = False
         wide[lines[labels]] = 0
     return cv2.dilate(wide, disc(limit)).astype(np.uint8, copy=False)
 
@@ -135,7 +137,7 @@ def torn_corners(probability: Probability) -> Found:
     sure = probability > 255 * SURE
     torn = np.zeros(sure.shape, np.uint8)
     corners = [(y, x) for y in (0, -1) for x in (0, -1) if sure[y, x]]
-    if not corners:  # most pictures
+    if not corners or len(corners) > MOST_TORN:  # most pictures
         return torn
     _, areas = cv2.connectedComponents(sure.astype(np.uint8))
     for area in {int(areas[corner]) for corner in corners}:
@@ -143,11 +145,6 @@ def torn_corners(probability: Probability) -> Found:
         if where.sum() < TORN * where.size:
             torn[where] = 1
     return torn
-
-
-def dilated(found: NDArray[Any]) -> Found:
-    """Add the px next to damage."""
-    return cv2.dilate(found, np.ones((3, 3), np.uint8)).astype(np.uint8, copy=False)
 
 
 def opened(found: Found, width: int) -> Found:

@@ -390,10 +390,10 @@ MODELS: Mapping[str, Model] = {
             name="lite-repairer",
             task="repairer",
             file="lite-repairer.safetensors",
-            size=3818304,
-            sha256="87545507e63e2f95a513123b8e3fa1ef1c94e51ef915afb1e11c27c9ec112f26",
+            size=5575520,
+            sha256="ae15418f2324566503967483f869a6bd7f90187dc4f487f9d997f4f16dc0e284",
             architecture="facemend.nets.repairer:LiteRepairer",
-            tiling=Tiling(scale=1, step=16, bytes_per_pixel=220, overlap=64),
+            tiling=Tiling(scale=1, step=16, bytes_per_pixel=300, overlap=64),
         ),
         Model(
             name="parsenet",
