@@ -307,8 +307,10 @@ def repairer(net: nn.Module, folder: Path) -> list[str]:
     yardstick = load_yardstick(folder / "damage.py")
     lines = measure_repairer.tables(repair, yardstick, sets)
     scan, _ = yardstick.damage(cv2.resize(portraits[0], (1250, 1600), interpolation=cv2.INTER_CUBIC), "medium", 0)
+    squares = [measure_repairer.middle(image) for image in (*portraits[:4], *kodak[:4])]
     return [
         *lines,
+        *measure_repairer.lines_found(repair, squares),
         f"A portrait enlarged to 2 MP, with medium damage, float32: {best_time(lambda: repair(scan), 3):.2f} s.",
         "",
     ]

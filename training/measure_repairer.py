@@ -12,6 +12,8 @@ from facemend.stages.repair import NetRepairer
 
 Image = NDArray[np.uint8]
 SIDE = 512  # px, the largest side of a crop
+LINES = {SIDE: (3, 5, 8, 14, 20), 200: (2, 4, 6)}  # px: side of the pictures, and widths of lines
+BRIGHT, DARK = 235, 25  # grey levels of lines
 UNCHANGED_DB = 100.0  # the highest PSNR that is counted; that of equal pictures is infinite
 
 
@@ -50,6 +52,41 @@ def tables(repair: NetRepairer, yardstick: ModuleType, sets: dict[str, Sequence[
         changed = np.mean([np.mean(mask > 0) for _, mask in results])
         clean.append(f"| {name} | {np.mean(values):.1f} dB | {min(values):.1f} dB | {changed:.3%} |")
     return [*lines, "", *clean, ""]
+
+
+def lines_found(repair: NetRepairer, images: Sequence[Image]) -> list[str]:
+    """Draw one line at a time across pictures, and measure the share of it that is found.
+
+    Args:
+        repair: the repairer.
+        images: (512, 512, 3) RGB, without damage.
+    """
+    kinds = [(tone, upright) for tone in (BRIGHT, DARK) for upright in (True, False)]
+    heads = [
+        f"{'bright' if tone == BRIGHT else 'dark'}, {'vertical' if upright else 'horizontal'}"
+        for tone, upright in kinds
+    ]
+    table = [f"| side of the picture, width of the line | {' | '.join(heads)} |", "| --- " * 5 + "|"]
+    for side, widths in LINES.items():
+        small = [cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA) for image in images]
+        for width in widths:
+            shares = [
+                np.mean([_share_of_line(repair, image, i, width, *kind) for i, image in enumerate(small)])
+                for kind in kinds
+            ]
+            table.append(f"| {side} px, {width} px | {' | '.join(f'{share:.0%}' for share in shares)} |")
+    return [*table, ""]
+
+
+def _share_of_line(repair: NetRepairer, image: Image, place: int, width: int, tone: int, upright: bool) -> float:
+    """The share that is found of a line that leans a little; `place` is a number that says where it is."""
+    side = len(image)
+    start = side // 4 + 37 * place % (side // 3)
+    ends = [(start, -5), (start + side // 34, side + 8)]
+    cover = np.zeros((side, side), np.float32)
+    cv2.line(cover, *(end if upright else end[::-1] for end in ends), 1, width, cv2.LINE_AA)
+    damaged = image + cover[..., None] * (tone - image.astype(np.float32))
+    return float(repair(np.rint(damaged).astype(np.uint8))[1][cover > 0.5].mean())
 
 
 def _row(repair: NetRepairer, yardstick: ModuleType, image: Image, level: str, seed: int) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from facemend.nets.repairer import LiteRepairer
 from facemend.records import Tiling
@@ -183,3 +184,21 @@ def test_the_measurement_compares_the_mask_and_the_fill_with_the_truth():
     lines = measure_repairer.tables(net, yardstick, {"grey": [image, smooth(64, 64)]})
     assert " | 1.00 | 0.50 |" in lines[2]
     assert "100.0 dB | 100.0 dB | 0.000%" in lines[-2]
+
+
+class Bright(nn.Module):
+    """Finds what is brighter than everything in a smooth picture."""
+
+    def forward(self, x):
+        return (x.amin(1, keepdim=True) > 0.91).float()
+
+
+def test_lines_that_are_found_are_told_from_those_that_are_not(monkeypatch):
+    monkeypatch.setattr(measure_repairer, "LINES", {128: (3,)})
+    net = NetRepairer("bright", Bright(), CPU, Tiling(scale=1, step=16, bytes_per_pixel=600))
+    *_, row, end = measure_repairer.lines_found(net, [smooth(512, 512), smooth(512, 512, seed=1)])
+    size, *found, _ = (cell.strip(" %") for cell in row[1:].split("|"))
+    assert size == "128 px, 3 px"
+    assert min(map(int, found[:2])) > 80
+    assert found[2:] == ["0", "0"]
+    assert not end
