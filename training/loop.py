@@ -98,11 +98,12 @@ class Phase:
             dataset: its item i must depend on i alone, so that a resumed run gets the same items.
             batch: items in a batch, or None if each item is a batch already.
             workers: processes that load items.
-            echoes: how often each item is used, where a GPU trains faster than items are made (data echoing: Choi et
-                al., 2019, arXiv:1907.05550). The items of `echoes` batches are loaded together, and shuffled for each
-                use.
+            echoes: how often each item of a batch is used, where a GPU trains faster than items are made (data
+                echoing: Choi et al., 2019, arXiv:1907.05550). The items of `echoes` batches are loaded together, and
+                shuffled for each use.
         """
-        loaded, steps = (batch or 1) * echoes, echoes**2  # the items that are loaded together, and their steps
+        # The items that are loaded together, and the steps that use them.
+        loaded, steps = (1, 1) if batch is None else (batch * echoes, echoes**2)
         items = Subset(dataset, range(self.step // steps * loaded, math.ceil(self.steps / steps) * loaded))
         size = None if batch is None else loaded
         loader = DataLoader(items, batch_size=size, num_workers=workers, pin_memory=self.device.type == "cuda")

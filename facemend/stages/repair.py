@@ -1,9 +1,9 @@
 """Find and fill scratches, dust, creases and cracks, before anything else looks at the picture.
 
-A network finds the damage in two copies of the picture: thin damage in an enlarged one, wide damage in a reduced one.
-The damage is filled by the fast marching method (Telea 2004, doi:10.1080/10867651.2004.10487596): for thin damage it
-is closer to the truth than the fills that a network of this size has learned. A torn corner becomes a blur of what is
-around it.
+A network finds thin damage in an enlarged copy of the picture, or in the picture itself if that is large, and wide
+damage in a reduced copy. The damage is filled by the fast marching method (Telea 2004,
+doi:10.1080/10867651.2004.10487596): for thin damage it is closer to the truth than the fills that a network of this
+size has learned. A torn corner becomes a blur of what is around it.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from facemend.machine.device import Device
 from facemend.machine.network import Network
-from facemend.records import Floats, Pixels, Size, StageProgress, Tiling
+from facemend.records import Floats, Pixels, Size, StageProgress, Tiling, peak
 from facemend.stages.tiled import Tiled
 
 # An area of px with at least the second probability is damaged if a px of it has the first. All probabilities were
@@ -25,18 +25,23 @@ SURE = 0.95  # the probability of every px of a torn corner
 RADIUS = 3  # px from which a fill is computed
 ENLARGED = 2  # largest size of the enlarged copy, relative to the picture
 ENLARGED_PX = 2**21  # px of the enlarged copy; pictures of more px are not enlarged, as their damage is wider
-REDUCED = 1 / 2  # size of the reduced copy, relative to the picture
+REDUCED = 1 / 2  # largest size of the reduced copy, relative to the picture
+REDUCED_SIDE = 2048  # px of the longer side of the reduced copy
 WIDE_PX = (3, 5)  # limits of the width in the reduced copy from which damage counts
-LARGE = 2048  # px of the longer side; in larger pictures, damage is wider than what the network was trained on
-# Areas as wide as this share of the picture's shorter side, within limits in px, are left alone with their edges. They
-# are more likely plain parts of the picture. Lines are filled all the same: parts of areas that are narrower than twice
-# this width, and at least `LINE_LENGTH` times as long as it.
-WIDEST, WIDEST_PX = 1 / 32, (5, 16)
-LINE_LENGTH = 8
+# Areas as wide as this share of the shorter side of a copy, within limits in px of the copy, are left alone with their
+# edges. They are more likely plain parts of the picture. Straight lines are filled all the same: parts of areas that
+# are at least `LINE_LENGTH` times as long as this width, and at most `LINE_WIDTH` times as wide, measured with their
+# bends. In the reduced copy of a picture of up to `LARGE` px, only lines count: other areas are mostly parts of the
+# picture, such as collars.
+WIDEST, WIDEST_PX = 1 / 32, (6, 16)
+LINE_WIDTH, LINE_LENGTH = 2, 8
+LARGE = 2048  # px of the longer side
 # An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than this
-# share of the picture.
+# share of the picture, and if at least two other corners differ from it by more than this share of white. Three or four
+# equal corners are those of an oval picture, or of paper around a picture.
 TORN = 0.03
-MOST_TORN = 2  # corners; three or four bright corners are those of an oval or rounded picture
+ALIKE = 1 / 16
+PARTS = 1000  # of the progress
 
 Found = NDArray[np.uint8]  # (H, W), 1 where there is damage
 Probability = NDArray[np.uint8]  # (H, W), of damage, times 255
@@ -59,9 +64,11 @@ class NetRepairer:
     def __call__(self, pixels: Pixels, progress: StageProgress | None = None) -> tuple[Pixels, Floats]:
         """As a `Repairer`."""
         size = pixels.shape[:2]
-        first, second = (part_of(progress, run) for run in range(2))
-        factor = min(max(math.sqrt(ENLARGED_PX / math.prod(size)), 1), ENLARGED)
-        found = damaged(self._probability(resized(pixels, factor), size, first), self._find_wide(pixels, second))
+        enlarged = resized(pixels, min(max(math.sqrt(ENLARGED_PX / math.prod(size)), 1), ENLARGED))
+        reduced = resized(pixels, min(REDUCED, REDUCED_SIDE / max(size)))
+        share = enlarged.size / (enlarged.size + reduced.size)
+        probability = self._probability(enlarged, size, part_of(progress, 0, share))
+        found = damaged(probability, self._find_wide(reduced, size, part_of(progress, share, 1)))
         if found.all():  # there is nothing to fill from
             found[:] = 0
         return fill(pixels, found), found.astype(np.float32)
@@ -76,16 +83,14 @@ class NetRepairer:
         self._tiled.run(pixels, size, write, progress)
         return probability
 
-    def _find_wide(self, pixels: Pixels, progress: StageProgress | None) -> Found:
-        """Find torn corners, and other damage that is too wide to be found or filled at the size of the picture."""
-        size = pixels.shape[:2]
-        factor = min(REDUCED, LARGE / max(size))
-        copy = resized(pixels, factor)
-        probability = self._probability(copy, copy.shape[:2], progress)
-        torn = torn_corners(probability)
-        limit = round(widest(size) * factor) - 1  # as the px at the edges of an area are mixed
-        wide = torn | opened(damaged(probability, torn), int(np.clip(limit, *WIDE_PX)))
-        return cv2.resize(wide, size[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+    def _find_wide(self, reduced: Pixels, size: Size, progress: StageProgress | None) -> Found:
+        """Find torn corners, and lines and spots that are too wide to be found or filled at the size of the picture."""
+        probability = self._probability(reduced, reduced.shape[:2], progress)
+        torn = torn_corners(probability, reduced)
+        limit = round(widest(size) * max(reduced.shape[:2]) / max(size)) - 1  # as the px at the edges are mixed
+        wide = opened(damaged(probability, torn), int(np.clip(limit, *WIDE_PX)))
+        wide = wide if max(size) > LARGE else lines(wide, widest(reduced.shape[:2]))
+        return cv2.resize(wide | torn, size[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
 
 
 def resized(pixels: Pixels, factor: float) -> Pixels:
@@ -96,9 +101,11 @@ def resized(pixels: Pixels, factor: float) -> Pixels:
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_CUBIC if factor > 1 else cv2.INTER_AREA)
 
 
-def part_of(progress: StageProgress | None, run: int) -> StageProgress | None:
-    """The progress of one of the two runs of the network, each of which counts as a half."""
-    return (lambda done, total: progress(run * total + done, 2 * total)) if progress else None
+def part_of(progress: StageProgress | None, start: float, end: float) -> StageProgress | None:
+    """The progress of a run of the network that is this part of the whole work."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(round(PARTS * (start + (end - start) * done / total)), PARTS)
 
 
 def widest(size: Size) -> int:
@@ -124,27 +131,43 @@ def plain_areas(found: Found) -> Found:
     if wide.any():
         # Areas are connected by what is at least two thirds as wide. So no thin scratch makes a wide area a line.
         areas = wide | opened(found, 2 * limit // 3)
-        areas[cv2.dilate(opened(areas, 2 * limit), disc(limit)) > 0] = 0
-        _, labels, statistics, _ = cv2.connectedComponentsWithStats(areas)
-        lines = statistics[:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT]].max(axis=1) >= LINE_LENGTH * limit
-        lines[0] = False
-        wide[lines[labels]] = 0
+        areas[cv2.dilate(opened(areas, LINE_WIDTH * limit), disc(limit)) > 0] = 0
+        wide[lines(areas, limit) > 0] = 0
     return cv2.dilate(wide, disc(limit)).astype(np.uint8, copy=False)
 
 
-def torn_corners(probability: Probability) -> Found:
+def lines(areas: Found, limit: int) -> Found:
+    """The areas that are long, straight and not too wide, where areas of `limit` px are left alone."""
+    outlines, _ = cv2.findContours(areas, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    chosen = []
+    for outline in outlines:
+        breadth, length = sorted(cv2.minAreaRect(outline)[1])
+        if length >= LINE_LENGTH * limit and breadth <= LINE_WIDTH * limit:
+            chosen.append(outline)
+    filled = cv2.drawContours(np.zeros_like(areas), chosen, -1, 1, cv2.FILLED).astype(np.uint8, copy=False)
+    return filled & areas
+
+
+def torn_corners(probability: Probability, pixels: Pixels) -> Found:
     """The connected areas in the corners of the picture that are certain and small enough."""
     sure = probability > 255 * SURE
     torn = np.zeros(sure.shape, np.uint8)
-    corners = [(y, x) for y in (0, -1) for x in (0, -1) if sure[y, x]]
-    if not corners or len(corners) > MOST_TORN:  # most pictures
+    ends = np.ix_((0, -1), (0, -1))
+    chosen = sure[ends].ravel() & unlike_others(pixels[ends].reshape(4, 3).astype(np.float32), ALIKE * peak(pixels))
+    if not chosen.any():  # most pictures
         return torn
     _, areas = cv2.connectedComponents(sure.astype(np.uint8))
-    for area in {int(areas[corner]) for corner in corners}:
+    for area in np.unique(areas[ends].ravel()[chosen]):
         where = areas == area
         if where.sum() < TORN * where.size:
             torn[where] = 1
     return torn
+
+
+def unlike_others(corners: Floats, difference: float) -> NDArray[np.bool_]:
+    """Which of four corners (4, 3) differ from at least two others by more than this."""
+    apart: NDArray[np.bool_] = np.abs(corners[:, None] - corners).max(axis=2) > difference
+    return np.asarray(apart.sum(axis=1) >= 2)
 
 
 def opened(found: Found, width: int) -> Found:
