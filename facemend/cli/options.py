@@ -72,7 +72,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--repair", action="store_true",
         help="first repair scratches, dust, creases and cracks; look at the result: fine lines, such as "
-        "wires and engravings, and jewellery may be taken for damage",
+        "wires and outlines, and jewellery may be taken for damage",
     )  # fmt: skip
     what.add_argument(
         "--denoise", type=float, default=DEFAULT_SETTINGS.denoise, metavar="0..1",
