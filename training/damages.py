@@ -92,7 +92,13 @@ def lines(shape: tuple[int, int], paths: Sequence[Path], width: float) -> Map:
     """The cover of anti-aliased lines of `width` px."""
     canvas = np.zeros((shape[0] * FINE, shape[1] * FINE), np.uint8)
     cv2.polylines(canvas, [grid(path) for path in paths], False, 255, max(1, round(width * FINE)), cv2.LINE_AA, SHIFT)
-    return cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return cover_of(canvas)
+
+
+def cover_of(canvas: NDArray[np.uint8]) -> Map:
+    """The cover of what is drawn on a canvas of `FINE` times the size."""
+    height, width = canvas.shape
+    return cv2.resize(canvas, (width // FINE, height // FINE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
 def grid(path: Path) -> NDArray[np.int32]:
@@ -110,7 +116,7 @@ def stroke(shape: tuple[int, int], path: Path, width: float, rng: Rng, vary: flo
     for a, b, factor in zip(points[:-1], points[1:], change, strict=True):
         thickness = max(1, round(width * FINE * factor))
         cv2.line(canvas, a.tolist(), b.tolist(), 255, thickness, cv2.LINE_AA, SHIFT)
-    return cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    return cover_of(canvas)
 
 
 def soften(cover: Map, unit: float, rng: Rng) -> Map:
@@ -197,7 +203,7 @@ def dust(image: Image, unit: float, rng: Rng) -> Image:
         blob = blob @ np.array([[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]) + at
         points = np.round(blob * FINE * 2**SHIFT).astype(np.int32)
         cv2.fillPoly(canvas, [points], int(rng.uniform(110, 255)), cv2.LINE_AA, SHIFT)
-    cover = cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    cover = cover_of(canvas)
     return mix(image, soften(cover, unit, rng) * rng.uniform(0.6, 1), colour)
 
 
@@ -242,7 +248,7 @@ def craze(image: Image, unit: float, rng: Rng) -> Image:
         np.round((facet + rng.normal(0, 0.7, facet.shape)) * FINE * 2**SHIFT).astype(np.int32) for facet in facets
     ]
     cv2.polylines(canvas, points, True, 255, max(1, round(rng.uniform(0.3, 1) * unit * FINE)), cv2.LINE_AA, SHIFT)
-    cover = cv2.resize(canvas, shape[::-1], interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    cover = cover_of(canvas)
     region = np.clip((smooth_noise(shape, rng.uniform(60, 200), rng) - rng.uniform(0.2, 0.7)) * 5, 0, 1)
     return mix(image, cover * region * rng.uniform(0.4, 1), ink(image, rng, bright=0.6))
 

@@ -98,9 +98,9 @@ class Phase:
             dataset: its item i must depend on i alone, so that a resumed run gets the same items.
             batch: items in a batch, or None if each item is a batch already.
             workers: processes that load items.
-            echoes: how often each item of a batch is used, where a GPU trains faster than items are made (data
-                echoing: Choi et al., 2019, arXiv:1907.05550). The items of `echoes` batches are loaded together, and
-                shuffled for each use.
+            echoes: how often each item is used, where a GPU trains faster than items are made (data echoing: Choi et
+                al., 2019, arXiv:1907.05550). The items of `echoes` batches are loaded together, and shuffled for each
+                use. It does not count where an item is a batch already.
         """
         # The items that are loaded together, and the steps that use them.
         loaded, steps = (1, 1) if batch is None else (batch * echoes, echoes**2)
@@ -108,14 +108,14 @@ class Phase:
         size = None if batch is None else loaded
         loader = DataLoader(items, batch_size=size, num_workers=workers, pin_memory=self.device.type == "cuda")
         title = self.checkpoint.stem
-        self.bar = tqdm(initial=self.step, total=self.steps, desc=title, mininterval=20)
-        for tensors in loader:
-            together = [self._move(tensor) for tensor in tensors]
-            for chosen in [together] if batch is None or echoes == 1 else echoed(together, batch, echoes):
-                if self.step == self.steps:
-                    return
-                yield chosen
-                self._end_step()
+        with tqdm(initial=self.step, total=self.steps, desc=title, mininterval=20) as self.bar:
+            for tensors in loader:
+                together = [self._move(tensor) for tensor in tensors]
+                for chosen in [together] if batch is None or echoes == 1 else echoed(together, batch, echoes):
+                    if self.step == self.steps:
+                        return
+                    yield chosen
+                    self._end_step()
 
     def _end_step(self) -> None:
         """Count the step, and save every `SAVED_EVERY` steps and at the end."""

@@ -21,7 +21,7 @@ from training.degradations import Image, Rng
 SIZE = 256  # px, side of a crop
 VISIBLE = 2.0  # grey levels; a pixel that changed by more is damaged
 UNDAMAGED = 0.35  # share of the crops without damage
-ENLARGED_SHARE = 0.25  # of the crops: scans often have more px than detail
+ENLARGED_SHARE = 0.25  # share of the crops that are enlarged by 2, as scans often have more px than detail
 NEIGHBOURHOOD = 5  # px; a fill is about the median of this neighbourhood, taken twice
 CARE = 4.0  # weight of a change of an undamaged pixel, relative to that of equally visible damage that is left
 LEAST, MOST = 0.02, 0.4  # limits of the weights of pixels

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 from training import degradations
-from training.damages import FINE, SHIFT, Map, Path, grid, lines, mix, smooth_noise, walk
+from training.damages import FINE, SHIFT, Map, Path, cover_of, grid, lines, mix, smooth_noise, walk
 from training.degradations import Image, Rng
 
 LETTERS = list(string.ascii_letters * 3 + string.digits + ".,;:-&()'\"")
@@ -247,7 +247,7 @@ def add_border(image: Image, rng: Rng) -> Image:
     corners += rng.normal(0, rng.choice([0, 1.5]), corners.shape)
     canvas = np.full((side * FINE, side * FINE), 255, np.uint8)
     cv2.fillPoly(canvas, [grid(corners)], 0, cv2.LINE_AA, SHIFT)
-    cover = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    cover = cover_of(canvas)
     tone = rng.uniform(190, 255) if rng.random() < 0.8 else rng.uniform(0, 50)
     result = mix(image, cover, tone - np.array([0, rng.uniform(-2, 8), rng.uniform(-4, 24)]))
     if rng.random() < 0.4:

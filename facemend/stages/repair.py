@@ -23,6 +23,7 @@ from facemend.stages.tiled import Tiled
 DAMAGED, ATTACHED = 0.85, 0.47
 SURE = 0.95  # the probability of every px of a torn corner
 RADIUS = 3  # px from which a fill is computed
+PARTS = 1000  # into which the progress of the whole work is divided
 ENLARGED = 2  # largest size of the enlarged copy, relative to the picture
 ENLARGED_PX = 2**21  # px of the enlarged copy; pictures of more px are not enlarged, as their damage is wider
 REDUCED = 1 / 2  # largest size of the reduced copy, relative to the picture
@@ -41,7 +42,6 @@ LARGE = 2048  # px of the longer side
 # equal corners are those of an oval picture, or of paper around a picture.
 TORN = 0.03
 ALIKE = 1 / 16
-PARTS = 1000  # of the progress
 
 Found = NDArray[np.uint8]  # (H, W), 1 where there is damage
 Probability = NDArray[np.uint8]  # (H, W), of damage, times 255
@@ -69,8 +69,6 @@ class NetRepairer:
         share = enlarged.size / (enlarged.size + reduced.size)
         probability = self._probability(enlarged, size, part_of(progress, 0, share))
         found = damaged(probability, self._find_wide(reduced, size, part_of(progress, share, 1)))
-        if found.all():  # there is nothing to fill from
-            found[:] = 0
         return fill(pixels, found), found.astype(np.float32)
 
     def _probability(self, pixels: Pixels, size: Size, progress: StageProgress | None) -> Probability:
@@ -89,7 +87,8 @@ class NetRepairer:
         torn = torn_corners(probability, reduced)
         limit = round(widest(size) * max(reduced.shape[:2]) / max(size)) - 1  # as the px at the edges are mixed
         wide = opened(damaged(probability, torn), int(np.clip(limit, *WIDE_PX)))
-        wide = wide if max(size) > LARGE else lines(wide, widest(reduced.shape[:2]))
+        if max(size) <= LARGE:
+            wide = lines(wide, widest(reduced.shape[:2]))
         return cv2.resize(wide | torn, size[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
 
 
@@ -102,7 +101,7 @@ def resized(pixels: Pixels, factor: float) -> Pixels:
 
 
 def part_of(progress: StageProgress | None, start: float, end: float) -> StageProgress | None:
-    """The progress of a run of the network that is this part of the whole work."""
+    """The progress of a run of the network; `start` and `end` say which part of the whole work it is, in [0, 1]."""
     if progress is None:
         return None
     return lambda done, total: progress(round(PARTS * (start + (end - start) * done / total)), PARTS)

@@ -49,7 +49,7 @@ EXPECTED = {  # name: type, default, bounds or choices
 
 
 def test_the_document_is_valid():
-    openapi_spec_validator.validate(DOCUMENT)  # raises an error if it is not
+    assert list(openapi_spec_validator.OpenAPIV30SpecValidator(DOCUMENT).iter_errors()) == []
 
 
 def test_the_running_server_returns_the_document(server):

@@ -242,8 +242,9 @@ def test_a_picture_is_seen_enlarged_and_reduced(monkeypatch, size, seen):
     assert net.sizes == seen
 
 
-def test_a_picture_that_is_all_damage_is_left_alone():
-    picture = np.full((15, 40, 3), 255, np.uint8)
+@pytest.mark.parametrize("size", [(15, 40), (7, 900)])  # the second is a line
+def test_a_picture_that_is_all_damage_is_left_alone(size):
+    picture = np.full((*size, 3), 255, np.uint8)
     repaired, mask = NetRepairer("whites", Whites(), CPU, TILING)(picture)
     assert np.array_equal(repaired, picture)
     assert not mask.any()
