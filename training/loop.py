@@ -100,11 +100,11 @@ class Phase:
             workers: processes that load items.
             echoes: how often each item is used, where a GPU trains faster than items are made (data echoing: Choi et
                 al., 2019, arXiv:1907.05550). The items of `echoes` batches are loaded together, and shuffled for each
-                use. It does not count where an item is a batch already.
+                use; a resumed run uses some items once more. Ignored if `batch` is None.
         """
-        # The items that are loaded together, and the steps that use them.
-        loaded, steps = (1, 1) if batch is None else (batch * echoes, echoes**2)
-        items = Subset(dataset, range(self.step // steps * loaded, math.ceil(self.steps / steps) * loaded))
+        # The items that are loaded together, and the number of steps that use them.
+        loaded, uses = (1, 1) if batch is None else (batch * echoes, echoes**2)
+        items = Subset(dataset, range(self.step // uses * loaded, math.ceil(self.steps / uses) * loaded))
         size = None if batch is None else loaded
         loader = DataLoader(items, batch_size=size, num_workers=workers, pin_memory=self.device.type == "cuda")
         title = self.checkpoint.stem

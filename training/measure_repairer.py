@@ -79,7 +79,7 @@ def lines_found(repair: NetRepairer, images: Sequence[Image]) -> list[str]:
 
 
 def _share_of_line(repair: NetRepairer, image: Image, place: int, width: int, tone: int, upright: bool) -> float:
-    """The share that is found of a line that leans a little; `place` is a number that says where it is."""
+    """The share that is found of a line that leans by 1/34 of its length; another number `place`, another place."""
     side = len(image)
     start = side // 4 + 37 * place % (side // 3)
     ends = [(start, -5), (start + side // 34, side + 8)]

@@ -191,14 +191,14 @@ THINGS: tuple[Thing, ...] = (  # what is drawn, and the largest width of its lin
 )
 
 
-NEAR_FACES = ((glasses, 3.0), (beads, 3.0))  # thin curved lines on a face are mostly damage
+NEAR_FACES = ((glasses, 3.0), (beads, 3.0))  # all other thin lines on a face count as damage
 
 
 def add_lines(image: Image, rng: Rng, things: Sequence[Thing] = THINGS) -> Image:
     """Draw thin things of the scene into a photograph.
 
     In contrast to damage they have one width and one opacity from end to end, light and shade like the rest of the
-    scene, and its blur. Most are behind what is darker or lighter than a part of the scene.
+    scene, and its blur. Most are hidden where the scene is darker, or lighter, than some tone.
     """
     size = image.shape[:2]
     width = np.exp(rng.uniform(np.log(0.5), np.log(6)))

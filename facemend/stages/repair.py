@@ -28,15 +28,18 @@ ENLARGED = 2  # largest size of the enlarged copy, relative to the picture
 ENLARGED_PX = 2**21  # px of the enlarged copy; pictures of more px are not enlarged, as their damage is wider
 REDUCED = 1 / 2  # largest size of the reduced copy, relative to the picture
 REDUCED_SIDE = 2048  # px of the longer side of the reduced copy
-WIDE_PX = (3, 5)  # limits of the width in the reduced copy from which damage counts
-# Areas as wide as this share of the shorter side of a copy, within limits in px of the copy, are left alone with their
-# edges. They are more likely plain parts of the picture. Straight lines are filled all the same: parts of areas that
-# are at least `LINE_LENGTH` times as long as this width, and at most `LINE_WIDTH` times as wide, measured with their
-# bends. In the reduced copy of a picture of up to `LARGE` px, only lines count: other areas are mostly parts of the
-# picture, such as collars.
+# Limits of the width in the reduced copy from which damage there counts; narrower damage is left to the enlarged copy.
+WIDE_PX = (3, 5)
+# Areas as wide as this share of the shorter side, within limits in px, are left alone with their edges, as they are
+# more likely plain parts of the picture. Thin damage is measured at the size of the picture, wide damage in the reduced
+# copy.
 WIDEST, WIDEST_PX = 1 / 32, (6, 16)
+# A straight line is filled all the same: it is at least `LINE_LENGTH` times as long as the width from which areas are
+# left alone, and the narrowest rectangle around it is at most `LINE_WIDTH` times as wide.
 LINE_WIDTH, LINE_LENGTH = 2, 8
-LARGE = 2048  # px of the longer side
+# In the reduced copy of a picture whose longer side has at most this number of px, only straight lines and torn corners
+# count: other areas are mostly parts of the picture, such as collars.
+LARGE = 2048
 # An area in a corner of the picture is a torn corner, and is filled however wide it is, if it is smaller than this
 # share of the picture, and if at least two other corners differ from it by more than this share of white. Three or four
 # equal corners are those of an oval picture, or of paper around a picture.
@@ -85,10 +88,10 @@ class NetRepairer:
         """Find torn corners, and lines and spots that are too wide to be found or filled at the size of the picture."""
         probability = self._probability(reduced, reduced.shape[:2], progress)
         torn = torn_corners(probability, reduced)
-        limit = round(widest(size) * max(reduced.shape[:2]) / max(size)) - 1  # as the px at the edges are mixed
-        wide = opened(damaged(probability, torn), int(np.clip(limit, *WIDE_PX)))
+        least = round(widest(size) * max(reduced.shape[:2]) / max(size)) - 1  # as the px at the edges are mixed
+        wide = opened(damaged(probability, torn), int(np.clip(least, *WIDE_PX)))
         if max(size) <= LARGE:
-            wide = lines(wide, widest(reduced.shape[:2]))
+            wide = straight_lines(wide, widest(reduced.shape[:2]))
         return cv2.resize(wide | torn, size[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
 
 
@@ -114,8 +117,8 @@ def widest(size: Size) -> int:
 
 def damaged(probability: Probability, wide: Found) -> Found:
     """Decide what to fill; `wide` is filled in any case."""
-    _, areas = cv2.connectedComponents((probability > 255 * ATTACHED).astype(np.uint8))
-    chosen = np.zeros(areas.max() + 1, np.uint8)
+    count, areas = cv2.connectedComponents((probability > 255 * ATTACHED).astype(np.uint8))
+    chosen = np.zeros(count, np.uint8)
     chosen[areas[probability > 255 * DAMAGED]] = 1
     found: Found = chosen[areas]
     found[plain_areas(found & ~wide) > 0] = 0
@@ -131,13 +134,13 @@ def plain_areas(found: Found) -> Found:
         # Areas are connected by what is at least two thirds as wide. So no thin scratch makes a wide area a line.
         areas = wide | opened(found, 2 * limit // 3)
         areas[cv2.dilate(opened(areas, LINE_WIDTH * limit), disc(limit)) > 0] = 0
-        wide[lines(areas, limit) > 0] = 0
+        wide[straight_lines(areas, limit) > 0] = 0
     return cv2.dilate(wide, disc(limit)).astype(np.uint8, copy=False)
 
 
-def lines(areas: Found, limit: int) -> Found:
+def straight_lines(areas: Found, limit: int) -> Found:
     """The areas that are long, straight and not too wide, where areas of `limit` px are left alone."""
-    outlines, _ = cv2.findContours(areas, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    outlines, _ = cv2.findContours(areas, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     chosen = []
     for outline in outlines:
         breadth, length = sorted(cv2.minAreaRect(outline)[1])

@@ -175,8 +175,9 @@ def phase(tmp_path, steps):
 
 
 def test_echoed_items_are_used_equally_often_and_in_other_orders(tmp_path):
-    dataset = TensorDataset(torch.arange(12))
-    batches = [batch for (batch,) in phase(tmp_path, 8).batches(dataset, 3, echoes=2)]
+    pairs = list(phase(tmp_path, 8).batches(TensorDataset(torch.arange(12), torch.arange(12)), 3, echoes=2))
+    assert all(torch.equal(*pair) for pair in pairs)
+    batches = [batch for batch, _ in pairs]
     assert [len(batch) for batch in batches] == [3] * 8
     first, again, *_ = torch.stack(batches).reshape(4, 6)
     assert sorted(first.tolist()) == sorted(again.tolist()) == list(range(6))
