@@ -26,8 +26,9 @@ PATIENCE = 90  # seconds; this machine may be busy
 TERMINAL = {"succeeded", "failed", "canceled"}
 
 
-# Not among those that Linux gives to connections (from 32768), which could take a port before its server listens
-PORTS = itertools.count(20000 + os.getpid() % 10000)
+# Not among those that Linux gives to connections (from 32768), which could take a port before its server listens.
+# Processes with successive numbers, as the workers of pytest have, start 100 ports apart.
+PORTS = itertools.count(20000 + os.getpid() % 127 * 100)
 
 
 def free_port():
