@@ -161,4 +161,4 @@ def why_not(name: str) -> str:
 
 def counted(left_out: Counter[str]) -> str:
     """What was left out, as a list for a message."""
-    return f"left out {', '.join(f'{count} {what}' for what, count in left_out.items())}"
+    return f"left out files and folders: {', '.join(f'{count} {what}' for what, count in left_out.items())}"

@@ -60,7 +60,7 @@ def test_a_bad_picture_is_one_line_and_the_exit_code(run, source, destination):
     code, _, err = run("batch", source, destination, *FAST)
     assert code == 2
     assert len([line for line in err.splitlines() if "bad.png" in line]) == 1
-    assert f"facemend: {source}: left out 1 of other kinds" in err
+    assert f"facemend: {source}: left out files and folders: 1 of other kinds" in err
     assert "3 restored, 1 failed in" in err
     code, _, err = run("batch", source, destination, *FAST)
     assert code == 2
@@ -91,7 +91,7 @@ def test_results_in_the_source_are_no_pictures(run, source):
     code, _, err = run("batch", source, source / "out", *FAST)
     assert code == 0
     assert "3 done before" in err
-    assert "left out 1 folders of results" in err
+    assert "left out files and folders: 1 folders of results" in err
 
 
 @pytest.mark.parametrize(

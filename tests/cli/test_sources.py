@@ -180,7 +180,7 @@ def test_names_that_end_like_a_result_are_left_out_only_where_results_are_writte
     photo.rename(photo.with_name("scan_restored.jpg"))
     code, _, err = run("restore", tmp_path)
     assert code == 2
-    assert "left out 1 whose names end in _restored" in err
+    assert "left out files and folders: 1 whose names end in _restored" in err
     assert run("restore", tmp_path, "-o", tmp_path / "out")[0] == 0
     assert names(tmp_path / "out") == ["scan_restored.jpg"]
 
