@@ -37,6 +37,9 @@ WIDEST, WIDEST_PX = 1 / 32, (6, 16)
 # A straight line is filled all the same: it is at least `LINE_LENGTH` times as long as the width from which areas are
 # left alone, and the narrowest rectangle around it is at most `LINE_WIDTH` times as wide.
 LINE_WIDTH, LINE_LENGTH = 2, 8
+# A thin straight line at least as long as this share of the shorter side mostly crosses the whole picture. On the rest
+# of it px with this probability are damaged.
+LONG, FAINT = 1 / 2, 0.3
 # In the reduced copy of a picture whose longer side has at most this number of px, only straight lines and torn corners
 # count: other areas are mostly parts of the picture, such as collars.
 LARGE = 2048
@@ -121,8 +124,24 @@ def damaged(probability: Probability, wide: Found) -> Found:
     chosen = np.zeros(count, np.uint8)
     chosen[areas[probability > 255 * DAMAGED]] = 1
     found: Found = chosen[areas]
-    found[plain_areas(found & ~wide) > 0] = 0
+    plain = plain_areas(found & ~wide)
+    found[plain > 0] = 0
+    found |= extended(found, probability) & ~plain
     return found | wide
+
+
+def extended(found: Found, probability: Probability) -> Found:
+    """The rest of long straight lines, where damage is less probable."""
+    outlines, _ = cv2.findContours(found, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    strips = np.zeros_like(found)
+    reach = sum(found.shape)
+    for outline in outlines:
+        breadth, length = sorted(cv2.minAreaRect(outline)[1])
+        if length >= LONG * min(found.shape) and breadth <= widest(found.shape):
+            x, y, middle_x, middle_y = cv2.fitLine(outline, cv2.DIST_L2, 0, 0.01, 0.01).ravel()
+            start, end = ((round(middle_x + k * x), round(middle_y + k * y)) for k in (-reach, reach))
+            cv2.line(strips, start, end, 1, round(breadth) + 2)
+    return strips & (probability > 255 * FAINT).astype(np.uint8)
 
 
 def plain_areas(found: Found) -> Found:

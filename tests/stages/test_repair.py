@@ -214,6 +214,44 @@ def test_doubtful_px_are_filled_only_where_they_are_connected_to_damage():
     assert not found[:, :20].any()
 
 
+def faint_line(angle, length, width=2, faint=1.0):
+    """A picture of 200 px with a line across it: certain damage for `length` px, less probable on the rest."""
+    centre = np.array((100.0, 100.0))
+    along = np.array((np.cos(np.radians(angle)), np.sin(np.radians(angle))))
+    picture = np.zeros((200, 200, 3), np.uint8)
+    for start, end, value in ((-99, 99, 255 * faint), (-length / 2, length / 2, 255)):
+        ends = [np.rint(centre + along * at).astype(int).tolist() for at in (start, end)]
+        cv2.line(picture, *ends, (value,) * 3, width)
+    return picture
+
+
+@pytest.mark.parametrize("angle", [0, 90, 30, -75])
+def test_the_rest_of_a_long_line_is_filled_where_it_is_harder_to_see(angle):
+    picture = faint_line(angle, 110, faint=(repair.FAINT + repair.ATTACHED) / 2)
+    picture[100 - 60, 100 - 60] = picture[150, 30] = 110  # as probable, but not on the line
+    certain, line = (picture[..., 0] >= least for least in (255, 50))
+    line[100 - 60, 100 - 60] = line[150, 30] = False
+    found = extended(picture)
+    assert found[line & ~certain].mean() > 0.95
+    assert not found[~line].any()
+
+
+def extended(picture):
+    probability = picture[..., 0]
+    return repair.damaged(probability, np.zeros_like(probability)) > 0
+
+
+@pytest.mark.parametrize(
+    ("length", "width", "faint"),
+    [(90, 2, 0.4), (110, 2, repair.FAINT - 0.05), (150, 9, 0.4)],
+    ids=["too short", "too doubtful", "too wide"],
+)
+def test_other_lines_are_not_extended(length, width, faint):
+    picture = faint_line(0, length, width, faint)
+    found = extended(picture)
+    assert not found[picture[..., 0] < 255].any()
+
+
 class Seen(nn.Module):
     """Finds nothing, and keeps the sizes of its inputs."""
 
