@@ -13,6 +13,7 @@ from facemend import weights
 from facemend.nets.lite import DEEPEST, LiteRestorer
 from training import data, loop, losses
 from training.discriminator import Adversary, shown
+from training.identity import Likeness
 
 # Weights of the losses of the second phase; those of pixels and colours are in `train_texture`.
 EDGES = 0.5
@@ -20,6 +21,7 @@ SPECTRUM = 0.05
 MATCHING = 0.05
 ADVERSARIAL = 0.02
 GRID = 0.2
+LIKENESS = 1.0
 FINE = 2.0  # px, size of the detail that the discriminator sees
 TEXTURED = 0.7  # share of the second phase in the blend of the two phases' weights
 LEAD_IN = 500  # first steps, on bad faces only: the network learns to restore before it learns to keep good faces
@@ -95,9 +97,16 @@ def train_pixels(
 
 
 def train_texture(
-    net: LiteRestorer, faces: data.Faces, out: Path, steps: int, batch: int, peak: float, workers: int = 0
+    net: LiteRestorer,
+    faces: data.Faces,
+    likeness: Likeness,
+    out: Path,
+    steps: int,
+    batch: int,
+    peak: float,
+    workers: int = 0,
 ) -> nn.Module:
-    """Second phase: a discriminator teaches the fine detail of hair, skin and cloth.
+    """Second phase: a discriminator teaches the fine detail of hair, skin and cloth, and `likeness` the person.
 
     Returns:
         The network with averaged weights.
@@ -115,11 +124,12 @@ def train_texture(
         bad = (losses.pixel(given, truth) / 0.05).clamp(max=1.0)
         pair = shown(phase.step, given, result, truth, FINE)
         matching, adversarial = adversary.losses(*pair)
-        judged = (0.2 + 0.8 * bad) * (MATCHING * matching + ADVERSARIAL * adversarial)
+        judged = (0.1 + 0.9 * bad) * (MATCHING * matching + ADVERSARIAL * adversarial)
         amount, grid = losses.spectrum(result, truth), losses.grid(result, truth)
-        phase.descend((2 - bad) * near + judged + SPECTRUM * amount + GRID * grid)
+        unlike = likeness(phase.step, result, truth)
+        phase.descend((3 - 2 * bad) * near + judged + SPECTRUM * amount + GRID * grid + LIKENESS * unlike)
         judge = adversary.learn(3 * phase.rate, *pair)
-        phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=judge)
+        phase.show(pixels=near, unlike=unlike, spectrum=amount, grid=grid, adversarial=adversarial, judge=judge)
     return phase.averaged
 
 
@@ -130,7 +140,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
     parser.add_argument("--start", type=Path, help="weights to begin the second phase with, in place of the first")
     parser.add_argument("--texture-steps", type=int, default=2800, help="of the second phase (%(default)s)")
-    parser.add_argument("--batch", type=int, default=8, help="crops a step (%(default)s)")
+    parser.add_argument("--batch", type=int, default=8, help="crops of 256 px a step of the first phase (%(default)s)")
+    parser.add_argument("--faces", type=int, default=3, help="whole faces a step of the second phase (%(default)s)")
+    parser.add_argument(
+        "--recognition", type=Path, required=True, help="the folder `model` of the npm package @vladmandic/face-api"
+    )
     args = loop.begin(parser)
     detector = weights.load("retinaface-mobile0.25", args.detector)
     portraits = data.portraits(args.data / "portraits/train", detector, args.out / "alignments.npz")[: -data.HELD_OUT]
@@ -145,8 +159,9 @@ def main() -> None:
         faces = data.Faces(portraits, backgrounds, 256, 0, args.steps * args.batch, LEAD_IN * args.batch)
         first = train_pixels(net, faces, args.out, args.steps, args.batch, 8e-4, args.workers)
         net.load_state_dict(first.state_dict())
-    faces = data.Faces(portraits, backgrounds, 256, 2, args.texture_steps * args.batch)
-    second = train_texture(net, faces, args.out, args.texture_steps, args.batch, 1.5e-4, args.workers)
+    faces = data.Faces(portraits, backgrounds, data.FACE_SIZE, 2, args.texture_steps * args.faces)
+    likeness = Likeness(args.recognition, args.device)
+    second = train_texture(net, faces, likeness, args.out, args.texture_steps, args.faces, 1.5e-4, args.workers)
     loop.export(weights.blend(second, first, TEXTURED), args.out / "lite-restorer.safetensors")
 
 

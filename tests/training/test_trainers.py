@@ -14,9 +14,10 @@ from facemend.nets.lite import LiteRestorer
 from facemend.nets.realesrgan import SRVGGNetCompact
 from facemend.nets.retinaface import RetinaFace
 from facemend.records import Face, Landmarks
-from tests.training.runs import command, few, picture
+from tests.training.runs import command, few, picture, recognition
 from training import data, degradations, detector, loop, losses, measure, measure_text, restorer, upscaler
 from training.discriminator import Adversary, shown
+from training.identity import Likeness
 
 
 def faces(length=4, **options):
@@ -203,6 +204,12 @@ def test_a_run_killed_while_saving_keeps_the_previous_checkpoint(tmp_path, monke
     assert loop.resume(tmp_path / "x.pt", {"net": net}) == 5
 
 
+def train_texture(net, items, out, *options):
+    folder = out / "recognition"
+    likeness = Likeness(folder if folder.exists() else recognition(folder), torch.device("cpu"))
+    return restorer.train_texture(net, items, likeness, out, *options)
+
+
 def train(out, trainer):
     torch.manual_seed(0)
     net = LiteRestorer((4, 4, 4, 4), (1, 1, 1, 1))
@@ -211,7 +218,7 @@ def train(out, trainer):
     return trainer(net, faces(2 * 4, lead_in=2), out, 4, 2, 1e-3).state_dict()
 
 
-@pytest.mark.parametrize("trainer", [restorer.train_pixels, restorer.train_texture])
+@pytest.mark.parametrize("trainer", [restorer.train_pixels, train_texture])
 def test_a_resumed_run_gives_the_same_weights_as_an_uninterrupted_one(tmp_path, monkeypatch, trainer, one_thread):
     whole = train(tmp_path / "whole", trainer)
     monkeypatch.setattr(loop, "SAVED_EVERY", 2)
@@ -243,13 +250,14 @@ def check_blend(folder, name, share):
 
 
 def test_the_restorer_command_makes_weights_that_load(shared, tmp_path, monkeypatch, one_thread):
-    options = ["--detector", shared / "weights/detection_mobilenet0.25_Final.pth", "--batch", 1]
-    options += ["--data", few(shared, tmp_path), "--out", tmp_path, "--steps", 2, "--texture-steps", 2]
+    options = ["--detector", shared / "weights/detection_mobilenet0.25_Final.pth", "--batch", 1, "--faces", 1]
+    options += ["--recognition", recognition(tmp_path / "recognition"), "--data", few(shared, tmp_path)]
+    options += ["--out", tmp_path, "--steps", 2, "--texture-steps", 2]
     command(monkeypatch, restorer, *options)
     assert good(LiteRestorer(), tmp_path / "lite-restorer.safetensors")
     check_blend(tmp_path, "restorer", restorer.TEXTURED)
     mixed = load_file(tmp_path / "lite-restorer.safetensors")
-    options = [*options[:6], "--out", tmp_path / "on", "--start", tmp_path / "lite-restorer.safetensors"]
+    options = [*options[:10], "--out", tmp_path / "on", "--start", tmp_path / "lite-restorer.safetensors"]
     command(monkeypatch, restorer, *options, "--texture-steps", 0)
     started = load_file(tmp_path / "on/lite-restorer.safetensors")
     assert all(torch.equal(mixed[key], started[key]) for key in mixed)
