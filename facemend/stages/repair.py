@@ -7,6 +7,8 @@ size has learned. A torn corner becomes a blur of what is around it.
 """
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -34,9 +36,14 @@ WIDE_PX = (3, 5)
 # more likely plain parts of the picture. Thin damage is measured at the size of the picture, wide damage in the reduced
 # copy.
 WIDEST, WIDEST_PX = 1 / 32, (6, 16)
-# A straight line is filled all the same: it is at least `LINE_LENGTH` times as long as the width from which areas are
-# left alone, and the narrowest rectangle around it is at most `LINE_WIDTH` times as wide.
+# A straight line is filled all the same, if it is at most `LINE_WIDTH` times as wide as areas that are left alone, and
+# at least `LINE_LENGTH` times as long.
 LINE_WIDTH, LINE_LENGTH = 2, 8
+# An area is a line if at least this share of it lies on the line, or at most `BESIDE` px beside it: other damage, or
+# parts of the picture, may touch the line.
+ON_LINE, BESIDE = 2 / 3, 1
+# What lies on the line fills at least this share of the rectangle around it; in a bent line it is less.
+STRAIGHT = 0.82
 # A thin straight line at least as long as this share of the shorter side mostly crosses the whole picture. On the rest
 # of it px with this probability are damaged.
 LONG, FAINT = 1 / 2, 0.3
@@ -120,27 +127,29 @@ def widest(size: Size) -> int:
 
 def damaged(probability: Probability, wide: Found) -> Found:
     """Decide what to fill; `wide` is filled in any case."""
-    count, areas = cv2.connectedComponents((probability > 255 * ATTACHED).astype(np.uint8))
-    chosen = np.zeros(count, np.uint8)
-    chosen[areas[probability > 255 * DAMAGED]] = 1
-    found: Found = chosen[areas]
+    found = probable(probability)
     plain = plain_areas(found & ~wide)
     found[plain > 0] = 0
     found |= extended(found, probability) & ~plain
     return found | wide
 
 
+def probable(probability: Probability) -> Found:
+    """The areas that are probably damaged."""
+    count, areas = cv2.connectedComponents((probability > 255 * ATTACHED).astype(np.uint8))
+    chosen = np.zeros(count, np.uint8)
+    chosen[areas[probability > 255 * DAMAGED]] = 1
+    found: Found = chosen[areas]
+    return found
+
+
 def extended(found: Found, probability: Probability) -> Found:
     """The rest of long straight lines, where damage is less probable."""
-    outlines, _ = cv2.findContours(found, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     strips = np.zeros_like(found)
     reach = sum(found.shape)
-    for outline in outlines:
-        breadth, length = sorted(cv2.minAreaRect(outline)[1])
-        if length >= LONG * min(found.shape) and breadth <= widest(found.shape):
-            x, y, middle_x, middle_y = cv2.fitLine(outline, cv2.DIST_L2, 0, 0.01, 0.01).ravel()
-            start, end = ((round(middle_x + k * x), round(middle_y + k * y)) for k in (-reach, reach))
-            cv2.line(strips, start, end, 1, round(breadth) + 2)
+    for line in lines(found, LONG * min(found.shape), widest(found.shape)):
+        start, end = (np.rint(line.middle + k * line.direction).astype(int).tolist() for k in (-reach, reach))
+        cv2.line(strips, start, end, 1, round(line.width) + 1)
     return strips & (probability > 255 * FAINT).astype(np.uint8)
 
 
@@ -158,15 +167,44 @@ def plain_areas(found: Found) -> Found:
 
 
 def straight_lines(areas: Found, limit: int) -> Found:
-    """The areas that are long, straight and not too wide, where areas of `limit` px are left alone."""
-    outlines, _ = cv2.findContours(areas, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    chosen = []
-    for outline in outlines:
-        breadth, length = sorted(cv2.minAreaRect(outline)[1])
-        if length >= LINE_LENGTH * limit and breadth <= LINE_WIDTH * limit:
-            chosen.append(outline)
-    filled = cv2.drawContours(np.zeros_like(areas), chosen, -1, 1, cv2.FILLED).astype(np.uint8, copy=False)
-    return filled & areas
+    """The lines among areas that are filled although they are wider than `limit` px."""
+    chosen = np.zeros_like(areas)
+    for line in lines(areas, LINE_LENGTH * limit, LINE_WIDTH * limit):
+        chosen[line.px[:, 1], line.px[:, 0]] = 1
+    return chosen
+
+
+class Line(NamedTuple):
+    """A straight line.
+
+    Attributes:
+        px: (N, 2), x and y of its px.
+        middle: (2,), x and y of a point of its axis.
+        direction: (2,), a unit vector along it.
+        width: in px.
+    """
+
+    px: NDArray[np.intp]
+    middle: Floats
+    direction: Floats
+    width: float
+
+
+def lines(areas: Found, length: float, width: float) -> Iterator[Line]:
+    """Find the straight lines, each the most of a connected area, of at least this length and at most this width."""
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(areas)
+    for label, (x, y, *sides, _) in enumerate(boxes[1:].tolist(), 1):
+        if math.hypot(*sides) < length:
+            continue
+        px = np.argwhere(labels[y : y + sides[1], x : x + sides[0]] == label)[:, ::-1] + (x, y)
+        axis = cv2.fitLine(px.astype(np.float32), cv2.DIST_WELSCH, 0, 0.01, 0.01).ravel()
+        direction, middle = axis[:2], axis[2:]
+        off = np.abs((px - middle) @ (-direction[1], direction[0]))
+        on = off <= 2 * np.median(off) + BESIDE  # the distances in a straight line lie evenly between 0 and twice this
+        across, reach = 4 * float(off[on].mean()), np.ptp(px[on] @ direction)
+        least = max(ON_LINE * len(px), STRAIGHT * across * reach)
+        if across <= width and reach >= length and on.sum() >= least:
+            yield Line(px[on], middle, direction, across)
 
 
 def torn_corners(probability: Probability, pixels: Pixels) -> Found:

@@ -124,6 +124,32 @@ def test_a_bent_line_is_left_alone():
     assert not NetRepairer("whites", Whites(), CPU, TILING)(picture)[1].any()
 
 
+def line_with(*shapes):
+    """An upright line of 12 px in a picture of 256 px, and other shapes; where areas of 8 px are left alone."""
+    areas = np.zeros((256, 256), np.uint8)
+    for shape in shapes:
+        cv2.fillPoly(areas, [np.array(shape)], 1)
+    line = np.zeros_like(areas)
+    cv2.line(line, (100, 0), (108, 255), 1, 12)
+    return areas | line, line
+
+
+def test_a_line_that_touches_another_area_is_a_line():
+    areas, line = line_with([(104, 200), (80, 170), (80, 176), (106, 250)])
+    found = repair.straight_lines(areas, 8)
+    assert found[line > 0].mean() > 0.97
+    assert found[line == 0].sum() < (areas & ~line & 1).sum() / 3
+
+
+@pytest.mark.parametrize(("bend", "straight"), [(0, True), (6, True), (14, False), (30, False)])
+def test_a_bent_line_is_no_straight_line(bend, straight):
+    y = np.arange(0, 256, 5)
+    points = np.column_stack([100 + bend * (1 - (y / 128 - 1) ** 2), y]).astype(np.int32)
+    areas = cv2.polylines(np.zeros((256, 256), np.uint8), [points], False, 1, 9)
+    assert (repair.straight_lines(areas, 8)[areas > 0].mean() > 0.85) == straight
+    assert repair.straight_lines(areas, 8).any() == straight
+
+
 def test_of_a_line_with_a_wide_spot_only_the_spot_is_left_alone():
     line, spot = np.s_[100:114, 40:400], np.s_[90:130, 200:240]
     found = found_on((384, 500), line, spot)
