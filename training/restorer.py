@@ -21,7 +21,7 @@ SPECTRUM = 0.05
 MATCHING = 0.05
 ADVERSARIAL = 0.02
 GRID = 0.2
-LIKENESS = 1.0
+LIKENESS = 1.5
 FINE = 2.0  # px, size of the detail that the discriminator sees
 TEXTURED = 0.7  # share of the second phase in the blend of the two phases' weights
 LEAD_IN = 500  # first steps, on bad faces only: the network learns to restore before it learns to keep good faces
@@ -120,14 +120,14 @@ def train_texture(
         near = 0.7 * losses.pixel(result, truth, weight) + losses.pixel(*half) + 2 * losses.pixel(*quarter)
         near = near + 0.5 * losses.colour(result, truth)
         near = near + EDGES * losses.gradient(*half, scales=1) + 2 * EDGES * losses.gradient(*quarter, scales=1)
-        # A good input has its detail already, so it should change little, and the discriminator counts less.
+        # A good input has its detail already, so it should change little, and losses on detail count less.
         bad = (losses.pixel(given, truth) / 0.05).clamp(max=1.0)
         pair = shown(phase.step, given, result, truth, FINE)
         matching, adversarial = adversary.losses(*pair)
-        judged = (0.1 + 0.9 * bad) * (MATCHING * matching + ADVERSARIAL * adversarial)
         amount, grid = losses.spectrum(result, truth), losses.grid(result, truth)
+        detail = MATCHING * matching + ADVERSARIAL * adversarial + SPECTRUM * amount
         unlike = likeness(phase.step, result, truth)
-        phase.descend((3 - 2 * bad) * near + judged + SPECTRUM * amount + GRID * grid + LIKENESS * unlike)
+        phase.descend((4 - 3 * bad) * near + bad.square() * detail + GRID * grid + LIKENESS * unlike)
         judge = adversary.learn(3 * phase.rate, *pair)
         phase.show(pixels=near, unlike=unlike, spectrum=amount, grid=grid, adversarial=adversarial, judge=judge)
     return phase.averaged
@@ -161,7 +161,7 @@ def main() -> None:
         net.load_state_dict(first.state_dict())
     faces = data.Faces(portraits, backgrounds, data.FACE_SIZE, 2, args.texture_steps * args.faces)
     likeness = Likeness(args.recognition, args.device)
-    second = train_texture(net, faces, likeness, args.out, args.texture_steps, args.faces, 1.5e-4, args.workers)
+    second = train_texture(net, faces, likeness, args.out, args.texture_steps, args.faces, 1e-4, args.workers)
     loop.export(weights.blend(second, first, TEXTURED), args.out / "lite-restorer.safetensors")
 
 

@@ -250,7 +250,7 @@ MODELS: Mapping[str, Model] = {
             task="restorer",
             file="lite-restorer.safetensors",
             size=8381840,
-            sha256="5fd6dcd7a88a39429f1f4417f6a6783b6de23bce01374cd1c24ca02148614edc",
+            sha256="7012336150ab654094c02eafeff0eedf8ec8019fe0868d6ce88ce6fe3773f13e",
             architecture="facemend.nets.lite:LiteRestorer",
         ),
         _rrdbnet(
