@@ -86,6 +86,25 @@ def unevenness(x: Tensor, period: int) -> Tensor:
     return (squares.std(1) / (squares.mean(1) + 1e-4)).mean()
 
 
+def pattern(result: Tensor, truth: Tensor, period: int = 8, window: int = 64) -> Tensor:
+    """How much more than the truths the results repeat every `period` px, in windows of `window` px.
+
+    The loss is the share of the fine detail that is the same in all squares of `period` px of a window. Networks that
+    work at a lower resolution may draw such a pattern, a weave, where they cannot know the detail.
+    """
+    return (repeated(result, period, window) - repeated(truth, period, window)).clamp(min=0)
+
+
+def repeated(x: Tensor, period: int, window: int) -> Tensor:
+    """(N,) the share of the amplitude of fine detail that repeats, a mean over windows."""
+    detail = fine(x, 2.0)
+    count, channels, height, width = detail.shape
+    inside = window // period
+    squares = detail.reshape(count, channels, height // window, inside, period, width // window, inside, period)
+    same = squares.mean((3, 6)).square().mean((1, 3, 5))
+    return ((same + 1e-8).sqrt() / (squares.square().mean((1, 3, 4, 6, 7)) + 1e-4).sqrt()).flatten(1).mean(1)
+
+
 def fine(x: Tensor, sigma: float) -> Tensor:
     """The fine detail: what a Gaussian blur of `sigma` px takes away."""
     return x - blurred(x, sigma)

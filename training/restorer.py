@@ -21,6 +21,7 @@ SPECTRUM = 0.05
 MATCHING = 0.05
 ADVERSARIAL = 0.02
 GRID = 0.2
+PATTERN = 1.0
 LIKENESS = 1.5
 FINE = 2.0  # px, size of the detail that the discriminator sees
 TEXTURED = 0.7  # share of the second phase in the blend of the two phases' weights
@@ -127,9 +128,10 @@ def train_texture(
         amount, grid = losses.spectrum(result, truth), losses.grid(result, truth)
         detail = MATCHING * matching + ADVERSARIAL * adversarial + SPECTRUM * amount
         unlike = likeness(phase.step, result, truth)
-        phase.descend((4 - 3 * bad) * near + bad.square() * detail + GRID * grid + LIKENESS * unlike)
+        regular = GRID * grid + PATTERN * losses.pattern(result, truth)
+        phase.descend((4 - 3 * bad) * near + bad.square() * detail + regular + LIKENESS * unlike)
         judge = adversary.learn(3 * phase.rate, *pair)
-        phase.show(pixels=near, unlike=unlike, spectrum=amount, grid=grid, adversarial=adversarial, judge=judge)
+        phase.show(pixels=near, unlike=unlike, spectrum=amount, regular=regular, adversarial=adversarial, judge=judge)
     return phase.averaged
 
 

@@ -250,7 +250,7 @@ MODELS: Mapping[str, Model] = {
             task="restorer",
             file="lite-restorer.safetensors",
             size=8381840,
-            sha256="7012336150ab654094c02eafeff0eedf8ec8019fe0868d6ce88ce6fe3773f13e",
+            sha256="5f9c2688e5b73a706968acd72ef7c9bca25449ba41865852c280d2fc6a2820f4",
             architecture="facemend.nets.lite:LiteRestorer",
         ),
         _rrdbnet(

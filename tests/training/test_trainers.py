@@ -195,6 +195,15 @@ def test_a_run_with_echoes_ends_after_its_steps_and_continues(tmp_path, steps):
     assert len(others) == 8 - steps
 
 
+def test_a_pattern_is_measured_beside_noise():
+    noise = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(0)) * 0.1
+    weave = noise + 0.1 * torch.sin(torch.arange(128) * torch.pi / 4)
+    assert (losses.pattern(weave, noise) > 0.3).all()
+    assert (losses.pattern(noise, weave) == 0).all()
+    stripes = torch.sin(torch.arange(128) * 2 * torch.pi / 7).expand(2, 3, 128, 128)  # of another period
+    assert (losses.pattern(0.1 * stripes + noise, noise) < 0.1).all()
+
+
 def test_a_run_killed_while_saving_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     net = nn.Linear(1, 1)
     loop.save(tmp_path / "x.pt", 5, {"net": net})
