@@ -31,6 +31,7 @@ SHARED_STAGES = {
     "condition",
     "diffusion",
     "geometry",
+    "lines",
     "recolour",
     "resampling",
     "seams",

@@ -7,8 +7,6 @@ size has learned. A torn corner becomes a blur of what is around it.
 """
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 from facemend.machine.device import Device
 from facemend.machine.network import Network
 from facemend.records import Floats, Pixels, Size, StageProgress, Tiling, peak
+from facemend.stages.lines import lines
 from facemend.stages.tiled import Tiled
 
 # An area of px with at least the second probability is damaged if a px of it has the first. All probabilities were
@@ -39,11 +38,6 @@ WIDEST, WIDEST_PX = 1 / 32, (6, 16)
 # A straight line is filled all the same, if it is at most `LINE_WIDTH` times as wide as areas that are left alone, and
 # at least `LINE_LENGTH` times as long.
 LINE_WIDTH, LINE_LENGTH = 2, 8
-# An area is a line if at least this share of it lies on the line, or at most `BESIDE` px beside it: other damage, or
-# parts of the picture, may touch the line.
-ON_LINE, BESIDE = 2 / 3, 1
-# What lies on the line fills at least this share of the rectangle around it; in a bent line it is less.
-STRAIGHT = 0.82
 # A thin straight line at least as long as this share of the shorter side mostly crosses the whole picture. On the rest
 # of it px with this probability are damaged.
 LONG, FAINT = 1 / 2, 0.3
@@ -172,39 +166,6 @@ def straight_lines(areas: Found, limit: int) -> Found:
     for line in lines(areas, LINE_LENGTH * limit, LINE_WIDTH * limit):
         chosen[line.px[:, 1], line.px[:, 0]] = 1
     return chosen
-
-
-class Line(NamedTuple):
-    """A straight line.
-
-    Attributes:
-        px: (N, 2), x and y of its px.
-        middle: (2,), x and y of a point of its axis.
-        direction: (2,), a unit vector along it.
-        width: in px.
-    """
-
-    px: NDArray[np.intp]
-    middle: Floats
-    direction: Floats
-    width: float
-
-
-def lines(areas: Found, length: float, width: float) -> Iterator[Line]:
-    """Find the straight lines, each the most of a connected area, of at least this length and at most this width."""
-    _, labels, boxes, _ = cv2.connectedComponentsWithStats(areas)
-    for label, (x, y, *sides, _) in enumerate(boxes[1:].tolist(), 1):
-        if math.hypot(*sides) < length:
-            continue
-        px = np.argwhere(labels[y : y + sides[1], x : x + sides[0]] == label)[:, ::-1] + (x, y)
-        axis = cv2.fitLine(px.astype(np.float32), cv2.DIST_WELSCH, 0, 0.01, 0.01).ravel()
-        direction, middle = axis[:2], axis[2:]
-        off = np.abs((px - middle) @ (-direction[1], direction[0]))
-        on = off <= 2 * np.median(off) + BESIDE  # the distances in a straight line lie evenly between 0 and twice this
-        across, reach = 4 * float(off[on].mean()), np.ptp(px[on] @ direction)
-        least = max(ON_LINE * len(px), STRAIGHT * across * reach)
-        if across <= width and reach >= length and on.sum() >= least:
-            yield Line(px[on], middle, direction, across)
 
 
 def torn_corners(probability: Probability, pixels: Pixels) -> Found:

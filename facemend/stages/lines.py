@@ -1,0 +1,57 @@
+"""Straight lines among the areas of a mask."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facemend.records import Floats
+
+# An area is a line if at least this share of it lies on the line, or at most `BESIDE` px beside it: other damage, or
+# parts of the picture, may touch the line.
+ON_LINE, BESIDE = 2 / 3, 1
+# What lies on the line fills at least this share of the rectangle around it; in a bent line it is less.
+STRAIGHT = 0.82
+
+
+class Line(NamedTuple):
+    """A straight line.
+
+    Attributes:
+        px: (N, 2), x and y of its px.
+        middle: (2,), x and y of a point of its axis.
+        direction: (2,), a unit vector along it.
+        width: in px.
+    """
+
+    px: NDArray[np.intp]
+    middle: Floats
+    direction: Floats
+    width: float
+
+
+def lines(areas: NDArray[np.uint8], length: float, width: float) -> Iterator[Line]:
+    """Find the straight lines, each of which is the most of a connected area.
+
+    Args:
+        areas: (H, W), 1 in the areas.
+        length: the least length of a line in px.
+        width: the largest width in px.
+    """
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats(areas)
+    for label, (x, y, *sides, _) in enumerate(boxes[1:].tolist(), 1):
+        if math.hypot(*sides) < length:
+            continue
+        px = np.argwhere(labels[y : y + sides[1], x : x + sides[0]] == label)[:, ::-1] + (x, y)
+        axis = cv2.fitLine(px.astype(np.float32), cv2.DIST_WELSCH, 0, 0.01, 0.01).ravel()
+        direction, middle = axis[:2], axis[2:]
+        off = np.abs((px - middle) @ (-direction[1], direction[0]))
+        # Distances from the axis of a straight line lie evenly between 0 and twice their median.
+        on = off <= 2 * np.median(off) + BESIDE
+        across, reach = 4 * float(off[on].mean()), np.ptp(px[on] @ direction)
+        least = max(ON_LINE * len(px), STRAIGHT * across * reach)
+        if across <= width and reach >= length and on.sum() >= least:
+            yield Line(px[on], middle, direction, across)
