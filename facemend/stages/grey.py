@@ -28,7 +28,8 @@ def one_ink(pixels: Pixels) -> Floats | None:
     channels, luminance = sample.reshape(-1, 3), cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY).reshape(-1)
     middle, means = luminance.mean(), channels.mean(axis=0)
     spread = max(float(luminance.var()), 1e-3)
-    slope = ((luminance - middle) @ (channels - means)) / len(luminance) / spread
+    # A mean of products, not a matrix product: its order of sums does not depend on the number of threads.
+    slope = ((luminance - middle)[:, None] * (channels - means)).mean(axis=0) / spread
     offset = means - slope * middle
     rest = channels - luminance[:, None] * slope - offset
     if float(rest.var(axis=0).mean()) * (255 / peak(pixels)) ** 2 > ONE_INK_VARIANCE:

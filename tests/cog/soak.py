@@ -28,7 +28,7 @@ EVERY = 100  # calls between two measurements of the server
 # grows in steps of about 10 MiB; a leak of one face for each call would add 1 GiB.
 GROWTH = 1.1
 CELLS = 8  # px a side of the thumbnails that are compared
-CLOSE = 24  # allowed difference in levels to the thumbnail of the input; two different pictures differ by over 100
+CLOSE = 40  # allowed difference in levels to the thumbnail of the input; two different pictures differ by over 100
 
 
 @dataclass(frozen=True)
