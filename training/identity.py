@@ -18,7 +18,6 @@ SIDE = 150  # px, of the network's input
 CENTRE, WIDTH = (257.0, 311.0), 336.0  # px of an aligned face of 512: the square that dlib cuts from it, the median
 SHIFT, SCALE = 7.0, 0.04  # how much that square varies: standard deviations of its centre in px, and of its width
 MEAN = (122.782, 117.001, 104.298)  # subtracted from R, G, B in [0, 255]
-HALVED = (3, 7, 10, 13)  # the residual blocks, counted from 0, that halve the size
 
 
 class Likeness:
@@ -86,12 +85,10 @@ class Descriptor(nn.Module):
         first, *others = self.convolutions
         x = functional.relu(first((x * 127.5 + 127.5 - self.mean) / 256))
         x = functional.max_pool2d(x, 3, stride=2)
-        for block, (inner, outer) in enumerate(zip(others[::2], others[1::2], strict=True)):
-            y = functional.relu(inner(x))
-            y = outer(y)
-            if block in HALVED:
-                x = functional.avg_pool2d(x, 2)
-            x = functional.relu(added(x, y))
+        for inner, outer in zip(others[::2], others[1::2], strict=True):
+            change = outer(functional.relu(inner(x)))
+            kept = functional.avg_pool2d(x, 2) if inner.stride == (2, 2) else x
+            x = functional.relu(added(kept, change))
         return x.mean((2, 3)) @ self.last
 
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from facemend.records import Floats
 
-# An area is a line if at least this share of it lies on the line, or at most `BESIDE` px beside it: other damage, or
-# parts of the picture, may touch the line.
+# At least this share of an area lies on the line, or at most `BESIDE` px beside it. The rest may be other damage, or
+# parts of the picture, that touch the line.
 ON_LINE, BESIDE = 2 / 3, 1
-# What lies on the line fills at least this share of the rectangle around it; in a bent line it is less.
+# The px on the line fill at least this share of the rectangle around them; those of a bent line fill less.
 STRAIGHT = 0.82
+FITTED = 1000  # px of an area to which the axis is fitted: more px take longer and hardly move it
 
 
 class Line(NamedTuple):
@@ -34,7 +35,7 @@ class Line(NamedTuple):
 
 
 def lines(areas: NDArray[np.uint8], length: float, width: float) -> Iterator[Line]:
-    """Find the straight lines, each of which is the most of a connected area.
+    """Find the connected areas that are straight lines.
 
     Args:
         areas: (H, W), 1 in the areas.
@@ -46,7 +47,8 @@ def lines(areas: NDArray[np.uint8], length: float, width: float) -> Iterator[Lin
         if math.hypot(*sides) < length:
             continue
         px = np.argwhere(labels[y : y + sides[1], x : x + sides[0]] == label)[:, ::-1] + (x, y)
-        axis = cv2.fitLine(px.astype(np.float32), cv2.DIST_WELSCH, 0, 0.01, 0.01).ravel()
+        sample = px[:: math.ceil(len(px) / FITTED)].astype(np.float32)
+        axis = cv2.fitLine(sample, cv2.DIST_WELSCH, 0, 0.01, 0.01).ravel()
         direction, middle = axis[:2], axis[2:]
         off = np.abs((px - middle) @ (-direction[1], direction[0]))
         # Distances from the axis of a straight line lie evenly between 0 and twice their median.
