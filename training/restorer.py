@@ -145,7 +145,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="crops of 256 px a step of the first phase (%(default)s)")
     parser.add_argument("--faces", type=int, default=3, help="whole faces a step of the second phase (%(default)s)")
     parser.add_argument(
-        "--recognition", type=Path, required=True, help="the folder `model` of the npm package @vladmandic/face-api"
+        "--recognition",
+        type=Path,
+        required=True,
+        help="the folder `model` of the npm package @vladmandic/face-api 1.7.15",
     )
     args = loop.begin(parser)
     detector = weights.load("retinaface-mobile0.25", args.detector)
