@@ -1,7 +1,7 @@
 """A patch discriminator, which tells restored images from real ones; its features also serve to compare the two.
 
-It sees the fine detail of an image alone, beside the input that the image was made from. So it teaches the texture of
-hair, skin and cloth, and has no influence on anything larger, such as the shape of a face.
+It sees the input that an image was made from, and of the image itself only the fine detail. So it teaches the texture
+of hair, skin and cloth, and has no influence on anything larger, such as the shape of a face.
 """
 
 from itertools import pairwise

@@ -23,7 +23,7 @@ def colour(result: Tensor, truth: Tensor, patch: int = 16) -> Tensor:
 
 
 def gradient(result: Tensor, truth: Tensor, weight: Tensor | float = 1.0, scales: int = 3) -> Tensor:
-    """Mean absolute difference of the image gradients (differences of neighbours), at full, half and quarter size."""
+    """Mean absolute difference of the gradients (differences of neighbours), at `scales` sizes, each half the last."""
     difference = (result - truth) * (weight**0.5)
     total = result.new_zeros(len(result))
     for scale in range(scales):
@@ -87,16 +87,19 @@ def unevenness(x: Tensor, period: int) -> Tensor:
 
 
 def pattern(result: Tensor, truth: Tensor, period: int = 8, window: int = 64) -> Tensor:
-    """How much more than the truths the results repeat every `period` px, in windows of `window` px.
+    """How much larger than in the truths the share of fine detail is that repeats every `period` px.
 
-    The loss is the share of the fine detail that is the same in all squares of `period` px of a window. Networks that
-    work at a lower resolution may draw such a pattern, a weave, where they cannot know the detail.
+    Networks that work at a lower resolution may draw a regular pattern where they cannot know the detail. The sides of
+    the images must be multiples of `window`, in px, and `window` a multiple of `period`.
     """
     return (repeated(result, period, window) - repeated(truth, period, window)).clamp(min=0)
 
 
 def repeated(x: Tensor, period: int, window: int) -> Tensor:
-    """(N,) the share of the amplitude of fine detail that repeats, a mean over windows."""
+    """(N,) the amplitude of the detail that is the same in all squares of a window, divided by that of all detail.
+
+    The value is a mean over the windows. The small constants keep it near 0, with finite gradients, in plain windows.
+    """
     detail = fine(x, 2.0)
     count, channels, height, width = detail.shape
     inside = window // period

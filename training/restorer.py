@@ -116,7 +116,7 @@ def train_texture(
     checkpoint = out / "restorer-texture.pt"
     phase = loop.Phase(net, checkpoint, steps, peak, betas=(0.5, 0.99), adversary=adversary)
     for given, truth, result, weight in restore_batches(phase, faces, batch, workers):
-        # Likeness is in what remains at half and a quarter of the size.
+        # A face is recognised at half and a quarter of the size already, so errors there count most.
         half, quarter = ([functional.avg_pool2d(x, size) for x in (result, truth, weight)] for size in (2, 4))
         near = 0.7 * losses.pixel(result, truth, weight) + losses.pixel(*half) + 2 * losses.pixel(*quarter)
         near = near + 0.5 * losses.colour(result, truth)

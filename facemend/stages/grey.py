@@ -28,7 +28,7 @@ def one_ink(pixels: Pixels) -> Floats | None:
     channels, luminance = sample.reshape(-1, 3), cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY).reshape(-1)
     middle, means = luminance.mean(), channels.mean(axis=0)
     spread = max(float(luminance.var()), 1e-3)
-    # A mean of products, not a matrix product: its order of sums does not depend on the number of threads.
+    # Not a matrix product: its sums depend on the number of threads, and results would differ between processes.
     slope = ((luminance - middle)[:, None] * (channels - means)).mean(axis=0) / spread
     offset = means - slope * middle
     rest = channels - luminance[:, None] * slope - offset

@@ -25,7 +25,7 @@ class Line(NamedTuple):
         px: (N, 2), x and y of its px.
         middle: (2,), x and y of a point of its axis.
         direction: (2,), a unit vector along it.
-        width: in px.
+        width: in px; 0 for a line of 1 px along a row or a column.
     """
 
     px: NDArray[np.intp]
@@ -43,17 +43,18 @@ def lines(areas: NDArray[np.uint8], length: float, width: float) -> Iterator[Lin
         width: the largest width in px.
     """
     _, labels, boxes, _ = cv2.connectedComponentsWithStats(areas)
-    for label, (x, y, *sides, _) in enumerate(boxes[1:].tolist(), 1):
-        if math.hypot(*sides) < length:
+    for label, (x, y, across, down, _) in enumerate(boxes[1:].tolist(), 1):
+        if math.hypot(across, down) < length:  # so most areas need no fit
             continue
-        px = np.argwhere(labels[y : y + sides[1], x : x + sides[0]] == label)[:, ::-1] + (x, y)
+        px = np.argwhere(labels[y : y + down, x : x + across] == label)[:, ::-1] + (x, y)
         sample = px[:: math.ceil(len(px) / FITTED)].astype(np.float32)
         axis = cv2.fitLine(sample, cv2.DIST_WELSCH, 0, 0.01, 0.01).ravel()
         direction, middle = axis[:2], axis[2:]
         off = np.abs((px - middle) @ (-direction[1], direction[0]))
-        # Distances from the axis of a straight line lie evenly between 0 and twice their median.
+        # In a straight line, the distances from the axis lie evenly between 0 and half the width. So half the width is
+        # twice their median, and twice their mean; for the mean, only px on the line count.
         on = off <= 2 * np.median(off) + BESIDE
-        across, reach = 4 * float(off[on].mean()), np.ptp(px[on] @ direction)
-        least = max(ON_LINE * len(px), STRAIGHT * across * reach)
-        if across <= width and reach >= length and on.sum() >= least:
-            yield Line(px[on], middle, direction, across)
+        thickness, reach = 4 * float(off[on].mean()), np.ptp(px[on] @ direction)
+        least = max(ON_LINE * len(px), STRAIGHT * thickness * reach)
+        if thickness <= width and reach >= length and on.sum() >= least:
+            yield Line(px[on], middle, direction, thickness)

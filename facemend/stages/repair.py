@@ -29,7 +29,8 @@ ENLARGED = 2  # largest size of the enlarged copy, relative to the picture
 ENLARGED_PX = 2**21  # px of the enlarged copy; pictures of more px are not enlarged, as their damage is wider
 REDUCED = 1 / 2  # largest size of the reduced copy, relative to the picture
 REDUCED_SIDE = 2048  # px of the longer side of the reduced copy
-# Limits of the width in the reduced copy from which damage there counts; narrower damage is left to the enlarged copy.
+# Limits of the width in the reduced copy from which damage there counts. Narrower damage is found in the enlarged copy,
+# or in the picture itself.
 WIDE_PX = (3, 5)
 # Areas as wide as this share of the shorter side, within limits in px, are left alone with their edges, as they are
 # more likely plain parts of the picture. Thin damage is measured at the size of the picture, wide damage in the reduced
@@ -38,8 +39,8 @@ WIDEST, WIDEST_PX = 1 / 32, (6, 16)
 # A straight line is filled all the same, if it is at most `LINE_WIDTH` times as wide as areas that are left alone, and
 # at least `LINE_LENGTH` times as long.
 LINE_WIDTH, LINE_LENGTH = 2, 8
-# A thin straight line at least as long as this share of the shorter side mostly crosses the whole picture. On the rest
-# of it px with this probability are damaged.
+# A thin straight line that is at least as long as this share of the shorter side usually goes on where it is harder to
+# see. There, px on the line with at least this probability are damaged.
 LONG, FAINT = 1 / 2, 0.3
 # In the reduced copy of a picture whose longer side has at most this number of px, only straight lines and torn corners
 # count: other areas are mostly parts of the picture, such as collars.

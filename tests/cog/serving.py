@@ -26,7 +26,7 @@ PATIENCE = 90  # seconds; this machine may be busy
 TERMINAL = {"succeeded", "failed", "canceled"}
 
 
-# Not among those that Linux gives to connections (from 32768), which could take a port before its server listens.
+# Linux gives ports from 32768 on to connections, which could take one before its server listens; these are others.
 # Processes with successive numbers, as the workers of pytest have, start 100 ports apart.
 PORTS = itertools.count(20000 + os.getpid() % 127 * 100)
 
@@ -124,7 +124,7 @@ class Server(Service):
                     "PORT": str(self.port),
                     "COG_PREDICT_TYPE_STUB": f"{predictor.name}:Predictor",
                     "TMPDIR": str(self.temp),
-                    "FACEMEND_PULSE": str(folder / "pulse"),
+                    "FACEMEND_PULSE": str(self.pulse),
                     "MALLOC_ARENA_MAX": ARENAS,
                     "COG_LOG_LEVEL": "warn",
                     **environment,

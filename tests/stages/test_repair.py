@@ -125,7 +125,7 @@ def test_a_bent_line_is_left_alone():
 
 
 def line_with(*shapes):
-    """An upright line of 12 px in a picture of 256 px, and other shapes; where areas of 8 px are left alone."""
+    """Draw an upright line of 12 px and other shapes into a mask of 256 px: all of it, and the line alone."""
     areas = np.zeros((256, 256), np.uint8)
     for shape in shapes:
         cv2.fillPoly(areas, [np.array(shape)], 1)
@@ -141,7 +141,26 @@ def test_a_line_that_touches_another_area_is_a_line():
     assert found[line == 0].sum() < (areas & ~line & 1).sum() / 3
 
 
-@pytest.mark.parametrize(("bend", "straight"), [(0, True), (6, True), (14, False), (30, False)])
+def test_of_two_lines_that_cross_neither_is_the_most_of_the_area():
+    areas, _ = line_with([(8, 120), (200, 120), (200, 132), (8, 132)])
+    assert not repair.straight_lines(areas, 8).any()
+
+
+def test_a_short_line_with_a_long_scratch_across_is_too_short():
+    areas = np.zeros((256, 256), np.uint8)
+    areas[100:160, 100:112] = 1
+    areas[100, 112:190] = 1
+    assert not repair.straight_lines(areas, 8).any()
+
+
+@pytest.mark.parametrize(("length", "found"), [(60, False), (70, True)])
+def test_a_line_is_eight_times_as_long_as_areas_that_are_left_alone(length, found):
+    areas = np.zeros((256, 256), np.uint8)
+    areas[40 : 40 + length, 100:112] = 1
+    assert repair.straight_lines(areas, 8).any() == found
+
+
+@pytest.mark.parametrize(("bend", "straight"), [(0, True), (10, True), (14, False), (30, False)])
 def test_a_bent_line_is_no_straight_line(bend, straight):
     y = np.arange(0, 256, 5)
     points = np.column_stack([100 + bend * (1 - (y / 128 - 1) ** 2), y]).astype(np.int32)
@@ -240,42 +259,47 @@ def test_doubtful_px_are_filled_only_where_they_are_connected_to_damage():
     assert not found[:, :20].any()
 
 
-def faint_line(angle, length, width=2, faint=1.0):
-    """A picture of 200 px with a line across it: certain damage for `length` px, less probable on the rest."""
-    centre = np.array((100.0, 100.0))
+def faint_line(angle, length, width=2, faint=100):
+    """Probabilities: of a line across a picture, 255 for `length` px of it, and `faint` on the rest."""
+    centre = np.array((110.0, 90.0))
     along = np.array((np.cos(np.radians(angle)), np.sin(np.radians(angle))))
-    picture = np.zeros((200, 200, 3), np.uint8)
-    for start, end, value in ((-99, 99, 255 * faint), (-length / 2, length / 2, 255)):
+    probability = np.zeros((200, 300), np.uint8)
+    for start, end, value in ((-200, 200, faint), (-length / 2, length / 2, 255)):
         ends = [np.rint(centre + along * at).astype(int).tolist() for at in (start, end)]
-        cv2.line(picture, *ends, (value,) * 3, width)
-    return picture
+        cv2.line(probability, *ends, value, width)
+    return probability
+
+
+def all_damaged(probability):
+    return repair.damaged(probability, np.zeros_like(probability)) > 0
 
 
 @pytest.mark.parametrize("angle", [0, 90, 30, -75])
-def test_the_rest_of_a_long_line_is_filled_where_it_is_harder_to_see(angle):
-    picture = faint_line(angle, 110, faint=(repair.FAINT + repair.ATTACHED) / 2)
-    picture[100 - 60, 100 - 60] = picture[150, 30] = 110  # as probable, but not on the line
-    certain, line = (picture[..., 0] >= least for least in (255, 50))
-    line[100 - 60, 100 - 60] = line[150, 30] = False
-    found = extended(picture)
-    assert found[line & ~certain].mean() > 0.95
+@pytest.mark.parametrize("faint", [85, 118])
+def test_the_rest_of_a_long_line_is_filled_where_it_is_harder_to_see(angle, faint):
+    probability = faint_line(angle, 110, faint=faint)
+    line = probability > 0
+    probability[170, 40] = faint  # not on the line
+    found = all_damaged(probability)
+    assert found[line & (probability < 255)].mean() > 0.95
     assert not found[~line].any()
-
-
-def extended(picture):
-    probability = picture[..., 0]
-    return repair.damaged(probability, np.zeros_like(probability)) > 0
 
 
 @pytest.mark.parametrize(
     ("length", "width", "faint"),
-    [(90, 2, 0.4), (110, 2, repair.FAINT - 0.05), (150, 9, 0.4)],
+    [(95, 2, 100), (110, 2, 70), (150, 9, 100)],
     ids=["too short", "too doubtful", "too wide"],
 )
 def test_other_lines_are_not_extended(length, width, faint):
-    picture = faint_line(0, length, width, faint)
-    found = extended(picture)
-    assert not found[picture[..., 0] < 255].any()
+    probability = faint_line(0, length, width, faint)
+    assert not all_damaged(probability)[probability < 255].any()
+
+
+def test_a_line_is_extended_by_its_own_width():
+    probability = faint_line(0, 110)
+    probability[75:106, 180:] = 100  # doubtful all around the line
+    rows = np.flatnonzero(all_damaged(probability)[:, 250])
+    assert len(rows) <= 5
 
 
 class Seen(nn.Module):

@@ -69,8 +69,10 @@ def test_the_square_is_that_of_dlib_and_varies_with_the_step():
     assert len(torch.unique(drawn[:, :, 0, 0, 0])) == 200
     px = (drawn.flatten(0, 1) + 1) * 256 - 0.5
     centres, widths = px.mean((1, 2)), px[:, 0, -1, 0] - px[:, 0, 0, 0]
-    np.testing.assert_allclose(centres.mean(0), identity.CENTRE, atol=2)
-    assert abs(float(widths.mean()) - identity.WIDTH * (1 - 1 / identity.SIDE)) < 3
+    np.testing.assert_allclose(centres.mean(0), (257, 311), atol=2)
+    np.testing.assert_allclose(centres.std(0), (7, 7), rtol=0.15)
+    assert abs(float(widths.mean()) - 336 * (1 - 1 / 150)) < 3
+    assert 0.03 < float(widths.std() / widths.mean()) < 0.05
     assert (px.amin((0, 1, 2)) > 0).all()
     assert (px.amax((0, 1, 2)) < 512).all()
 
@@ -80,3 +82,8 @@ def test_a_square_is_cut_from_its_place():
     sampled = identity.squares(3, 1)
     wanted = (sampled[..., 0] + 1) * 256 - 0.5
     torch.testing.assert_close(identity.cut(column, sampled)[:, 0], wanted, rtol=0, atol=0.01)
+
+
+def test_no_detail_is_skipped_where_a_square_is_cut():
+    checks = (torch.arange(512)[:, None] + torch.arange(512)).remainder(2).float().expand(1, 3, 512, 512)
+    assert (identity.cut(checks, identity.squares(3, 1)) - 0.5).abs().max() < 1e-4

@@ -200,6 +200,10 @@ def test_a_pattern_is_measured_beside_noise():
     weave = noise + 0.1 * torch.sin(torch.arange(128) * torch.pi / 4)
     assert (losses.pattern(weave, noise) > 0.3).all()
     assert (losses.pattern(noise, weave) == 0).all()
+    slope = torch.linspace(-1, 1, 128)  # no fine detail
+    torch.testing.assert_close(
+        losses.pattern(weave + slope, noise + slope), losses.pattern(weave, noise), atol=0.02, rtol=0
+    )
     stripes = torch.sin(torch.arange(128) * 2 * torch.pi / 7).expand(2, 3, 128, 128)  # of another period
     assert (losses.pattern(0.1 * stripes + noise, noise) < 0.1).all()
 
