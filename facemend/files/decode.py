@@ -86,10 +86,11 @@ def _from_image(image: Image.Image, settings: Settings) -> Picture:
 def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Picture:
     head = stream.read(formats.HEAD)
     if not head:
-        raise DecodeError("it is empty", f"give a {formats.READABLE} file")
+        raise DecodeError("it is empty", "use a whole file")
     row = formats.recognise(head, suffix)
     if row is None:
-        raise DecodeError(f"its format is unknown (it starts with {head[:8]!r})", f"give a {formats.READABLE} file")
+        start = head[:8].decode("latin-1")
+        raise DecodeError(f"its format is unknown (it starts with {start!a})", f"give a {formats.READABLE} file")
     if row.name == "tiff" and tiff.is_dng(stream):
         row = formats.FORMATS["raw"]
     if not row.installed:

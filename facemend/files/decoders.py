@@ -55,7 +55,7 @@ def decoding() -> Iterator[None]:
     except ERRORS as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()).split(". ")[0] or type(error).__name__  # the rest is for programmers
         raise DecodeError(f"damaged, cut short or unsupported ({reason})", "use a whole file") from error
 
 

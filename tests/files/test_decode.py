@@ -230,8 +230,15 @@ def test_files_that_are_not_pictures_are_refused(tmp_path):
         with pytest.raises(DecodeError, match=words) as caught:
             decode(path)
         assert str(path) in str(caught.value)
-    with pytest.raises(DecodeError, match="the picture"):
-        decode(b"%PDF-1.4 nothing")
+
+
+@pytest.mark.parametrize(
+    ("head", "start"),
+    [(b"%PDF-1.4 nothing", "'%PDF-1.4'"), (b"\0\0\0\x18ftypisom\0\0\0\1isomavc1", r"'\\x00\\x00\\x00\\x18ftyp'")],
+)
+def test_an_unknown_format_is_shown_by_its_first_bytes(head, start):
+    with pytest.raises(DecodeError, match=rf"the picture: its format is unknown \(it starts with {start}\)"):
+        decode(head)
 
 
 def test_the_format_is_recognised_by_the_content_not_the_suffix(tmp_path):

@@ -98,6 +98,12 @@ def test_a_damaged_raw_file_is_named_as_that(tmp_path, head, name):
         decode(path)
 
 
+@needs("pillow_jxl")
+def test_a_damaged_jxl_file_is_reported_without_advice_for_programmers():
+    with pytest.raises(DecodeError, match=r"damaged, cut short or unsupported \(Generic Error\); use a whole file"):
+        decode(rare.jxl(Image.fromarray(scene()))[:60])
+
+
 @needs("rawpy")
 @pytest.mark.parametrize("colour", [(30000, 20000, 10000), (8000, 20000, 30000)])
 def test_a_raw_file_is_developed_to_16_bits(tmp_path, colour):
