@@ -18,19 +18,37 @@ STRAIGHT = 0.82
 FITTED = 1000  # px of an area to which the axis is fitted: more px take longer and hardly move it
 
 
+class Axis(NamedTuple):
+    """The axis of a straight line.
+
+    Attributes:
+        middle: (2,), x and y of a point of it.
+        direction: (2,), a unit vector along it.
+    """
+
+    middle: Floats
+    direction: Floats
+
+    def along(self, px: NDArray[np.intp]) -> Floats:
+        """(N,), how far px (N, 2) are from the middle along the axis."""
+        return np.asarray((px - self.middle) @ self.direction)
+
+    def off(self, px: NDArray[np.intp]) -> Floats:
+        """(N,), how far px (N, 2) are from the axis."""
+        return np.asarray(np.abs((px - self.middle) @ (-self.direction[1], self.direction[0])))
+
+
 class Line(NamedTuple):
     """A straight line.
 
     Attributes:
         px: (N, 2), x and y of its px.
-        middle: (2,), x and y of a point of its axis.
-        direction: (2,), a unit vector along it.
+        axis: its axis.
         width: in px; 0 for a line of 1 px along a row or a column.
     """
 
     px: NDArray[np.intp]
-    middle: Floats
-    direction: Floats
+    axis: Axis
     width: float
 
 
@@ -48,13 +66,13 @@ def lines(areas: NDArray[np.uint8], length: float, width: float) -> Iterator[Lin
             continue
         px = np.argwhere(labels[y : y + down, x : x + across] == label)[:, ::-1] + (x, y)
         sample = px[:: math.ceil(len(px) / FITTED)].astype(np.float32)
-        axis = cv2.fitLine(sample, cv2.DIST_WELSCH, 0, 0.01, 0.01).ravel()
-        direction, middle = axis[:2], axis[2:]
-        off = np.abs((px - middle) @ (-direction[1], direction[0]))
+        fitted = cv2.fitLine(sample, cv2.DIST_WELSCH, 0, 0.01, 0.01).ravel()
+        axis = Axis(middle=fitted[2:], direction=fitted[:2])
+        off = axis.off(px)
         # In a straight line, the distances from the axis lie evenly between 0 and half the width. So half the width is
         # twice their median, and twice their mean; for the mean, only px on the line count.
         on = off <= 2 * np.median(off) + BESIDE
-        thickness, reach = 4 * float(off[on].mean()), np.ptp(px[on] @ direction)
+        thickness, reach = 4 * float(off[on].mean()), np.ptp(axis.along(px[on]))
         least = max(ON_LINE * len(px), STRAIGHT * thickness * reach)
         if thickness <= width and reach >= length and on.sum() >= least:
-            yield Line(px[on], middle, direction, thickness)
+            yield Line(px[on], axis, thickness)

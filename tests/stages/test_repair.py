@@ -302,6 +302,41 @@ def test_a_line_is_extended_by_its_own_width():
     assert len(rows) <= 5
 
 
+def interrupted_line(angle, gap, visible, faint=100):
+    """Probabilities: of a line of 60 px, 255 but for `gap` px, of which a share is `faint` and the rest 0."""
+    centre = np.array((150.0, 100.0))
+    along = np.array((np.cos(np.radians(angle)), np.sin(np.radians(angle))))
+    probability = np.zeros((200, 300), np.uint8)
+    cv2.line(probability, (150, 100), np.rint(centre + 60 * along).astype(int).tolist(), 255, 2)
+    at = (np.indices((200, 300))[::-1].transpose(1, 2, 0) - centre) @ along
+    in_gap = (probability > 0) & (at > 20) & (at < 20 + gap)
+    probability[in_gap] = np.where(at[in_gap] < 20 + visible * gap, faint, 0)
+    return probability
+
+
+@pytest.mark.parametrize("angle", [0, 90, 30, -75, 180])
+@pytest.mark.parametrize("visible", [0.7, 1])
+def test_a_gap_of_a_line_is_filled_where_damage_is_less_probable(angle, visible):
+    probability = interrupted_line(angle, 25, visible)
+    faint = probability == 100
+    probability[40, 40] = 100  # not on the line
+    found = all_damaged(probability)
+    assert found[faint].mean() > 0.9
+    assert not found[probability == 0].any()
+    assert not found[40, 40]
+
+
+@pytest.mark.parametrize(("gap", "visible", "faint"), [(25, 0.3, 100), (25, 1, 70), (37, 1, 100)])
+def test_other_gaps_are_left_alone(monkeypatch, gap, visible, faint):
+    monkeypatch.setattr(repair, "GAP", 1.5)
+    probability = interrupted_line(0, gap, visible, faint)
+    assert not all_damaged(probability)[probability == faint].any()
+
+
+def test_a_short_line_is_not_extended_beyond_the_damage_on_it():
+    assert not all_damaged(faint_line(0, 60))[:, :70].any()
+
+
 class Seen(nn.Module):
     """Finds nothing, and keeps the sizes of its inputs."""
 
