@@ -55,7 +55,8 @@ def decoding() -> Iterator[None]:
     except ERRORS as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        reason = " ".join(str(error).split()).split(". ")[0] or type(error).__name__  # the rest is for programmers
+        # Only the first sentence: some decoders add advice for programmers.
+        reason = " ".join(str(error).split()).split(". ")[0] or type(error).__name__
         raise DecodeError(f"damaged, cut short or unsupported ({reason})", "use a whole file") from error
 
 

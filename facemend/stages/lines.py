@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from facemend.records import Floats
 
-# At least this share of an area lies on the line, or at most `BESIDE` px beside it. The rest may be other damage, or
-# parts of the picture, that touch the line.
-ON_LINE, BESIDE = 2 / 3, 1
+BESIDE = 1  # px; what is at most this far beside a line belongs to it
+# At least this share of an area belongs to the line. The rest may be other damage, or parts of the picture, that touch
+# the line.
+ON_LINE = 2 / 3
 # The px on the line fill at least this share of the rectangle around them; those of a bent line fill less.
 STRAIGHT = 0.82
 FITTED = 1000  # px of an area to which the axis is fitted: more px take longer and hardly move it
@@ -45,11 +46,13 @@ class Line(NamedTuple):
         px: (N, 2), x and y of its px.
         axis: its axis.
         width: in px; 0 for a line of 1 px along a row or a column.
+        length: in px.
     """
 
     px: NDArray[np.intp]
     axis: Axis
     width: float
+    length: float
 
 
 def lines(areas: NDArray[np.uint8], length: float, width: float) -> Iterator[Line]:
@@ -72,7 +75,7 @@ def lines(areas: NDArray[np.uint8], length: float, width: float) -> Iterator[Lin
         # In a straight line, the distances from the axis lie evenly between 0 and half the width. So half the width is
         # twice their median, and twice their mean; for the mean, only px on the line count.
         on = off <= 2 * np.median(off) + BESIDE
-        thickness, reach = 4 * float(off[on].mean()), np.ptp(axis.along(px[on]))
+        thickness, reach = 4 * float(off[on].mean()), float(np.ptp(axis.along(px[on])))
         least = max(ON_LINE * len(px), STRAIGHT * thickness * reach)
         if thickness <= width and reach >= length and on.sum() >= least:
-            yield Line(px[on], axis, thickness)
+            yield Line(px[on], axis, thickness, reach)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from facemend.machine.device import Device
 from facemend.machine.network import Network
 from facemend.records import Floats, Pixels, Size, StageProgress, Tiling, peak
-from facemend.stages.lines import Line, lines
+from facemend.stages.lines import BESIDE, Line, lines
 from facemend.stages.tiled import Tiled
 
 # An area of px with at least the second probability is damaged if a px of it has the first. All probabilities were
@@ -40,11 +40,11 @@ WIDEST, WIDEST_PX = 1 / 32, (6, 16)
 # at least `LINE_LENGTH` times as long.
 LINE_WIDTH, LINE_LENGTH = 2, 8
 # A thin straight line that is at least as long as `LONG`, a share of the shorter side, usually goes on where it is
-# harder to see. There, px on the line, and up to `BESIDE` px beside it, are damaged if their probability is at least
-# `FAINT`.
-LONG, FAINT, BESIDE = 1 / 2, 0.3, 1
-# Of a line that is at least as long as `SHORT`, such px are damaged in the gap before the next damage on the line, if
-# the gap is at most `GAP` times as long as the line, and if `SEEN`, a share of the gap, has such px.
+# harder to see. There, px on the line with at least the probability `FAINT` are damaged.
+LONG, FAINT = 1 / 2, 0.3
+# A line that is shorter, but at least as long as `SHORT`, may be a piece of one. Such px are damaged in the gap before
+# the next damage on the line, if the gap is at most `GAP` times as long as the line, and if at least the share `SEEN`
+# of the gap has such px.
 SHORT, GAP, SEEN = 0.04, 3, 0.5
 # In the reduced copy of a picture whose longer side has at most this number of px, only straight lines and torn corners
 # count: other areas are mostly parts of the picture, such as collars.
@@ -143,28 +143,29 @@ def probable(probability: Probability) -> Found:
 
 
 def extended(found: Found, probability: Probability) -> Found:
-    """The rest of straight lines, where damage is less probable: all of long lines, and the gaps in others."""
+    """The rest of straight lines, where damage is less probable: all of long lines, and the gaps between pieces."""
     rest, side = np.zeros_like(found), min(found.shape)
     faint = np.argwhere(probability > 255 * FAINT)[:, ::-1]
     for line in lines(found, SHORT * side, widest(found.shape)):
         px = faint[line.axis.off(faint) <= line.width / 2 + BESIDE]
-        if np.ptp(line.axis.along(line.px)) < LONG * side:
+        if line.length < LONG * side:
             px = px[in_gaps(line, px, found)]
         rest[px[:, 1], px[:, 0]] = 1
     return rest
 
 
 def in_gaps(line: Line, px: NDArray[np.intp], found: Found) -> NDArray[np.bool_]:
-    """Which px (N, 2) on a line are in a gap, between its end and the next damage that was found on it."""
+    """Which px (N, 2) on the axis of a line are in a gap between its end and the next damage that was found there."""
     chosen = np.zeros(len(px), np.bool_)
     is_found = found[px[:, 1], px[:, 0]] > 0
-    own = line.axis.along(line.px)
-    for forth in (1, -1):  # both ways along the line
-        beyond = forth * line.axis.along(px) - (forth * own).max()
-        after = beyond[is_found & (beyond > 2 * BESIDE) & (beyond <= GAP * np.ptp(own))]
-        if len(after):
-            gap = (beyond > 0) & (beyond < after.min())
-            if len(np.unique(np.rint(beyond[gap]))) >= SEEN * after.min():
+    for direction in (1, -1):
+        end = (direction * line.axis.along(line.px)).max()
+        beyond = direction * line.axis.along(px) - end
+        # What is nearer belongs to the end of the line itself.
+        next_damage = beyond[is_found & (beyond > 2 * BESIDE) & (beyond <= GAP * line.length)]
+        if len(next_damage):
+            gap = (beyond > 0) & (beyond < next_damage.min())
+            if len(np.unique(np.rint(beyond[gap]))) >= SEEN * next_damage.min():
                 chosen |= gap
     return chosen
 

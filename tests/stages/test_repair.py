@@ -302,22 +302,23 @@ def test_a_line_is_extended_by_its_own_width():
     assert len(rows) <= 5
 
 
-def interrupted_line(angle, gap, visible, faint=100):
-    """Probabilities: of a line of 60 px, 255 but for `gap` px, of which a share is `faint` and the rest 0."""
+def interrupted_line(angle, piece, gap, seen, faint=100):
+    """Probabilities: of two pieces of a line 255, and between them of a share of the gap `faint`."""
     centre = np.array((150.0, 100.0))
     along = np.array((np.cos(np.radians(angle)), np.sin(np.radians(angle))))
     probability = np.zeros((200, 300), np.uint8)
-    cv2.line(probability, (150, 100), np.rint(centre + 60 * along).astype(int).tolist(), 255, 2)
-    at = (np.indices((200, 300))[::-1].transpose(1, 2, 0) - centre) @ along
-    in_gap = (probability > 0) & (at > 20) & (at < 20 + gap)
-    probability[in_gap] = np.where(at[in_gap] < 20 + visible * gap, faint, 0)
+    end = np.rint(centre + (2 * piece + gap) * along).astype(int).tolist()
+    cv2.line(probability, (150, 100), end, 255, 2)
+    at = (np.indices((200, 300))[::-1].transpose(1, 2, 0) - centre) @ along - piece
+    in_gap = (probability > 0) & (at > 0) & (at < gap)
+    probability[in_gap] = np.where(at[in_gap] < seen * gap, faint, 0)
     return probability
 
 
 @pytest.mark.parametrize("angle", [0, 90, 30, -75, 180])
-@pytest.mark.parametrize("visible", [0.7, 1])
-def test_a_gap_of_a_line_is_filled_where_damage_is_less_probable(angle, visible):
-    probability = interrupted_line(angle, 25, visible)
+@pytest.mark.parametrize("seen", [0.7, 1])
+def test_a_gap_of_a_line_is_filled_where_damage_is_less_probable(angle, seen):
+    probability = interrupted_line(angle, 20, 25, seen)
     faint = probability == 100
     probability[40, 40] = 100  # not on the line
     found = all_damaged(probability)
@@ -326,11 +327,19 @@ def test_a_gap_of_a_line_is_filled_where_damage_is_less_probable(angle, visible)
     assert not found[40, 40]
 
 
-@pytest.mark.parametrize(("gap", "visible", "faint"), [(25, 0.3, 100), (25, 1, 70), (37, 1, 100)])
-def test_other_gaps_are_left_alone(monkeypatch, gap, visible, faint):
-    monkeypatch.setattr(repair, "GAP", 1.5)
-    probability = interrupted_line(0, gap, visible, faint)
-    assert not all_damaged(probability)[probability == faint].any()
+@pytest.mark.parametrize(
+    ("piece", "gap", "seen", "faint", "filled"),
+    [
+        (10, 25, 1, 100, True),
+        (10, 40, 1, 100, False),  # too long a gap
+        (4, 8, 1, 100, False),  # too short a line
+        (20, 25, 0.3, 100, False),  # too little of the gap
+        (20, 25, 1, 70, False),  # too doubtful
+    ],
+)
+def test_only_gaps_that_are_mostly_doubtful_and_not_too_long_are_filled(piece, gap, seen, faint, filled):
+    probability = interrupted_line(0, piece, gap, seen, faint)
+    assert all_damaged(probability)[probability == faint].any() == filled
 
 
 def test_a_short_line_is_not_extended_beyond_the_damage_on_it():
