@@ -42,9 +42,9 @@ LINE_WIDTH, LINE_LENGTH = 2, 8
 # A thin straight line that is at least as long as `LONG`, a share of the shorter side, usually goes on where it is
 # harder to see. There, px on the line with at least the probability `FAINT` are damaged.
 LONG, FAINT = 1 / 2, 0.3
-# A line that is shorter, but at least as long as `SHORT`, may be a piece of one. Such px are damaged in the gap before
-# the next damage on the line, if the gap is at most `GAP` times as long as the line, and if at least the share `SEEN`
-# of the gap has such px.
+# A line that is shorter, but at least as long as `SHORT`, may be a piece of one. In the gap before the next damage on
+# its axis, px with at least the probability `FAINT` are damaged, if the gap is at most `GAP` times as long as the line,
+# and if at least the share `SEEN` of the gap has such px.
 SHORT, GAP, SEEN = 0.04, 3, 0.5
 # In the reduced copy of a picture whose longer side has at most this number of px, only straight lines and torn corners
 # count: other areas are mostly parts of the picture, such as collars.
@@ -143,19 +143,32 @@ def probable(probability: Probability) -> Found:
 
 
 def extended(found: Found, probability: Probability) -> Found:
-    """The rest of straight lines, where damage is less probable: all of long lines, and the gaps between pieces."""
+    """The rest of straight lines, where damage is less probable: all of long lines, and the gaps in others."""
     rest, side = np.zeros_like(found), min(found.shape)
-    faint = np.argwhere(probability > 255 * FAINT)[:, ::-1]
+    faint = probability > 255 * FAINT
     for line in lines(found, SHORT * side, widest(found.shape)):
-        px = faint[line.axis.off(faint) <= line.width / 2 + BESIDE]
         if line.length < LONG * side:
+            px = on_axis(line, GAP * line.length, faint)
             px = px[in_gaps(line, px, found)]
+        else:
+            px = on_axis(line, sum(found.shape), faint)
         rest[px[:, 1], px[:, 0]] = 1
     return rest
 
 
+def on_axis(line: Line, reach: float, where: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """(N, 2), x and y of the px of `where` that are on a line, or at most `reach` px beyond its ends."""
+    along, beside = line.axis.along(line.px), line.width / 2 + BESIDE
+    ends = line.axis.middle + np.outer((along.min() - reach, along.max() + reach), line.axis.direction)
+    # Only the px in the box around the strip are looked at, as there may be many lines.
+    left, top = np.maximum(np.floor(ends.min(axis=0) - beside), 0).astype(int).tolist()
+    right, bottom = np.maximum(np.ceil(ends.max(axis=0) + beside) + 1, 0).astype(int).tolist()
+    px: NDArray[np.intp] = np.argwhere(where[top:bottom, left:right])[:, ::-1] + (left, top)
+    return px[line.axis.off(px) <= beside]
+
+
 def in_gaps(line: Line, px: NDArray[np.intp], found: Found) -> NDArray[np.bool_]:
-    """Which px (N, 2) on the axis of a line are in a gap between its end and the next damage that was found there."""
+    """Which px (N, 2) on the axis of a line are between its end and the next damage that was found on the axis."""
     chosen = np.zeros(len(px), np.bool_)
     is_found = found[px[:, 1], px[:, 0]] > 0
     for direction in (1, -1):

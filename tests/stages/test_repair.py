@@ -342,6 +342,14 @@ def test_only_gaps_that_are_mostly_doubtful_and_not_too_long_are_filled(piece, g
     assert all_damaged(probability)[probability == faint].any() == filled
 
 
+def test_the_gaps_at_both_ends_of_a_line_are_filled():
+    probability = np.zeros((200, 300), np.uint8)
+    probability[100, 120:181] = 100
+    probability[100, 140:161] = 255
+    probability[100, [120, 180]] = 255  # spots, which are no lines
+    assert (np.flatnonzero(all_damaged(probability)[100]) == np.arange(120, 181)).all()
+
+
 def test_a_short_line_is_not_extended_beyond_the_damage_on_it():
     assert not all_damaged(faint_line(0, 60))[:, :70].any()
 
