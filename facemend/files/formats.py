@@ -22,6 +22,9 @@ Quality = int | Literal["lossless"]
 LOSSLESS: Final = "lossless"  # a quality; for a JPEG the same as 100
 LOSSLESS_FROM = 95  # from this quality on, a lossless WebP stays lossless
 HEAD = 64  # bytes of a file that are enough to recognise it
+# The start of an ISO media file (ISO 14496-12) until one of its brands: they tell pictures from videos. The four bytes
+# after the first brand are a version.
+BRANDS = rb"....ftyp(?:....)*?"
 # Fields of `Metadata`, and what messages call them
 METADATA = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "comment": "comment", "text": "PNG texts"}
 
@@ -208,7 +211,7 @@ FORMATS: Mapping[str, Format] = {
             name="avif",
             title="AVIF",
             suffixes=(".avif",),
-            signature=rb"....ftyp.*avi[fs]",
+            signature=BRANDS + rb"avi[fs]",
             reader="PIL.AvifImagePlugin:AvifImageFile",
             reads=("alpha", "profile", "hdr", "exif", "xmp"),
             converted_to="jpeg",
@@ -217,7 +220,7 @@ FORMATS: Mapping[str, Format] = {
             name="heif",
             title="HEIC",
             suffixes=(".heic", ".heif", ".hif"),
-            signature=rb"....ftyp.*(he[iv][cmsx]|mif1|msf1)",  # without the names: videos
+            signature=BRANDS + rb"(he[iv][cmsx]|mif1|msf1)",
             reader="pillow_heif:HeifImageFile",
             reads=("deep", "alpha", "profile", "hdr", "exif", "xmp"),
             converted_to="jpeg",
@@ -289,6 +292,13 @@ def recognise(head: bytes, suffix: str = "") -> Format | None:
         suffix: of the file's name, in lower case, where it has one.
     """
     return next((row for row in FORMATS.values() if row.recognises(head, suffix)), None)
+
+
+def unknown(head: bytes) -> str:
+    """What an error says of a file that starts with these bytes and is not in the table."""
+    if head[4:8] == b"ftyp":
+        return f"it is a video or of another type that is not read ({head[8:12].decode('latin-1')!a})"
+    return f"its format is unknown (it starts with {head[:8].decode('latin-1')!a})"
 
 
 def choose(picture: Picture, requested: str = "auto", size: tuple[int, int] | None = None) -> Format:

@@ -223,7 +223,7 @@ def test_files_that_are_not_pictures_are_refused(tmp_path):
     for path, words in (
         (tmp_path / "pipe.jpg", "a pipe"),
         (text, "format is unknown"),
-        (empty, "empty"),
+        (empty, "it is empty; use a whole file"),
         (tmp_path, "directory"),
         (tmp_path / "missing.png", "No such file"),
     ):
@@ -233,11 +233,15 @@ def test_files_that_are_not_pictures_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("head", "start"),
-    [(b"%PDF-1.4 nothing", "'%PDF-1.4'"), (b"\0\0\0\x18ftypisom\0\0\0\1isomavc1", r"'\\x00\\x00\\x00\\x18ftyp'")],
+    ("head", "words"),
+    [
+        (b"%PDF-1.4 nothing", r"its format is unknown \(it starts with '%PDF-1.4'\)"),
+        (b"\xfe\n\0\xe9 nothing", r"its format is unknown \(it starts with '\\xfe\\n\\x00\\xe9 not'\)"),
+        (b"\0\0\0\x18ftypisom\0\0\0\1isomavc1", r"it is a video or of another type that is not read \('isom'\)"),
+    ],
 )
-def test_an_unknown_format_is_shown_by_its_first_bytes(head, start):
-    with pytest.raises(DecodeError, match=rf"the picture: its format is unknown \(it starts with {start}\)"):
+def test_an_unknown_format_is_shown_by_its_first_bytes_and_a_video_by_its_brand(head, words):
+    with pytest.raises(DecodeError, match=f"the picture: {words}; give a JPEG, PNG"):
         decode(head)
 
 

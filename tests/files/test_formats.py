@@ -121,6 +121,25 @@ def test_other_files_are_not_recognised(head):
     assert formats.recognise(head) is None
 
 
+@pytest.mark.parametrize(
+    ("brands", "name"),
+    [
+        *((f"he{letter}{last}", "heif") for letter in "iv" for last in "cmsx"),
+        ("mif1", "heif"),
+        ("msf1", "heif"),
+        ("avif", "avif"),
+        ("avis", "avif"),
+        ("mif1 0000 miaf heic", "heif"),
+        ("mif1 0000 miaf avif", "avif"),
+        ("isom 0000 iso2 avc1 mp41", None),
+        ("isom 0000 ..he ic..", None),
+    ],
+)
+def test_brands_tell_heic_avif_and_videos(brands, name):
+    row = formats.recognise(b"\0\0\0\x20ftyp" + brands.replace(" ", "").encode())
+    assert (row and row.name) == name
+
+
 @pytest.mark.parametrize("row", WRITTEN)
 def test_a_written_file_is_recognised_and_holds_what_the_row_says(row):
     dtype = np.uint16 if row.deep else np.uint8
