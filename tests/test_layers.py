@@ -30,6 +30,7 @@ SHARED_STAGES = {
     "batches",
     "condition",
     "diffusion",
+    "fill",
     "geometry",
     "lines",
     "recolour",

@@ -1,9 +1,8 @@
 """Find and fill scratches, dust, creases and cracks, before anything else looks at the picture.
 
 A network finds thin damage in an enlarged copy of the picture, or in the picture itself if that is large, and wide
-damage in a reduced copy. The damage is filled by the fast marching method (Telea 2004,
-doi:10.1080/10867651.2004.10487596): for thin damage it is closer to the truth than the fills that a network of this
-size has learned. A torn corner becomes a blur of what is around it.
+damage in a reduced copy. The network does not fill: for thin damage, `fill` is closer to the truth than what a network
+of this size has learned. A torn corner becomes a blur of what is around it.
 """
 
 import math
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from facemend.machine.device import Device
 from facemend.machine.network import Network
 from facemend.records import Floats, Pixels, Size, StageProgress, Tiling, peak
+from facemend.stages.fill import fill
 from facemend.stages.lines import BESIDE, Line, lines
 from facemend.stages.tiled import Tiled
 
@@ -23,7 +23,6 @@ from facemend.stages.tiled import Tiled
 # chosen on held-out training pictures.
 DAMAGED, ATTACHED = 0.85, 0.47
 SURE = 0.95  # the probability of every px of a torn corner
-RADIUS = 3  # px from which a fill is computed
 PARTS = 1000  # into which the progress of the whole work is divided
 ENLARGED = 2  # largest size of the enlarged copy, relative to the picture
 ENLARGED_PX = 2**21  # px of the enlarged copy; pictures of more px are not enlarged, as their damage is wider
@@ -101,6 +100,7 @@ class NetRepairer:
         wide = opened(damaged(probability, torn), int(np.clip(least, *WIDE_PX)))
         if max(size) <= LARGE:
             wide = straight_lines(wide, widest(reduced.shape[:2]))
+        torn = cv2.dilate(torn, disc(3)).astype(np.uint8, copy=False)  # its edge is known only to a px of the copy
         return cv2.resize(wide | torn, size[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
 
 
@@ -235,11 +235,3 @@ def disc(diameter: int) -> Found:
     """A disc of `diameter` px, or one more if that is even: a kernel without a middle px shifts what is opened."""
     size = (diameter | 1, diameter | 1)
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, size).astype(np.uint8, copy=False)
-
-
-def fill(pixels: Pixels, found: Found) -> Pixels:
-    """Fill (H, W, 3), uint8 or uint16, where `found` is 1, from what is around; the rest is copied."""
-    if not found.any():
-        return np.array(pixels)
-    channels = [cv2.inpaint(np.ascontiguousarray(pixels[..., c]), found, RADIUS, cv2.INPAINT_TELEA) for c in range(3)]
-    return np.dstack(channels)

@@ -194,7 +194,8 @@ def test_a_torn_corner_is_filled(corner, dtype):
     picture[corner] = np.iinfo(dtype).max
     repaired, mask = NetRepairer("whites", Whites(), CPU, TILING)(picture)
     assert (repaired[corner] < 0.98 * np.iinfo(dtype).max).all()
-    assert mask.sum() == 900
+    assert mask[corner].all()
+    assert mask.sum() <= 32**2
 
 
 def test_damage_that_touches_a_torn_corner_is_filled_too():

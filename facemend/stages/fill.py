@@ -1,0 +1,84 @@
+"""Fill damaged px from what is around them, so that edges go on.
+
+A first fill (Navier-Stokes: Bertalmio, Bertozzi and Sapiro 2001, doi:10.1109/CVPR.2001.990497) is diffused along its
+edges: every px becomes a mean of its neighbours, in which those along an edge count most (edge-enhancing diffusion:
+Weickert 1998, "Anisotropic Diffusion in Image Processing"; Galic et al. 2008, doi:10.1007/s10851-008-0087-0).
+"""
+
+from itertools import product
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from facemend.records import Floats, Pixels, peak, to_dtype
+
+RADIUS = 3  # px from which the first fill is computed
+NEIGHBOURS = tuple((y, x) for y, x in product((-1, 0, 1), repeat=2) if (y, x) != (0, 0))
+ROUNDS, STEPS = 2, 8  # how often edges are looked for, and the steps of diffusion after each time
+SMOOTH, AROUND = 0.8, 1.0  # px, standard deviations: of the blur before gradients, and of their mean
+FILLED = 0.05  # how much a filled px counts in this mean, relative to one of the picture
+LEAST_EDGE = 1.0  # gradients with less than this power, in 8-bit levels squared, are noise and no edges
+ALONG = 6.0  # at an edge, a neighbour across it counts exp(-ALONG) times as much as one along it
+TILE = 512  # px, side of the parts that are diffused one after the other, so that floats never fill the memory
+MARGIN = 32  # px around a tile that its values depend on: 8 for the edges and 8 for the steps of each round
+
+
+def fill(pixels: Pixels, found: NDArray[np.uint8]) -> Pixels:
+    """Fill a picture, (H, W, 3) uint8 or uint16, where `found` (H, W) is 1; the rest is copied."""
+    if not found.any():
+        return np.array(pixels)
+    first = np.empty_like(pixels)
+    for channel in range(3):
+        plane = np.ascontiguousarray(pixels[..., channel])
+        first[..., channel] = cv2.inpaint(plane, found, RADIUS, cv2.INPAINT_NS)
+    result = first.copy()
+    for top, left in product(range(0, found.shape[0], TILE), range(0, found.shape[1], TILE)):
+        tile = np.s_[top : top + TILE, left : left + TILE]
+        if not found[tile].any():
+            continue
+        above, before = min(top, MARGIN), min(left, MARGIN)
+        around = np.s_[top - above : top + TILE + MARGIN, left - before : left + TILE + MARGIN]
+        diffused = _diffused(first[around], found[around])
+        result[tile] = diffused[above : above + TILE, before : before + TILE]
+    return result
+
+
+def _diffused(pixels: Pixels, found: NDArray[np.uint8]) -> Pixels:
+    """Make the px (H, W, 3) where `found` is 1 means of their neighbours; those outside are their nearest px."""
+    height, width = found.shape
+    unit = peak(pixels) / 255
+    image = pixels.astype(np.float32) / unit
+    y, x = np.nonzero(found)
+    px = image.reshape(-1, 3)
+    own = y * width + x
+    neighbours = [np.clip(y + dy, 0, height - 1) * width + np.clip(x + dx, 0, width - 1) for dy, dx in NEIGHBOURS]
+    for _ in range(ROUNDS):
+        weights = _weights(image, found, (y, x))
+        for _ in range(STEPS):
+            px[own] = sum(weight[:, None] * px[place] for weight, place in zip(weights, neighbours, strict=True))
+    result = pixels.copy()
+    result[y, x] = to_dtype(px[own] * unit, pixels.dtype)
+    return result
+
+
+def _weights(image: Floats, found: NDArray[np.uint8], where: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Floats:
+    """(8, N): how much each neighbour counts, for the px at `where`; edges are found with the structure tensor."""
+    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), SMOOTH)
+    down, right = (cv2.Sobel(grey, -1, *order, scale=1 / 8) for order in ((0, 1), (1, 0)))
+    count = np.where(found, np.float32(FILLED), np.float32(1))
+    total = cv2.GaussianBlur(count, (0, 0), AROUND)
+    yy, xx, yx = (
+        (cv2.GaussianBlur(powers * count, (0, 0), AROUND) / total)[where]
+        for powers in (down * down, right * right, down * right)
+    )
+    most = np.sqrt((yy - xx) ** 2 + 4 * yx**2)  # the power across the edge less that along it
+    along, edge = (yy + xx - most) / 2, most / (yy + xx + LEAST_EDGE)
+    weights = []
+    for dy, dx in NEIGHBOURS:
+        square = dy * dy + dx * dx
+        towards = (yy * dy * dy + xx * dx * dx + 2 * yx * dy * dx) / square
+        across = (towards - along) / (most + 1e-6)  # 0 along the edge, 1 across it
+        weights.append(np.exp(-ALONG * edge * across) / square)
+    result: Floats = np.array(weights) / np.sum(weights, axis=0)
+    return result

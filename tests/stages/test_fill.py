@@ -1,0 +1,82 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from facemend.stages import fill as module
+from facemend.stages.fill import fill
+from tests.files.samples import noise
+from tests.pictures import smooth
+
+SIZE = 96  # px
+
+
+def half_plane(angle):
+    """A picture with a straight edge through its middle, at an angle in degrees."""
+    y, x = np.indices((SIZE, SIZE)) - (SIZE - 1) / 2
+    distance = x * np.sin(np.radians(angle)) - y * np.cos(np.radians(angle))
+    return np.repeat((40 + 180 * np.clip(distance + 0.5, 0, 1))[..., None], 3, 2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_only_damaged_px_change(dtype):
+    picture = noise((70, 50, 3), dtype)
+    found = (noise((70, 50)) > 200).astype(np.uint8)
+    filled = fill(picture, found)
+    assert filled.dtype == dtype
+    assert (filled[found == 0] == picture[found == 0]).all()
+    assert (filled[found == 1] != picture[found == 1]).any(axis=1).mean() > 0.9
+    unchanged = fill(picture, np.zeros_like(found))
+    assert (unchanged == picture).all()
+    assert not np.shares_memory(unchanged, picture)
+
+
+@pytest.mark.parametrize("angle", [0, 20, 45, 70, 90, 135, 160])
+def test_an_edge_goes_on_through_a_scratch(angle):
+    truth = half_plane(angle)
+    found = np.zeros((SIZE, SIZE), np.uint8)
+    x, y = np.rint(SIZE / 2 + 40 * np.array((np.cos(np.radians(angle + 60)), np.sin(np.radians(angle + 60))))).astype(
+        int
+    )
+    cv2.line(found, (x, y), (SIZE - x, SIZE - y), 1, 6)
+    damaged = truth.copy()
+    damaged[found > 0] = 255
+    errors = [
+        np.abs(image.astype(int) - truth)[found > 0] for image in (fill(damaged, found), first_fill(damaged, found))
+    ]
+    assert errors[0].mean() < 3.5
+    assert errors[0].mean() < 0.75 * errors[1].mean()
+
+
+def first_fill(picture, found):
+    return np.dstack([cv2.inpaint(plane, found, 3, cv2.INPAINT_NS) for plane in cv2.split(picture)])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_smooth_picture_is_filled_as_it_was(dtype):
+    truth = smooth(90, 130, dtype)
+    found = np.zeros((90, 130), np.uint8)
+    found[40:45] = found[:, 60:66] = 1
+    damaged = np.where(found[..., None], np.iinfo(dtype).max, truth).astype(dtype)
+    unit = np.iinfo(dtype).max / 255
+    assert (np.abs(fill(damaged, found).astype(float) - truth) / unit)[found > 0].mean() < 4.5
+
+
+@given(arrays.arrays(np.uint8, (60, 40), elements=st.integers(0, 1)))
+def test_every_mask_is_filled_with_values_of_the_picture(found):
+    picture = 100 + noise((60, 40, 3)) // 8  # 100 to 131
+    picture[found > 0] = 255
+    filled = fill(picture, found)
+    if not found.all():
+        assert filled.min() >= 99
+        assert filled.max() <= 132
+
+
+@pytest.mark.parametrize("tile", [32, 50])
+def test_tiles_give_the_same_as_the_whole_picture(monkeypatch, tile):
+    picture, found = noise((150, 110, 3)), (cv2.blur(noise((150, 110)), (5, 5)) > 140).astype(np.uint8)
+    whole = fill(picture, found)
+    monkeypatch.setattr(module, "TILE", tile)
+    assert (fill(picture, found) == whole).all()
