@@ -15,13 +15,15 @@ from facemend.records import Floats, Pixels, peak, to_dtype
 
 RADIUS = 3  # px from which the first fill is computed
 NEIGHBOURS = tuple((y, x) for y, x in product((-1, 0, 1), repeat=2) if (y, x) != (0, 0))
-ROUNDS, STEPS = 2, 8  # how often edges are looked for, and the steps of diffusion after each time
-SMOOTH, AROUND = 0.8, 1.0  # px, standard deviations: of the blur before gradients, and of their mean
-FILLED = 0.05  # how much a filled px counts in this mean, relative to one of the picture
+# The values below were chosen on held-out training pictures.
+ROUNDS, STEPS = 2, 8  # edges are looked for ROUNDS times, each time followed by STEPS steps of diffusion
+# Standard deviations in px of two blurs: before gradients are taken, and of the products of gradients.
+SMOOTH, AROUND = 0.8, 1.0
+FILLED = 0.05  # weight of a filled px in the second blur; that of a px of the picture is 1
 LEAST_EDGE = 1.0  # gradients with less than this power, in 8-bit levels squared, are noise and no edges
-ALONG = 6.0  # at an edge, a neighbour across it counts exp(-ALONG) times as much as one along it
-TILE = 512  # px, side of the parts that are diffused one after the other, so that floats never fill the memory
-MARGIN = 32  # px around a tile that its values depend on: 8 for the edges and 8 for the steps of each round
+ACROSS = 6.0  # a neighbour across an edge counts exp(-ACROSS) times as much as one along it
+TILE = 512  # px, side of the parts that are diffused one after the other, so that they need little memory
+MARGIN = 32  # px around a tile that its values depend on: in each round 8 of blurs and gradients, and 8 of the steps
 
 
 def fill(pixels: Pixels, found: NDArray[np.uint8]) -> Pixels:
@@ -45,12 +47,12 @@ def fill(pixels: Pixels, found: NDArray[np.uint8]) -> Pixels:
 
 
 def _diffused(pixels: Pixels, found: NDArray[np.uint8]) -> Pixels:
-    """Make the px (H, W, 3) where `found` is 1 means of their neighbours; those outside are their nearest px."""
+    """Make the px (H, W, 3) where `found` is 1 means of their neighbours. Beyond the border, the nearest px counts."""
     height, width = found.shape
     unit = peak(pixels) / 255
-    image = pixels.astype(np.float32) / unit
-    y, x = np.nonzero(found)
+    image = np.ascontiguousarray(pixels, np.float32) / unit
     px = image.reshape(-1, 3)
+    y, x = np.nonzero(found)
     own = y * width + x
     neighbours = [np.clip(y + dy, 0, height - 1) * width + np.clip(x + dx, 0, width - 1) for dy, dx in NEIGHBOURS]
     for _ in range(ROUNDS):
@@ -63,7 +65,11 @@ def _diffused(pixels: Pixels, found: NDArray[np.uint8]) -> Pixels:
 
 
 def _weights(image: Floats, found: NDArray[np.uint8], where: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Floats:
-    """(8, N): how much each neighbour counts, for the px at `where`; edges are found with the structure tensor."""
+    """(8, N): how much each neighbour counts for the px at `where`.
+
+    It counts less the more the picture changes in its direction, which the structure tensor tells (Foerstner and Guelch
+    1987).
+    """
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), SMOOTH)
     down, right = (cv2.Sobel(grey, -1, *order, scale=1 / 8) for order in ((0, 1), (1, 0)))
     count = np.where(found, np.float32(FILLED), np.float32(1))
@@ -72,13 +78,10 @@ def _weights(image: Floats, found: NDArray[np.uint8], where: tuple[NDArray[np.in
         (cv2.GaussianBlur(powers * count, (0, 0), AROUND) / total)[where]
         for powers in (down * down, right * right, down * right)
     )
-    most = np.sqrt((yy - xx) ** 2 + 4 * yx**2)  # the power across the edge less that along it
-    along, edge = (yy + xx - most) / 2, most / (yy + xx + LEAST_EDGE)
     weights = []
     for dy, dx in NEIGHBOURS:
         square = dy * dy + dx * dx
-        towards = (yy * dy * dy + xx * dx * dx + 2 * yx * dy * dx) / square
-        across = (towards - along) / (most + 1e-6)  # 0 along the edge, 1 across it
-        weights.append(np.exp(-ALONG * edge * across) / square)
+        change = (yy * dy * dy + xx * dx * dx + 2 * yx * dy * dx) / square
+        weights.append(np.exp(-ACROSS * change / (yy + xx + LEAST_EDGE)) / square)
     result: Floats = np.array(weights) / np.sum(weights, axis=0)
     return result

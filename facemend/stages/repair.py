@@ -100,7 +100,7 @@ class NetRepairer:
         wide = opened(damaged(probability, torn), int(np.clip(least, *WIDE_PX)))
         if max(size) <= LARGE:
             wide = straight_lines(wide, widest(reduced.shape[:2]))
-        torn = cv2.dilate(torn, disc(3)).astype(np.uint8, copy=False)  # its edge is known only to a px of the copy
+        torn = cv2.dilate(torn, disc(3)).astype(np.uint8, copy=False)  # its edge is only known to 1 px
         return cv2.resize(wide | torn, size[::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
 
 

@@ -195,7 +195,7 @@ def test_a_torn_corner_is_filled(corner, dtype):
     repaired, mask = NetRepairer("whites", Whites(), CPU, TILING)(picture)
     assert (repaired[corner] < 0.98 * np.iinfo(dtype).max).all()
     assert mask[corner].all()
-    assert mask.sum() <= 32**2
+    assert 31**2 < mask.sum() <= 32**2, "with the px around it"
 
 
 def test_damage_that_touches_a_torn_corner_is_filled_too():
