@@ -23,7 +23,8 @@ from training.discriminator import Adversary, shown
 
 SIZE = 48  # px, side of an input
 SCALE = 4  # of the network
-FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors, drawn with equal probability
+# Shrink factors of the two phases, drawn with equal probability. At factor 2, texture takes longer to learn.
+FACTORS, TEXTURE_FACTORS = (2, 2, 4, 4, 4, 4, 8), (2, 2, 2, 2, 4, 4, 4, 8)
 # How strongly the truth is sharpened, by factor: a network that cannot know the detail predicts a blurred mean.
 SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}
 DETAIL = 1.5  # weight of the loss on the amount of detail, at factor 2 only; at 4 and 8 it produces a regular grid
@@ -32,6 +33,7 @@ SPECTRUM = 0.01
 MATCHING = 0.02
 ADVERSARIAL = 0.008
 GRID = 0.05
+AT_TWO = 2.0  # weight of all losses of the second phase at factor 2, where they are smaller
 TEXTURED = 0.7  # share of the second phase's weights in the file; the rest is those of the first
 FINE = 0.5  # px of the input, size of the detail that the discriminator sees
 EDGE = 0.75  # px of the input, size of the neighbourhoods in which edges are looked for
@@ -48,15 +50,22 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor, np.float32]]):
     """
 
     def __init__(
-        self, photos: list[NDArray[np.uint8]], portraits: list[NDArray[np.uint8]], batch: int, seed: int, length: int
+        self,
+        photos: list[NDArray[np.uint8]],
+        portraits: list[NDArray[np.uint8]],
+        batch: int,
+        seed: int,
+        length: int,
+        factors: tuple[int, ...],
     ) -> None:
         self.photos, self.portraits, self.batch, self.seed, self.length = photos, portraits, batch, seed, length
+        self.factors = factors
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, np.float32]:
-        factor = FACTORS[np.random.default_rng([self.seed, 1, index // self.batch]).integers(len(FACTORS))]
+        factor = int(np.random.default_rng([self.seed, 1, index // self.batch]).choice(self.factors))
         rng = np.random.default_rng([self.seed, 2, index])
         drawn = rng.random() < DRAWN
         truth = self._drawn(factor, rng) if drawn else self._part(SIZE * factor, rng)
@@ -190,7 +199,8 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
         amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
         # Drawn items need no texture: for them the discriminator does not count, and the distance counts twice.
         texture = photo * (MATCHING * matching + ADVERSARIAL * adversarial)
-        phase.descend((2 - photo) * near + texture + SPECTRUM * amount + GRID * grid)
+        total = (2 - photo) * near + texture + SPECTRUM * amount + GRID * grid
+        phase.descend(AT_TWO * total if factor == 2 else total)
         judge = adversary.learn(3 * phase.rate, *pair)
         phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=judge)
     return phase.averaged
@@ -199,7 +209,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
 def main() -> None:
     """Parse the command line and train."""
     parser = loop.command(__doc__)
-    parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
+    parser.add_argument("--steps", type=int, default=15000, help="of the first phase (%(default)s)")
     parser.add_argument("--start", type=Path, help="weights to begin the second phase with, in place of the first")
     parser.add_argument("--texture-steps", type=int, default=3000, help="of the second phase (%(default)s)")
     parser.add_argument("--batch", type=int, default=12, help="crops a step (%(default)s)")
@@ -211,10 +221,10 @@ def main() -> None:
         net.load_state_dict(load_file(args.start))
         first: nn.Module = copy.deepcopy(net)
     else:
-        crops = Crops(photos, portraits, args.batch, 0, args.steps * args.batch)
+        crops = Crops(photos, portraits, args.batch, 0, args.steps * args.batch, FACTORS)
         first = train_pixels(net, crops, args.out, args.steps, args.workers)
         net.load_state_dict(first.state_dict())
-    crops = Crops(photos, portraits, args.batch, 1, args.texture_steps * args.batch)
+    crops = Crops(photos, portraits, args.batch, 1, args.texture_steps * args.batch, TEXTURE_FACTORS)
     second = train_texture(net, crops, args.out, args.texture_steps, args.workers)
     loop.export(weights.blend(second, first, TEXTURED), args.out / "lite-upscaler.safetensors")
 
