@@ -50,28 +50,29 @@ def _diffused(pixels: Pixels, found: NDArray[np.uint8]) -> Pixels:
     """Make the px (H, W, 3) where `found` is 1 means of their neighbours. Beyond the border, the nearest px counts."""
     height, width = found.shape
     unit = peak(pixels) / 255
-    image = np.ascontiguousarray(pixels, np.float32) / unit
-    px = image.reshape(-1, 3)
+    planes = [np.ascontiguousarray(pixels[..., channel], np.float32) / unit for channel in range(3)]
     y, x = np.nonzero(found)
     own = y * width + x
     neighbours = [np.clip(y + dy, 0, height - 1) * width + np.clip(x + dx, 0, width - 1) for dy, dx in NEIGHBOURS]
     for _ in range(ROUNDS):
-        weights = _weights(image, found, (y, x))
-        for _ in range(STEPS):
-            px[own] = sum(weight[:, None] * px[place] for weight, place in zip(weights, neighbours, strict=True))
+        weights = _weights(np.mean(planes, axis=0), found, (y, x))
+        for plane in planes:
+            px = plane.reshape(-1)
+            for _ in range(STEPS):
+                px[own] = sum(weight * px.take(place) for weight, place in zip(weights, neighbours, strict=True))
     result = pixels.copy()
-    result[y, x] = to_dtype(px[own] * unit, pixels.dtype)
+    result[y, x] = to_dtype(np.dstack(planes)[y, x] * unit, pixels.dtype)
     return result
 
 
-def _weights(image: Floats, found: NDArray[np.uint8], where: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Floats:
-    """(8, N): how much each neighbour counts for the px at `where`.
+def _weights(grey: Floats, found: NDArray[np.uint8], where: tuple[NDArray[np.intp], NDArray[np.intp]]) -> Floats:
+    """(8, N): how much each neighbour counts for the px at `where`, from the grey picture (H, W) in 8-bit levels.
 
     It counts less the more the picture changes in its direction, which the structure tensor tells (Foerstner and Guelch
     1987).
     """
-    grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), SMOOTH)
-    down, right = (cv2.Sobel(grey, -1, *order, scale=1 / 8) for order in ((0, 1), (1, 0)))
+    smooth = cv2.GaussianBlur(grey, (0, 0), SMOOTH)
+    down, right = (cv2.Sobel(smooth, -1, *order, scale=1 / 8) for order in ((0, 1), (1, 0)))
     count = np.where(found, np.float32(FILLED), np.float32(1))
     total = cv2.GaussianBlur(count, (0, 0), AROUND)
     yy, xx, yx = (
