@@ -23,8 +23,8 @@ from training.discriminator import Adversary, shown
 
 SIZE = 48  # px, side of an input
 SCALE = 4  # of the network
-# Shrink factors of the two phases, drawn with equal probability. At factor 2, texture takes longer to learn.
-FACTORS, TEXTURE_FACTORS = (2, 2, 4, 4, 4, 4, 8), (2, 2, 2, 2, 4, 4, 4, 8)
+FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors of the first phase, drawn with equal probability
+TEXTURE_FACTORS = (2, 2, 2, 2, 4, 4, 4, 8)  # those of the second, in which factor 2 takes longest to learn
 # How strongly the truth is sharpened, by factor: a network that cannot know the detail predicts a blurred mean.
 SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}
 DETAIL = 1.5  # weight of the loss on the amount of detail, at factor 2 only; at 4 and 8 it produces a regular grid
@@ -33,7 +33,7 @@ SPECTRUM = 0.01
 MATCHING = 0.02
 ADVERSARIAL = 0.008
 GRID = 0.05
-AT_TWO = 2.0  # weight of all losses of the second phase at factor 2, where they are smaller
+AT_TWO = 2.0  # weight of all losses of the second phase at factor 2, as errors are smallest there
 TEXTURED = 0.7  # share of the second phase's weights in the file; the rest is those of the first
 FINE = 0.5  # px of the input, size of the detail that the discriminator sees
 EDGE = 0.75  # px of the input, size of the neighbourhoods in which edges are looked for
@@ -209,7 +209,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
 def main() -> None:
     """Parse the command line and train."""
     parser = loop.command(__doc__)
-    parser.add_argument("--steps", type=int, default=15000, help="of the first phase (%(default)s)")
+    parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
     parser.add_argument("--start", type=Path, help="weights to begin the second phase with, in place of the first")
     parser.add_argument("--texture-steps", type=int, default=3000, help="of the second phase (%(default)s)")
     parser.add_argument("--batch", type=int, default=12, help="crops a step (%(default)s)")

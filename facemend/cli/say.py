@@ -131,6 +131,12 @@ def _line(done: "Done", looked_for_faces: bool) -> str:
         faces += f" by {', '.join(nets)}"
     if reasons := dict.fromkeys(face.reason for face in result.faces if face.reason):
         faces += f" ({', '.join(reasons)})"
-    repaired = [] if result.repaired is None else [f"{result.repaired:.1%} repaired"]
+    repaired = [] if result.repaired is None else [_share_repaired(result.repaired)]
     parts = [str(done.outputs.target), f"{width} x {height}", *repaired, *([faces] if looked_for_faces else [])]
     return "  ".join([*parts, f"{result.seconds['total']:.1f} s"]).replace("\n", " ")
+
+
+def _share_repaired(share: float) -> str:
+    if not share:
+        return "no damage found"
+    return f"{share:.1%} repaired" if share >= 0.001 else "less than 0.1% repaired"

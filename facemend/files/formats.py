@@ -22,8 +22,8 @@ Quality = int | Literal["lossless"]
 LOSSLESS: Final = "lossless"  # a quality; for a JPEG the same as 100
 LOSSLESS_FROM = 95  # from this quality on, a lossless WebP stays lossless
 HEAD = 64  # bytes of a file that are enough to recognise it
-# The start of an ISO media file (ISO 14496-12) until one of its brands: they tell pictures from videos. The four bytes
-# after the first brand are a version.
+# The start of an ISO media file (ISO 14496-12): the header, and any brands before the one that is looked for. Brands
+# have four bytes and tell pictures from videos.
 BRANDS = rb"....ftyp(?:....)*?"
 # Fields of `Metadata`, and what messages call them
 METADATA = {"exif": "EXIF", "xmp": "XMP", "iptc": "IPTC", "comment": "comment", "text": "PNG texts"}

@@ -1,4 +1,4 @@
-"""Fill damaged px from what is around them, so that edges go on.
+"""Fill damaged px from what is around them, so that edges go on through damage of up to about 16 px.
 
 A first fill (Navier-Stokes: Bertalmio, Bertozzi and Sapiro 2001, doi:10.1109/CVPR.2001.990497) is diffused along its
 edges: every px becomes a mean of its neighbours, in which those along an edge count most (edge-enhancing diffusion:
@@ -47,7 +47,7 @@ def fill(pixels: Pixels, found: NDArray[np.uint8]) -> Pixels:
 
 
 def _diffused(pixels: Pixels, found: NDArray[np.uint8]) -> Pixels:
-    """Make the px (H, W, 3) where `found` is 1 means of their neighbours. Beyond the border, the nearest px counts."""
+    """Make the px (H, W, 3) where `found` is 1 means of their neighbours; beyond the border, the nearest px counts."""
     height, width = found.shape
     unit = peak(pixels) / 255
     planes = [np.ascontiguousarray(pixels[..., channel], np.float32) / unit for channel in range(3)]

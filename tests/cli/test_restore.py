@@ -78,6 +78,19 @@ def test_repair_says_how_much_was_repaired_and_mask_writes_where(run, drawn, tmp
     assert json.loads(out)["repaired"] == pytest.approx(880 / 44000, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("length", "said"), [(0, "no damage found"), (9, "less than 0.1% repaired"), (12, "0.1% repaired")]
+)
+def test_repair_says_how_little_was_repaired(run, drawn, tmp_path, length, said):
+    pixels = smooth(200, 220)
+    pixels[100:104, 100 : 100 + length] = 255
+    path = tmp_path / "old.png"
+    Image.fromarray(pixels).save(path)
+    code, out, _ = run("restore", path, "--repair", "--scale", 1, "--faces", "none")
+    assert code == 0
+    assert f"  {said}  " in out
+
+
 def test_a_mask_needs_repair(run, drawn, photo):
     code, _, err = run("restore", photo, "--mask")
     assert code == 2
