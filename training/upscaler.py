@@ -24,7 +24,7 @@ from training.discriminator import Adversary, shown
 SIZE = 48  # px, side of an input
 SCALE = 4  # of the network
 FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors of the first phase, drawn with equal probability
-TEXTURE_FACTORS = (2, 2, 2, 2, 4, 4, 4, 8)  # those of the second, in which factor 2 takes longest to learn
+TEXTURE_FACTORS = (2, 2, 2, 2, 4, 4, 4, 8)  # those of the second
 # How strongly the truth is sharpened, by factor: a network that cannot know the detail predicts a blurred mean.
 SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}
 DETAIL = 1.5  # weight of the loss on the amount of detail, at factor 2 only; at 4 and 8 it produces a regular grid

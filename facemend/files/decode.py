@@ -89,7 +89,7 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
         raise DecodeError("it is empty", "use a whole file")
     row = formats.recognise(head, suffix)
     if row is None:
-        raise DecodeError(formats.unknown(head), f"give a {formats.READABLE} file")
+        raise DecodeError(formats.describe_unknown(head), f"give a {formats.READABLE} file")
     if row.name == "tiff" and tiff.is_dng(stream):
         row = formats.FORMATS["raw"]
     if not row.installed:

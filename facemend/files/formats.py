@@ -294,10 +294,11 @@ def recognise(head: bytes, suffix: str = "") -> Format | None:
     return next((row for row in FORMATS.values() if row.recognises(head, suffix)), None)
 
 
-def unknown(head: bytes) -> str:
+def describe_unknown(head: bytes) -> str:
     """What an error says of a file that starts with these bytes and is not in the table."""
     if head[4:8] == b"ftyp":
-        return f"it is a video or of another type that is not read ({head[8:12].decode('latin-1')!a})"
+        brand = head[8:12].decode("latin-1").strip()
+        return f"it is a video, or a picture of a kind that is not read (brand {brand!a})"
     return f"its format is unknown (it starts with {head[:8].decode('latin-1')!a})"
 
 

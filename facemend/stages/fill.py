@@ -1,4 +1,4 @@
-"""Fill damaged px from what is around them, so that edges go on through damage of up to about 16 px.
+"""Fill damaged px from what is around them, so that edges go on through narrow damage.
 
 A first fill (Navier-Stokes: Bertalmio, Bertozzi and Sapiro 2001, doi:10.1109/CVPR.2001.990497) is diffused along its
 edges: every px becomes a mean of its neighbours, in which those along an edge count most (edge-enhancing diffusion:
@@ -23,7 +23,7 @@ FILLED = 0.05  # weight of a filled px in the second blur; that of a px of the p
 LEAST_EDGE = 1.0  # gradients with less than this power, in 8-bit levels squared, are noise and no edges
 ACROSS = 6.0  # a neighbour across an edge counts exp(-ACROSS) times as much as one along it
 TILE = 512  # px, side of the parts that are diffused one after the other, so that they need little memory
-MARGIN = 32  # px around a tile that its values depend on: in each round 8 of blurs and gradients, and 8 of the steps
+MARGIN = ROUNDS * (8 + STEPS)  # px around a tile that its values depend on; 8 are those of blurs and gradients
 
 
 def fill(pixels: Pixels, found: NDArray[np.uint8]) -> Pixels:

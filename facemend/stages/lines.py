@@ -75,7 +75,7 @@ def lines(areas: NDArray[np.uint8], length: float, width: float) -> Iterator[Lin
         # In a straight line, the distances from the axis lie evenly between 0 and half the width. So half the width is
         # twice their median, and twice their mean; for the mean, only px on the line count.
         on = off <= 2 * np.median(off) + BESIDE
-        thickness, reach = 4 * float(off[on].mean()), float(np.ptp(axis.along(px[on])))
-        least = max(ON_LINE * len(px), STRAIGHT * thickness * reach)
-        if thickness <= width and reach >= length and on.sum() >= least:
-            yield Line(px[on], axis, thickness, reach)
+        line = Line(px[on], axis, width=4 * float(off[on].mean()), length=float(np.ptp(axis.along(px[on]))))
+        least = max(ON_LINE * len(px), STRAIGHT * line.width * line.length)
+        if line.width <= width and line.length >= length and len(line.px) >= least:
+            yield line

@@ -175,10 +175,11 @@ def in_gaps(line: Line, px: NDArray[np.intp], found: Found) -> NDArray[np.bool_]
         end = (direction * line.axis.along(line.px)).max()
         beyond = direction * line.axis.along(px) - end
         # What is nearer belongs to the end of the line itself.
-        next_damage = beyond[is_found & (beyond > 2 * BESIDE) & (beyond <= GAP * line.length)]
+        next_damage = beyond[is_found & (beyond > 2 * BESIDE)]
         if len(next_damage):
             gap = (beyond > 0) & (beyond < next_damage.min())
-            if len(np.unique(np.rint(beyond[gap]))) >= SEEN * next_damage.min():
+            seen = len(np.unique(np.rint(beyond[gap])))  # px along the axis, however wide the line is
+            if seen >= SEEN * next_damage.min():
                 chosen |= gap
     return chosen
 

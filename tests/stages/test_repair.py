@@ -89,6 +89,16 @@ def test_a_line_may_be_wider_than_other_areas(width, length, repairs):
         assert (found[line].mean() > 0.99) == found.any() == repairs  # corner px are mixed in the enlarged copy
 
 
+@pytest.mark.parametrize(
+    ("width", "length", "repairs"), [(8, 44, False), (8, 52, True), (20, 92, False), (20, 100, True), (28, 180, False)]
+)
+def test_lines_of_a_small_picture(width, length, repairs):
+    """Lines of up to 12 px are at least 48 px long, and those of up to 24 px at least 96 px."""
+    line = np.s_[100 : 100 + width, 10 : 10 + length]
+    found = found_on((200, 200), line)
+    assert (found[line].mean() > 0.98) == found.any() == repairs
+
+
 @pytest.mark.parametrize(("side", "limit"), [(96, 6), *((32 * limit, limit) for limit in range(6, 17)), (900, 16)])
 def test_nothing_of_the_smallest_plain_area_is_found(side, limit):
     disc = repair.disc(limit)
@@ -332,6 +342,7 @@ def test_a_gap_of_a_line_is_filled_where_damage_is_less_probable(angle, seen):
     ("piece", "gap", "seen", "faint", "filled"),
     [
         (10, 25, 1, 100, True),
+        (10, 33, 1, 100, True),
         (10, 40, 1, 100, False),  # too long a gap
         (4, 8, 1, 100, False),  # too short a line
         (20, 25, 0.3, 100, False),  # too little of the gap
@@ -349,6 +360,14 @@ def test_the_gaps_at_both_ends_of_a_line_are_filled():
     probability[100, 140:161] = 255
     probability[100, [120, 180]] = 255  # spots, which are no lines
     assert (np.flatnonzero(all_damaged(probability)[100]) == np.arange(120, 181)).all()
+
+
+def test_a_speck_at_the_end_of_a_line_does_not_hide_the_gap():
+    probability = np.zeros((200, 300), np.uint8)
+    probability[100, 140:181] = 100
+    probability[100, 140:161] = 255
+    probability[100, [162, 180]] = 255
+    assert all_damaged(probability)[100, 140:181].all()
 
 
 def test_a_short_line_is_not_extended_beyond_the_damage_on_it():

@@ -51,6 +51,7 @@ class StandIn:
         self.tiles = Tiles()
         self.faces = faces
         self.detector = "drawn"
+        self.repairer = None
 
     def finder(self):
         return self.pipeline()
@@ -62,6 +63,7 @@ class StandIn:
             detector=finder,
             restorer=FunctionRestorer(identity),
             upscaler=self.tiles if upscaler == "lanczos" else LanczosUpscaler(),
+            repairer=self.repairer,
         )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import time
 from threading import Semaphore
 
+import numpy as np
 import pytest
 
 from facemend.cli import main
@@ -290,6 +291,37 @@ def test_a_photo_without_a_face_is_enlarged(chromium, opened):
         page.click("#restore")
         restored(page)
         assert page.inner_text("#file-facts").startswith("JPEG, 440 × 400 px")
+
+
+class FirstPixels:
+    """A repairer that marks the first `count` pixels."""
+
+    name = "first pixels"
+
+    def __init__(self, count):
+        self.count = count
+
+    def __call__(self, pixels, progress=None):
+        mask = np.zeros(pixels.shape[:2], np.float32)
+        mask.flat[: self.count] = 1
+        return pixels, mask
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, "No damage was found."), (20, "Less than 0.1 % was repaired."), (440, "1.0 % was repaired.")],
+)
+def test_the_page_says_how_much_was_repaired(chromium, opened, count, said):
+    networks = StandIn()
+    networks.repairer = FirstPixels(count)
+    with serving(networks) as (client, _):
+        page = opened(client)
+        page.set_input_files("#file", [PHOTO])
+        page.wait_for_selector("#boxes div")
+        page.check("#repair")
+        page.click("#restore")
+        restored(page)
+        assert page.inner_text("#used").endswith(said)
 
 
 def test_several_photos_are_restored_one_after_the_other(server, opened):

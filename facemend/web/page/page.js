@@ -332,16 +332,22 @@ function moveLine() {
   $("slider").setAttribute("aria-valuetext", `${percent} % photo, ${100 - percent} % result`);
 }
 
+// What the page says of the share of the pixels that were repaired; null where no repair was asked for.
+function repairOf(share) {
+  if (share === null) return "";
+  if (share === 0) return " No damage was found.";
+  return share < 0.001 ? " Less than 0.1 % was repaired." : ` ${(100 * share).toFixed(1)} % was repaired.`;
+}
+
 function showOutcome({ file, result }) {
   $("download").href = `/results/${result.key}`;
   $("download").download = `${stem(file.name)}_restored${result.suffix}`;
   $("file-facts").textContent = `${result.format}, ${result.size.join(" × ")} px, ${sized(result.bytes)}`;
   const times = Object.entries(result.seconds).filter(([stage, time]) => STAGES[stage] && time >= 0.05);
   const parts = times.map(([stage, time]) => `${STAGES[stage].toLowerCase()} ${time.toFixed(1)} s`);
-  const repaired = result.repaired === null ? "" : ` ${(100 * result.repaired).toFixed(1)} % was repaired.`;
   const lost = result.lost.length ? ` Not kept: ${result.lost.join(", ")}.` : "";
   $("used").textContent = `Faces: ${result.restorer}. Enlarged by: ${result.upscaler}. `
-    + `${result.seconds.total.toFixed(1)} seconds${parts.length ? ` (${parts.join(", ")})` : ""}.${repaired}${lost}`;
+    + `${result.seconds.total.toFixed(1)} seconds${parts.length ? ` (${parts.join(", ")})` : ""}.${repairOf(result.repaired)}${lost}`;
   $("became").replaceChildren(...result.faces.map((face, index) => {
     const share = face.share < 1 ? `, ${Math.round(100 * face.share)} % mixed in` : "";
     const what = face.restored ? `restored${share}` : `left as it was (${face.reason})`;
