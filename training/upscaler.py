@@ -27,13 +27,13 @@ FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors of the first phase, drawn with
 TEXTURE_FACTORS = (2, 2, 2, 2, 4, 4, 4, 8)  # those of the second
 # How strongly the truth is sharpened, by factor: a network that cannot know the detail predicts a blurred mean.
 SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}
+AT_TWO = 2.0  # weight of all losses at factor 2, as errors are smallest there
 DETAIL = 1.5  # weight of the loss on the amount of detail, at factor 2 only; at 4 and 8 it produces a regular grid
 # Weights of the losses of the second phase.
 SPECTRUM = 0.01
 MATCHING = 0.02
 ADVERSARIAL = 0.008
 GRID = 0.05
-AT_TWO = 2.0  # weight of all losses of the second phase at factor 2, as errors are smallest there
 TEXTURED = 0.7  # share of the second phase's weights in the file; the rest is those of the first
 FINE = 0.5  # px of the input, size of the detail that the discriminator sees
 EDGE = 0.75  # px of the input, size of the neighbourhoods in which edges are looked for
@@ -171,7 +171,7 @@ def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int, workers: i
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
         loss = distance(result, sharpened, factor)
-        phase.descend(loss)
+        phase.descend(AT_TWO * loss if factor == 2 else loss)
         phase.show(loss=loss)
     return phase.averaged
 
