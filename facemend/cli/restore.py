@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,6 @@ def restore(options: argparse.Namespace, reporter: say.Reporter) -> None:
         from facemend.pipeline import Pipeline  # imports torch, which --help and mistakes need not wait for
 
         pipeline = Pipeline.load(**models)
-    say.note(say.describe(pipeline.names))
-    say.note_lite(pipeline.names, (options.restorer, options.upscaler))
     if pipeline.restorer is None and not (options.boxes or options.json):
         settings = replace(settings, faces="none")  # the output would not show the faces, so they are not detected
     _run(found, pipeline, settings, options, reporter)
@@ -79,6 +78,11 @@ def _run(
 ) -> None:
     from facemend import job  # imports torch
 
+    @cache
+    def name_models() -> None:  # once, and not if no picture can be read
+        say.note(say.describe(pipeline.names))
+        say.note_lite(pipeline.names, (options.restorer, options.upscaler))
+
     taken = {sources.identity(source.path) for source in found}  # files not to write to: inputs, and this run's outputs
 
     def check(picture: Picture, outputs: "Outputs") -> bool:
@@ -89,6 +93,7 @@ def _run(
         if options.skip_existing and outputs.existing() == outputs.paths():
             skip(outputs.target)
             return False
+        name_models()
         if picture.several:
             say.note(f"{source.path} holds several pictures; the first is restored")
         return True

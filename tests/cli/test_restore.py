@@ -36,6 +36,18 @@ def test_a_missing_file_is_reported_before_networks_are_loaded(run, tmp_path, mo
     assert "not there.jpg" in err
 
 
+def test_the_models_are_named_once_and_only_if_a_picture_can_be_read(run, drawn, photo, tmp_path):
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    code, _, err = run("restore", empty)
+    assert code == 2
+    assert err.splitlines() == [f"facemend: cannot read {empty}: it is empty; use a whole file"]
+    other = tmp_path / "other.jpg"
+    other.write_bytes(photo.read_bytes())
+    _, _, err = run("restore", empty, photo, other, "--scale", 1, "-o", tmp_path / "out")
+    assert err.count("upscaler: lanczos") == 1
+
+
 def test_the_input_is_never_overwritten(run, drawn, photo):
     before = photo.read_bytes()
     for arguments in (["-o", photo, "--force"], ["-o", photo.parent, "--force"]):
