@@ -27,7 +27,7 @@ FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors of the first phase, drawn with
 TEXTURE_FACTORS = (2, 2, 2, 2, 4, 4, 4, 8)  # those of the second
 # How strongly the truth is sharpened, by factor: a network that cannot know the detail predicts a blurred mean.
 SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}
-AT_TWO = 2.0  # weight of all losses at factor 2, as errors are smallest there
+WEIGHT = {2: 2.0, 4: 1.0, 8: 1.0}  # of all losses, by factor: errors are smallest at 2
 DETAIL = 1.5  # weight of the loss on the amount of detail, at factor 2 only; at 4 and 8 it produces a regular grid
 # Weights of the losses of the second phase.
 SPECTRUM = 0.01
@@ -171,7 +171,7 @@ def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int, workers: i
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
         loss = distance(result, sharpened, factor)
-        phase.descend(AT_TWO * loss if factor == 2 else loss)
+        phase.descend(WEIGHT[factor] * loss)
         phase.show(loss=loss)
     return phase.averaged
 
@@ -200,7 +200,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
         # Drawn items need no texture: for them the discriminator does not count, and the distance counts twice.
         texture = photo * (MATCHING * matching + ADVERSARIAL * adversarial)
         total = (2 - photo) * near + texture + SPECTRUM * amount + GRID * grid
-        phase.descend(AT_TWO * total if factor == 2 else total)
+        phase.descend(WEIGHT[factor] * total)
         judge = adversary.learn(3 * phase.rate, *pair)
         phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=judge)
     return phase.averaged

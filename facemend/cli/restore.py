@@ -79,7 +79,7 @@ def _run(
     from facemend import job  # imports torch
 
     @cache
-    def name_models() -> None:  # once, and not if no picture can be read
+    def name_models() -> None:  # once, and only after a picture could be read
         say.note(say.describe(pipeline.names))
         say.note_lite(pipeline.names, (options.restorer, options.upscaler))
 
