@@ -1,4 +1,8 @@
-"""Train the lite restorer: `python -m training.restorer --data <shared data folder> --out <folder for checkpoints>`."""
+"""Train the lite restorer.
+
+`python -m training.restorer --data <shared data folder> --out <folder for checkpoints> --detector <official weights>
+--recognition <folder of the face recognition network>`
+"""
 
 import copy
 from collections.abc import Iterator
