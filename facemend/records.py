@@ -246,7 +246,7 @@ class Settings:
             raise TooLargeError("the input", height * width, round(self.max_input_mp * 1e6), remedy)
         if size[0] * size[1] > self.max_output_mp * 1e6:
             what = f"the output of {size[1]} x {size[0]} px"
-            remedies = Remedy("use a smaller {}", "scale"), Remedy("raise {}", "max_output_mp")
+            remedies = Remedy("lower {}", "scale"), Remedy("raise {}", "max_output_mp")
             raise TooLargeError(what, size[0] * size[1], round(self.max_output_mp * 1e6), *remedies)
 
 

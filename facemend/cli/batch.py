@@ -115,7 +115,7 @@ class _Listing:
             if key.startswith(results):
                 self.left_out["results"] += 1
             elif "/." in f"/{key.rpartition('/')[0]}":
-                self.left_out["hidden"] += 1
+                self.left_out[sources.HIDDEN] += 1
             else:
                 yield key
 

@@ -12,6 +12,9 @@ from facemend.extras import install_command
 from facemend.files import formats
 
 
+HIDDEN = "hidden files and folders"  # what is left out, as a message names it
+
+
 class Source(NamedTuple):
     """One picture and where its result goes."""
 
@@ -113,7 +116,7 @@ def _is_wanted(path: Path, beside: bool, left_out: Counter[str]) -> bool:
     """Whether a file of a folder is to be restored; `beside` says whether each result goes beside its picture."""
     reason = why_not(path.name)
     if not reason and beside and path.stem.endswith(RESULTS):
-        reason = f"whose names end in {', '.join(RESULTS)}"
+        reason = f"files named like results, such as NAME{ENDING}"
     left_out.update([reason] if reason else [])
     return not reason
 
@@ -136,7 +139,7 @@ def walk(folder: Path, results: Path, unreadable: Callable[[OSError], None], lef
         for name in sorted(folders):
             path = Path(parent, name)
             if name.startswith("."):
-                left_out["hidden"] += 1
+                left_out[HIDDEN] += 1
             elif inside and real_path(path).is_relative_to(target):
                 left_out["folders of results"] += 1
             elif identity(path) in seen:
@@ -149,16 +152,16 @@ def walk(folder: Path, results: Path, unreadable: Callable[[OSError], None], lef
 
 
 def why_not(name: str) -> str:
-    """Why a file of a folder is left out, in the words of a count; "" for a picture."""
+    """Why a file of a folder is left out, as the name of its kind; "" for a picture."""
     suffix = PurePath(name).suffix.lower()
     if name.startswith("."):  # such as ._NAME.jpg of a Mac
-        return "hidden"
+        return HIDDEN
     if suffix not in formats.BY_SUFFIX:
-        return "of other kinds"
+        return "files of other kinds"
     row = formats.BY_SUFFIX[suffix]
-    return "" if row.installed else f"that need {row.package}: {install_command(row.extra)}"
+    return "" if row.installed else f"files that can be read after {install_command(row.extra)}"
 
 
 def counted(left_out: Counter[str]) -> str:
     """What was left out, as a list for a message."""
-    return f"left out files and folders: {', '.join(f'{count} {what}' for what, count in left_out.items())}"
+    return f"left out {', '.join(f'{what} ({count})' for what, count in left_out.items())}"

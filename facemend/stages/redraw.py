@@ -119,7 +119,7 @@ class CreativeUpscaler:
         limit = round(self.creative.max_cpu_mp * 1e6)
         if self._networks.device.place.type == "cpu" and size[0] * size[1] > limit:
             what = f"redrawing on a CPU takes minutes to hours for a megapixel; the output of {size[1]} x {size[0]} px"
-            remedies = Remedy("use a smaller {}", "scale"), Remedy("raise {}", "max_cpu_mp")
+            remedies = Remedy("lower {}", "scale"), Remedy("raise {}", "max_cpu_mp")
             raise TooLargeError(what, size[0] * size[1], limit, *remedies)
 
 

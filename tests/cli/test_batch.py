@@ -60,7 +60,7 @@ def test_a_bad_picture_is_one_line_and_the_exit_code(run, source, destination):
     code, _, err = run("batch", source, destination, *FAST)
     assert code == 2
     assert len([line for line in err.splitlines() if "bad.png" in line]) == 1
-    assert f"facemend: {source}: left out files and folders: 1 of other kinds" in err
+    assert f"facemend: {source}: left out files of other kinds (1)" in err
     assert "3 restored, 1 failed in" in err
     code, _, err = run("batch", source, destination, *FAST)
     assert code == 2
@@ -91,7 +91,7 @@ def test_results_in_the_source_are_no_pictures(run, source):
     code, _, err = run("batch", source, source / "out", *FAST)
     assert code == 0
     assert "3 done before" in err
-    assert "left out files and folders: 1 folders of results" in err
+    assert "left out folders of results (1)" in err
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_hidden_objects_and_results_of_a_bucket_are_left_out(monkeypatch):
     monkeypatch.setattr(batch, "open_place", lambda url: place)
     listing = batch._Listing("s3://scans", "s3://scans/out", None)
     assert list(listing.keys()) == ["a.jpg", "out2/a.JPG"]
-    assert listing.left_out == {"hidden": 2, "results": 1, "of other kinds": 1}
+    assert listing.left_out == {"hidden files and folders": 2, "results": 1, "files of other kinds": 1}
 
 
 def test_options_reach_the_plan(run, source, destination, tmp_path, monkeypatch):

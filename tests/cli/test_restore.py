@@ -485,7 +485,7 @@ def test_formats_whose_package_is_missing_are_left_out_of_folders(run, drawn, ph
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "rawpy" else find(name))
     code, _, err = run("restore", tmp_path, "-o", tmp_path / "out")
     assert code == 0
-    assert f"left out files and folders: 1 that need rawpy: {install_command('raw')}" in err
+    assert f"left out files that can be read after {install_command('raw')} (1)" in err
     code, _, err = run("restore", tmp_path / "old.nef", "-o", tmp_path / "out/")
     assert code == 2
 

@@ -180,7 +180,7 @@ def test_names_that_end_like_a_result_are_left_out_only_where_results_are_writte
     photo.rename(photo.with_name("scan_restored.jpg"))
     code, _, err = run("restore", tmp_path)
     assert code == 2
-    assert "left out files and folders: 1 whose names end in _restored" in err
+    assert "left out files named like results, such as NAME_restored (1)" in err
     assert run("restore", tmp_path, "-o", tmp_path / "out")[0] == 0
     assert names(tmp_path / "out") == ["scan_restored.jpg"]
 
@@ -192,7 +192,12 @@ def test_what_is_left_out_of_a_folder_is_counted_on_one_line(run, drawn, photo, 
     (tmp_path / "again").symlink_to(".")
     _, _, err = run("restore", tmp_path, "-o", tmp_path / "out")
     (line,) = [line for line in err.splitlines() if "left out" in line]
-    for words in ("1 folders of results", "1 links to folders that are there already", "2 of other kinds", "1 hidden"):
+    for words in (
+        "folders of results (1)",
+        "links to folders that are there already (1)",
+        "files of other kinds (2)",
+        "hidden files and folders (1)",
+    ):
         assert words in line
 
 
