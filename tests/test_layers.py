@@ -31,6 +31,7 @@ SHARED_STAGES = {
     "condition",
     "diffusion",
     "fill",
+    "fitting",
     "geometry",
     "lines",
     "recolour",

@@ -11,7 +11,6 @@ from facemend.errors import DecodeError, OptionError
 from facemend.extras import install_command
 from facemend.files import formats
 
-
 HIDDEN = "hidden files and folders"  # what is left out, as a message names it
 
 

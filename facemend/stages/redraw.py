@@ -11,7 +11,6 @@ order of the windows has no influence, and there are no seams to repair.
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor
 
 from facemend.creative import DEFAULT_CREATIVE, Creative
-from facemend.errors import MemoryLimitError, NonFiniteError, Remedy, TooLargeError
+from facemend.errors import NonFiniteError, Remedy, TooLargeError
 from facemend.machine import memory
 from facemend.records import (
     DEFAULT_SETTINGS,
@@ -33,6 +32,7 @@ from facemend.records import (
 )
 from facemend.stages import Upscaler
 from facemend.stages.diffusion import CELL, Diffusion
+from facemend.stages.fitting import Outcome, in_fitting_tiles, too_large
 from facemend.stages.recolour import exposed, finish, inside
 from facemend.stages.seams import Seams
 from facemend.stages.tiles import Span, cut
@@ -46,9 +46,9 @@ VAE_WINDOW = 96  # cells at least: the VAE normalises over a window, so small on
 SMALLEST = 16  # cells of a window of the VAE where memory is short
 LONGEST = 1000  # steps of a schedule, as the networks were trained with so many
 MOVES = 0.7549, 0.5698  # parts of a cycle by which the windows move along each axis from step to step (R2 sequence)
+SMALLER = Remedy("use a smaller {}", "tile")
 FREE_PROMPT = 0.5  # creativity from which a prompt with a subject shows in every window
 
-Outcome = TypeVar("Outcome")
 Grid = tuple[list[Span], list[Span]]  # the windows along the height and along the width
 
 
@@ -236,7 +236,7 @@ class Run:
         except Exception as error:
             if not memory.exhausted(error):
                 raise
-            raise self._too_large(self._creative.tile // CELL) from error
+            raise too_large(self._networks.name, self._networks.device.place, self._creative.tile, SMALLER) from error
 
     def _kept(self, boxes: Sequence[Box]) -> Tensor | None:
         """How much of the input is kept in each cell, (H, W); None for nothing."""
@@ -261,26 +261,11 @@ class Run:
         return canvas
 
     def _in_fitting_windows(self, work: Callable[[int], Outcome]) -> Outcome:
-        """Do work of the VAE, again in smaller windows where the memory runs out."""
-        tile = self._vae_window
-        while True:
-            try:
-                return work(tile)
-            except Exception as error:
-                if not memory.exhausted(error):
-                    raise
-                if tile <= SMALLEST:
-                    raise self._too_large(tile) from error
-                tile = max(tile // 2, SMALLEST)
-                log.warning("%s ran out of memory; it continues in tiles of %d px", self._networks.name, tile * CELL)
-
-    def _too_large(self, tile: int) -> MemoryLimitError:
-        place = self._networks.device.place
-        return MemoryLimitError(
-            f"{self._networks.name} does not fit into the memory of {place} in tiles of {tile * CELL} px",
-            "close other programs",
-            Remedy("use a smaller {}", "tile"),
-            Remedy("use {} cpu", "device"),
+        """Do work of the VAE; it takes the cells of a side of a window."""
+        networks = self._networks
+        first, smallest = self._vae_window * CELL, SMALLEST * CELL
+        return in_fitting_tiles(
+            lambda px: work(px // CELL), first, smallest, networks.name, networks.device.place, SMALLER, step=CELL
         )
 
 

@@ -1,21 +1,19 @@
 """Run a network over a picture tile by tile, so that its memory does not grow with the picture."""
 
-import logging
 import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from facemend.errors import MemoryLimitError, NonFiniteError, Remedy
+from facemend.errors import NonFiniteError, Remedy
 from facemend.machine import memory
 from facemend.machine.network import Network, is_finite
 from facemend.records import Pixels, Size, StageProgress, Tiling, peak
+from facemend.stages.fitting import in_fitting_tiles
 from facemend.stages.resampling import Resampling
 from facemend.stages.seams import Seams
 from facemend.stages.tiles import cut, spans
-
-log = logging.getLogger(__name__)
 
 LARGEST_TILE = 1088  # px of the input; 1024 px and their surroundings are one tile where there is memory for it
 SMALLEST_TILE = 96  # px of the input, at least; a tile is at least three times as long as its overlap
@@ -56,31 +54,26 @@ class Tiled:
             NonFiniteError: the network computed NaN or infinity.
             MemoryLimitError: the smallest tile does not fit into the device's memory.
         """
-        name = self._network.name
-        exact = self._device.dtype == torch.float32 or peak(pixels) > 255
-        ratio = max(after / before for after, before in zip(size, pixels.shape[:2], strict=True))
-        tile = self._whole_steps(min(max(self._fitting(exact, ratio), self._smallest), LARGEST_TILE))
-        while True:
+        if self._device.dtype != torch.float32 and peak(pixels) == 255:
             try:
-                self._run(pixels, size, write, tile, exact, progress)
+                self._run(pixels, size, write, progress, exact=False)
                 return
             except NonFiniteError:
-                if exact:
-                    raise
                 self._network.warn_of_overflow()
-                exact = True
-            except Exception as error:
-                if not memory.exhausted(error):
-                    raise
-                if tile <= self._smallest:
-                    raise MemoryLimitError(
-                        f"{name} does not fit into the memory of {self._device.place} even in tiles of {tile} px",
-                        "close other programs",
-                        Remedy("use {} cpu", "device"),
-                        *self._remedies,
-                    ) from error
-                tile = self._whole_steps(max(tile // 2, self._smallest))
-                log.warning("%s ran out of memory; it continues in tiles of %d px", name, tile)
+        self._run(pixels, size, write, progress, exact=True)
+
+    def _run(self, pixels: Pixels, size: Size, write: Write, progress: StageProgress | None, *, exact: bool) -> None:
+        """Run the network, in float32 if `exact` is true."""
+        ratio = max(after / before for after, before in zip(size, pixels.shape[:2], strict=True))
+        in_fitting_tiles(
+            lambda tile: self._run_in_tiles(pixels, size, write, tile, exact, progress),
+            self._whole_steps(min(max(self._fitting(exact, ratio), self._smallest), LARGEST_TILE)),
+            self._smallest,
+            self._network.name,
+            self._device.place,
+            *self._remedies,
+            step=self._tiling.step,
+        )
 
     def _fitting(self, exact: bool, ratio: float) -> int:
         """The px of a side of a tile for which there is memory; a side of the result has `ratio` times as many."""
@@ -91,7 +84,7 @@ class Tiled:
     def _whole_steps(self, tile: int) -> int:
         return max(tile // self._tiling.step, 1) * self._tiling.step
 
-    def _run(
+    def _run_in_tiles(
         self, pixels: Pixels, size: Size, write: Write, tile: int, exact: bool, progress: StageProgress | None
     ) -> None:
         """Run the network in tiles of this size.
