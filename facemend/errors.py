@@ -118,7 +118,7 @@ class TooLargeError(InputError):
 
     def __init__(self, what: str, pixels: int, limit: int, *remedies: Remedy) -> None:
         super().__init__(
-            f"{what} has {pixels / 1e6:.1f} megapixels, over the limit of {limit / 1e6:g}",
+            f"{what} has {pixels / 1e6:.5g} megapixels, over the limit of {limit / 1e6:g}",
             "use a smaller picture",
             *remedies,
         )

@@ -127,6 +127,8 @@ def test_too_large_error_names_the_limit_of_the_interface():
     assert (error.pixels, error.limit) == (2_500_000, 1_000_000)
     assert "2.5 megapixels" in str(error)
     assert error.message(dashed).endswith("use a smaller picture or raise --max-input-mp")
+    barely = TooLargeError("the input", 100_040_000, 100_000_000)
+    assert "100.04 megapixels, over the limit of 100;" in str(barely)
     other = TooLargeError("the output", 2, 1, Remedy("raise {}", "max_output_mp"))
     assert other.message(dashed).endswith("use a smaller picture")
 

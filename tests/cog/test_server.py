@@ -267,9 +267,9 @@ def huge(side):
         (
             lambda: huge(10100),
             {},
-            "102.0 megapixels, over the limit of 100; use a smaller picture$",
+            "102.01 megapixels, over the limit of 100; use a smaller picture$",
         ),
-        (lambda: huge(2600), {"upscale": 8}, "432.6 megapixels, over the limit of 400"),
+        (lambda: huge(2600), {"upscale": 8}, "432.64 megapixels, over the limit of 400"),
         (lambda: data_url(photo()), {"aligned": True}, "an aligned face is square.*leave out aligned"),
         (lambda: data_url(png(smooth(64, 64))), {"aligned": True, "model": "restoreformer"}, "^FacemendError: Zero"),
         (lambda: data_url(png(np.zeros((9, 9, 4), np.uint8))), {"output_format": "jpg"}, "output_format is 'jpeg'"),
