@@ -76,6 +76,13 @@ def _die_of_interrupt() -> None:
 class _Parser(argparse.ArgumentParser):
     """Reports a mistake on one line; the class of `argparse` prints the whole usage before it."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Parse; an unknown argument is reported by the parser of the command, whose --help lists what it takes."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options, unknown
+
     def error(self, message: str) -> NoReturn:
         line = " ".join(f"{self.prog}: {message}; '{self.prog} --help' lists all options".split())
         self.exit(MISTAKE, f"{line}\n")

@@ -78,7 +78,7 @@ class _Listing:
         reporter: told of folders that cannot be read.
 
     Raises:
-        InputError: the source cannot be read, or one of the two lies in the other.
+        InputError: the source cannot be read, or the destination is the source or holds it.
     """
 
     def __init__(self, source: str, destination: str, reporter: say.Reporter) -> None:
@@ -101,8 +101,9 @@ class _Listing:
             name = key.rpartition("/")[2]
             if reason := sources.why_not(name):
                 self.left_out[reason] += 1
+            # Also where the format needs a package that is not installed: names of results must not depend on that.
             if posixpath.splitext(name)[1].lower() in formats.BY_SUFFIX and not name.startswith("."):
-                yield key  # whose format may need a package that is not installed: it counts for the names of others
+                yield key
 
     def _files(self) -> Iterator[str]:
         if not is_url(self._source):

@@ -67,7 +67,7 @@ def collect(
             folder = results / path.parent.relative_to(argument) if argument.is_dir() else results
             target = names.target(path, folder, ENDING if output is None else "")
             if target is None:
-                note(f"{path} is named twice")
+                note(f"{path} is given twice; it is restored once")
             else:
                 sources.append(Source(path, target, has_suffix=False))
     return sources
@@ -79,7 +79,7 @@ def names_file(output: str) -> bool:
 
 
 def real_path(path: Path) -> Path:
-    """Where a name leads: no/../old.jpg to old.jpg, although there is no folder "no" before the result is written."""
+    """The path without links and `..`, also where a folder in it does not exist yet."""
     return Path(os.path.realpath(path))  # before Python 3.13, Path.resolve raises where links form a ring
 
 
@@ -116,14 +116,15 @@ def _is_wanted(path: Path, beside: bool, left_out: Counter[str]) -> bool:
     reason = why_not(path.name)
     if not reason and beside and path.stem.endswith(RESULTS):
         reason = f"files named like results, such as NAME{ENDING}"
-    left_out.update([reason] if reason else [])
+    if reason:
+        left_out[reason] += 1
     return not reason
 
 
 def walk(folder: Path, results: Path, unreadable: Callable[[OSError], None], left_out: Counter[str]) -> Iterator[Path]:
     """Yield the files of a folder and the folders in it, those of each folder in order.
 
-    Links to folders are followed once. Hidden folders and those of the results are left out.
+    Each folder is searched once, however many links lead to it. Hidden folders and those of the results are left out.
 
     Args:
         folder: the folder.
@@ -142,7 +143,7 @@ def walk(folder: Path, results: Path, unreadable: Callable[[OSError], None], lef
             elif inside and real_path(path).is_relative_to(target):
                 left_out["folders of results"] += 1
             elif identity(path) in seen:
-                left_out["links to folders that are there already"] += 1
+                left_out["links to folders that are searched anyway"] += 1
             else:
                 seen.add(identity(path))
                 kept.append(name)

@@ -28,7 +28,7 @@ def in_fitting_tiles(
     Args:
         work: called with the side of a tile in px; returns what this function returns.
         tile: px of a side, the first to be tried.
-        smallest: px of a side, the last to be tried.
+        smallest: px of a side, the last to be tried; a multiple of `step`.
         name: of the network, for messages.
         place: the device whose memory counts.
         remedies: what may be done where the smallest tile does not fit.
@@ -45,15 +45,17 @@ def in_fitting_tiles(
                 raise
             if tile <= smallest:
                 raise too_large(name, place, tile, *remedies) from error
+        # Outside of `except`, as an exception that is being handled keeps the tensors of the failed run alive.
         tile = max(tile // 2, smallest) // step * step
         log.warning("%s ran out of memory; it continues in tiles of %d px", name, tile)
 
 
 def too_large(name: str, place: torch.device, tile: int, *remedies: Remedy) -> MemoryLimitError:
-    """An error that says that not even a tile of this side in px fits; `remedies` besides those that always help."""
+    """An error that says that not even a tile of this side in px fits; arguments as for `in_fitting_tiles`."""
+    elsewhere = [] if place.type == "cpu" else [Remedy("use {} cpu", "device")]
     return MemoryLimitError(
         f"{name} does not fit into the memory of {place} even in tiles of {tile} px",
         "close other programs",
         *remedies,
-        Remedy("use {} cpu", "device"),
+        *elsewhere,
     )

@@ -46,7 +46,6 @@ VAE_WINDOW = 96  # cells at least: the VAE normalises over a window, so small on
 SMALLEST = 16  # cells of a window of the VAE where memory is short
 LONGEST = 1000  # steps of a schedule, as the networks were trained with so many
 MOVES = 0.7549, 0.5698  # parts of a cycle by which the windows move along each axis from step to step (R2 sequence)
-SMALLER = Remedy("use a smaller {}", "tile")
 FREE_PROMPT = 0.5  # creativity from which a prompt with a subject shows in every window
 
 Grid = tuple[list[Span], list[Span]]  # the windows along the height and along the width
@@ -236,7 +235,8 @@ class Run:
         except Exception as error:
             if not memory.exhausted(error):
                 raise
-            raise too_large(self._networks.name, self._networks.device.place, self._creative.tile, SMALLER) from error
+            remedy = Remedy("use a smaller {}", "tile")
+            raise too_large(self._networks.name, self._networks.device.place, self._creative.tile, remedy) from error
 
     def _kept(self, boxes: Sequence[Box]) -> Tensor | None:
         """How much of the input is kept in each cell, (H, W); None for nothing."""
@@ -265,7 +265,7 @@ class Run:
         networks = self._networks
         first, smallest = self._vae_window * CELL, SMALLEST * CELL
         return in_fitting_tiles(
-            lambda px: work(px // CELL), first, smallest, networks.name, networks.device.place, SMALLER, step=CELL
+            lambda px: work(px // CELL), first, smallest, networks.name, networks.device.place, step=CELL
         )
 
 

@@ -18,7 +18,7 @@ from facemend.stages.tiles import cut, spans
 LARGEST_TILE = 1088  # px of the input; 1024 px and their surroundings are one tile where there is memory for it
 SMALLEST_TILE = 96  # px of the input, at least; a tile is at least three times as long as its overlap
 HALF_PRECISION = 0.5  # memory of a network in half precision over that in float32
-RGB_FLOATS = 12  # bytes of a px in float32
+RGB_BYTES = 12  # bytes of a px in float32
 RESAMPLED_COPIES = 3  # of a tile of the result at the peak
 
 Write = Callable[[Tensor, tuple[slice, slice]], None]  # values (C, h, w) in [0, 1], and their rows and columns
@@ -38,7 +38,7 @@ class Tiled:
         self._device = network.device
         self._tiling = tiling
         self._remedies = remedies
-        self._smallest = max(SMALLEST_TILE, self._whole_steps(3 * tiling.overlap))
+        self._smallest = tiling.step * math.ceil(max(SMALLEST_TILE, 3 * tiling.overlap) / tiling.step)
 
     def run(self, pixels: Pixels, size: Size, write: Write, progress: StageProgress | None = None) -> None:
         """Run the network, and resample its output to another size.
@@ -78,7 +78,7 @@ class Tiled:
     def _fitting(self, exact: bool, ratio: float) -> int:
         """The px of a side of a tile for which there is memory; a side of the result has `ratio` times as many."""
         in_network = self._tiling.bytes_per_pixel * (1 if exact else HALF_PRECISION)
-        in_resampling = RGB_FLOATS * (self._tiling.scale**2 + RESAMPLED_COPIES * ratio**2)
+        in_resampling = RGB_BYTES * (self._tiling.scale**2 + RESAMPLED_COPIES * ratio**2)
         return math.isqrt(int(memory.working(self._device.place) / max(in_network, in_resampling)))
 
     def _whole_steps(self, tile: int) -> int:

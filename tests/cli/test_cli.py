@@ -21,6 +21,12 @@ def test_help_lists_options_and_examples(run):
         assert option in out
 
 
+def test_an_unknown_option_is_told_with_the_command_whose_help_lists_the_options(run):
+    code, _, err = run("restore", "old.jpg", "--scael", "3")
+    assert code == 2
+    assert err == "facemend restore: unrecognized arguments: --scael 3; 'facemend restore --help' lists all options\n"
+
+
 def test_the_program_restores_with_the_bundled_models_and_names_the_larger_ones(tmp_path):
     process = subprocess.run(
         [sys.executable, "-m", "facemend", "restore", str(EXAMPLE), "-o", str(tmp_path), "--json", "--compare"],

@@ -171,7 +171,7 @@ def test_pictures_of_one_name_in_several_folders_are_all_restored(run, drawn, tm
     for _ in range(2):
         code, _, err = run("restore", *pictures, pictures[0], "-o", tmp_path / "out/", "--skip-existing")
         assert code == 0
-        assert f"{pictures[0]} is named twice" in err
+        assert f"{pictures[0]} is given twice; it is restored once" in err
     assert names(tmp_path / "out") == ["a.png", "more_trip2_a.png", "trip2_a.png"]
     assert [size(tmp_path / "out" / f"{name}.png")[0] for name in ("a", "trip2_a", "more_trip2_a")] == [40, 42, 44]
 
@@ -194,7 +194,7 @@ def test_what_is_left_out_of_a_folder_is_counted_on_one_line(run, drawn, photo, 
     (line,) = [line for line in err.splitlines() if "left out" in line]
     for words in (
         "folders of results (1)",
-        "links to folders that are there already (1)",
+        "links to folders that are searched anyway (1)",
         "files of other kinds (2)",
         "hidden files and folders (1)",
     ):

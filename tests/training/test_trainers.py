@@ -295,6 +295,14 @@ def test_the_upscaler_command_makes_weights_that_load_and_continues_from_its_che
     assert good(SRVGGNetCompact(num_conv=9), more)
 
 
+def test_the_share_of_drawn_items_changes_from_the_first_to_the_last():
+    photos = [np.zeros((200, 200, 3), np.uint8)]
+    crops = upscaler.Crops(photos, photos, 1, 0, 400, (2,), (0.9, 0.1))
+    from_photographs = [crops[index][3] for index in (*range(40), *range(360, 400))]
+    assert 0 < np.mean(from_photographs[:40]) < 0.35
+    assert 0.65 < np.mean(from_photographs[40:]) < 1
+
+
 @pytest.mark.parametrize("factor", [2, 4])
 @pytest.mark.parametrize("turn", [0, 1])
 def test_the_discriminator_sees_textures_and_plain_areas_but_no_edges(factor, turn):
