@@ -361,7 +361,7 @@ def test_the_vae_continues_in_smaller_windows(doubles, monkeypatch, caplog):
     assert sizes[:2] == [256, 128]
     assert "it continues in tiles of 128 px" in caplog.text
     monkeypatch.setattr(Doubles, "encode", lambda self, image: small(self, torch.ones(1, 3, 8, 999)))
-    with pytest.raises(MemoryLimitError, match=r"tiles of 128 px.*smaller tile"):
+    with pytest.raises(MemoryLimitError, match=r"tiles of 128 px; close other programs$"):
         upscaler(doubles, tile=256)(pixels, (250, 250))
 
 
