@@ -107,6 +107,11 @@ class DecodeError(InputError):
         """The same error, with the name of the picture."""
         return DecodeError(f"cannot read {name}: {self._problem}", *self._remedies)
 
+    @classmethod
+    def opening(cls, name: object, error: OSError) -> "DecodeError":
+        """The error for a file or folder that the system does not open."""
+        return cls(f"cannot open {name}: {error.strerror}", "check the path and its permissions")
+
 
 class TooLargeError(InputError):
     """A picture has, or would get, more pixels than the limit.

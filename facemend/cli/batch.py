@@ -123,7 +123,7 @@ class _Listing:
     def _cannot_read(self, error: OSError) -> None:
         if error.filename not in self._unreadable:
             self._unreadable.add(error.filename)
-            self._reporter.failed(DecodeError(f"cannot open {error.filename}: {error.strerror}"), error.filename)
+            self._reporter.failed(DecodeError.opening(error.filename, error), error.filename)
 
 
 def _run(ready: Batch, listing: _Listing, options: argparse.Namespace, reporter: say.Reporter) -> None:
@@ -146,22 +146,22 @@ def _run(ready: Batch, listing: _Listing, options: argparse.Namespace, reporter:
     if listing.left_out:
         say.note(f"{options.source}: {sources.counted(listing.left_out)}")
     if not counts and not ready.earlier:
-        suffixes = ", ".join(sorted(formats.BY_SUFFIX))
-        reporter.failed(DecodeError(f"{options.source} holds no pictures to restore ({suffixes})"), options.source)
+        reporter.failed(sources.no_pictures(options.source), options.source)
         return
     _report_earlier(ready.earlier, reporter)
     counts["done before"] = ready.earlier[State.DONE]
-    parts = [f"{count} {what}" for what, count in sorted(counts.items(), reverse=True) if count]
-    say.note(f"{', '.join(parts)} in {seconds:.1f} s ({counts['restored'] / seconds:.2f} pictures/s)")
+    parts = [f"{counts[what]} {what}" for what in ("skipped", "restored", "failed", "done before") if counts[what]]
+    rate = f" ({counts['restored'] / seconds:.2f} pictures/s)" if counts["restored"] else ""
+    say.note(f"{', '.join(parts)} in {seconds:.1f} s{rate}")
 
 
 def _report_earlier(earlier: Counter[State], reporter: say.Reporter) -> None:
     """Write how many pictures failed in earlier runs and were not tried again; they count for the exit code."""
     remedy = Remedy("try them again with {}", "retry_failed")
     if earlier[State.MISTAKE]:
-        reporter.failed(InputError(f"{earlier[State.MISTAKE]} pictures were refused in an earlier run", remedy))
+        reporter.failed(InputError(f"pictures refused in earlier runs: {earlier[State.MISTAKE]}", remedy))
     if earlier[State.FAILED]:
-        reporter.failed(FacemendError(f"{earlier[State.FAILED]} pictures failed in an earlier run", remedy))
+        reporter.failed(FacemendError(f"pictures that failed in earlier runs: {earlier[State.FAILED]}", remedy))
 
 
 def _place(text: str) -> str:

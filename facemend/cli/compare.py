@@ -7,7 +7,7 @@ from pathlib import Path
 from facemend.cli import say
 from facemend.cli.names import SHEET
 from facemend.cli.options import not_empty
-from facemend.cli.sources import identity, names_file
+from facemend.cli.sources import identity, output_file
 from facemend.errors import DecodeError, OptionError
 from facemend.files import formats
 from facemend.machine import process
@@ -73,7 +73,4 @@ def _target(source: Path, output: str | None) -> Path:
         raise DecodeError(f"cannot open {source}: it is a folder", "give one picture")
     if output is None:
         return source.with_name(f"{source.stem}{SHEET}.png")
-    if not names_file(output):
-        return Path(output, f"{source.stem}{SHEET}.png")
-    formats.by_suffix(Path(output))
-    return Path(output)
+    return output_file(output) or Path(output, f"{source.stem}{SHEET}.png")

@@ -25,7 +25,7 @@ class Source(NamedTuple):
 def collect(
     inputs: Sequence[Path],
     output: str | None,
-    failed: Callable[[Exception, Path], None],
+    failed: Callable[[Exception, Path | str], None],
     note: Callable[[str], None],
 ) -> list[Source]:
     """List the pictures of all arguments.
@@ -37,16 +37,16 @@ def collect(
         note: told in one line what is left out of a folder.
 
     Raises:
-        OptionError: the output is one file for several pictures.
+        OptionError: the output is one file for several pictures, or of a format that is not written.
     """
 
     def unreadable(error: OSError) -> None:
-        path = Path(error.filename)
-        failed(DecodeError(f"cannot open {path}: {error.strerror}"), path)
+        failed(DecodeError.opening(error.filename, error), error.filename)
 
-    if _is_file(output, inputs):
-        formats.by_suffix(Path(output or ""))  # a mistake in it is an error before the networks are loaded
-        return [Source(path, Path(output or ""), has_suffix=True) for path in inputs if _exists(path, unreadable)]
+    if target := output_file(output):
+        if len(inputs) > 1 or inputs[0].is_dir():
+            raise OptionError("output", output, "a folder where there are several pictures; end it with /")
+        return [Source(path, target, has_suffix=True) for path in inputs if _exists(path, unreadable)]
     sources: list[Source] = []
     names = Names()
     for argument in inputs:
@@ -61,8 +61,7 @@ def collect(
             if left_out:
                 note(f"{argument}: {counted(left_out)}")
             if not pictures:
-                suffixes = ", ".join(sorted(formats.BY_SUFFIX))
-                failed(DecodeError(f"{argument} holds no pictures to restore ({suffixes})"), argument)
+                failed(no_pictures(argument), argument)
         for path in pictures:
             folder = results / path.parent.relative_to(argument) if argument.is_dir() else results
             target = names.target(path, folder, ENDING if output is None else "")
@@ -73,9 +72,22 @@ def collect(
     return sources
 
 
-def names_file(output: str) -> bool:
-    """Whether an output is meant to be a file: it has a suffix, and is no folder."""
-    return bool(Path(output).suffix) and not output.endswith(os.sep) and not Path(output).is_dir()
+def output_file(output: str | None) -> Path | None:
+    """The file that an output names; None for a folder, which ends with / or has no suffix or exists.
+
+    Raises:
+        OptionError: its suffix is not that of a format we write.
+    """
+    if output is None or not Path(output).suffix or output.endswith(("/", os.sep)) or Path(output).is_dir():
+        return None
+    formats.by_suffix(Path(output), "end it with / for a folder")
+    return Path(output)
+
+
+def no_pictures(folder: object) -> DecodeError:
+    """The error for a folder in which there is nothing to restore."""
+    kinds = ", ".join(row.title for row in formats.FORMATS.values())
+    return DecodeError(f"{folder} holds no pictures to restore ({kinds})")
 
 
 def real_path(path: Path) -> Path:
@@ -99,15 +111,6 @@ def _exists(path: Path, unreadable: Callable[[OSError], None]) -> bool:
     except OSError as error:
         unreadable(error)
         return False
-    return True
-
-
-def _is_file(output: str | None, inputs: Sequence[Path]) -> bool:
-    """Whether the output is a file: its name has a suffix, and there is one picture to put there."""
-    if output is None or not names_file(output):
-        return False
-    if len(inputs) > 1 or inputs[0].is_dir():
-        raise OptionError("output", output, "a folder where there are several pictures; end it with /")
     return True
 
 

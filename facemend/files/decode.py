@@ -61,7 +61,7 @@ def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = ""
         problem = f"not enough memory to read {name}"
         raise MemoryLimitError(problem, "close other programs", "use a smaller picture") from error
     except OSError as error:
-        raise DecodeError(f"cannot open {name}: {error.strerror}", "check the path") from error
+        raise DecodeError.opening(name, error) from error
 
 
 def _from_path(path: Path, settings: Settings) -> Picture:

@@ -337,15 +337,20 @@ def likely(path: Path) -> tuple[Format, ...]:
     return tuple(dict.fromkeys((FORMATS[row.converted_to or row.name], FORMATS["png"])))
 
 
-def by_suffix(path: Path) -> Format:
+def by_suffix(path: Path, *remedies: str) -> Format:
     """The format that a file name asks for.
+
+    Args:
+        path: the file.
+        remedies: what else may be done where its suffix is unknown.
 
     Raises:
         OptionError: its suffix is not that of a format we write.
     """
     row = BY_SUFFIX.get(path.suffix.lower())
     if row is None or not row.writer:
-        raise OptionError("the output's suffix", path.suffix, tuple(s for row in WRITABLE for s in row.suffixes))
+        suffixes = tuple(s for row in WRITABLE for s in row.suffixes)
+        raise OptionError("the output's suffix", path.suffix, suffixes, *remedies)
     return row
 
 

@@ -45,8 +45,8 @@ OVERLAP = 16  # cells that neighbouring windows share, at most a quarter of a wi
 VAE_WINDOW = 96  # cells at least: the VAE normalises over a window, so small ones differ in tone
 SMALLEST = 16  # cells of a window of the VAE where memory is short
 LONGEST = 1000  # steps of a schedule, as the networks were trained with so many
-MOVES = 0.7549, 0.5698  # parts of a cycle by which the windows move along each axis from step to step (R2 sequence)
-FREE_PROMPT = 0.5  # creativity from which a prompt with a subject shows in every window
+STRIDES = 0.7549, 0.5698  # parts of a cycle by which the windows move along each axis from step to step (R2 sequence)
+REPEATING = 0.5  # creativity above which the subject of a prompt may show in every window
 
 Grid = tuple[list[Span], list[Span]]  # the windows along the height and along the width
 
@@ -104,9 +104,9 @@ class CreativeUpscaler:
             return self.first(source, size, settings, progress)
         self._check_size(size)
         run = Run(self._networks, creative, size, progress)
-        if creative.creativity > FREE_PROMPT and creative.prompt not in ("", DEFAULT_CREATIVE.prompt) and run.is_tiled:
+        if run.is_tiled and creative.creativity > REPEATING and creative.prompt not in ("", DEFAULT_CREATIVE.prompt):
             log.warning(
-                "every tile is drawn with the prompt; with a creativity above %g its subject may repeat", FREE_PROMPT
+                "every tile is drawn with the prompt, so its subject may repeat; lower the creativity to %g", REPEATING
             )
         plain = self.first(source, size, settings, lambda *_: run.report())
         height, width = pixels.shape[:2]
@@ -149,7 +149,8 @@ class Run:
         """Redraw an enlarged picture, except for the px in these boxes."""
         latent = self.encoded(plain)
         generator = torch.Generator("cpu").manual_seed(seed)  # so that every device gets the same noise
-        latent = self.sampled(plain, latent, self.noise(latent.shape, generator), generator, boxes)
+        noise = torch.randn(latent.shape, generator=generator)  # one field for all windows
+        latent = self.sampled(plain, latent, noise, generator, boxes)
         canvas = self._in_fitting_windows(lambda tile: self._decoded(latent, plain.dtype, tile))
         finish(canvas, plain, boxes)
         return canvas
@@ -163,7 +164,7 @@ class Run:
     def grid(self, step: int, tile: int = 0, px: int = 1) -> Grid:
         """The windows of a step."""
         tile = tile or self._creative.tile // CELL
-        shifts = (2 * (step * move % 1) - 1 if step else 0 for move in MOVES)
+        shifts = (2 * (step * stride % 1) - 1 if step else 0 for stride in STRIDES)
         rows, columns = (
             windows(cells, tile, min(OVERLAP, tile // 4), shift, px)
             for cells, shift in zip(self._cells, shifts, strict=True)
@@ -185,10 +186,6 @@ class Run:
             return values
 
         return self._in_fitting_windows(lambda tile: joined(*self.grid(0, tile), part))
-
-    def noise(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """Draw one field of noise for the whole latent."""
-        return torch.randn(shape, generator=generator)
 
     def sampled(
         self, plain: Pixels, latent: Tensor, noise: Tensor, generator: torch.Generator, boxes: Sequence[Box] = ()
@@ -246,6 +243,7 @@ class Run:
         return torch.from_numpy(inside(boxes, rows, columns))
 
     def _decoded(self, latent: Tensor, dtype: npt.DTypeLike, tile: int) -> Pixels:
+        """The picture of a latent, decoded in windows of `tile` cells a side."""
         canvas = np.empty((*self._size, 3), dtype)
         rows, columns = self.grid(0, tile, CELL)
         seams = Seams(rows, columns, self._networks.device.place)

@@ -64,7 +64,7 @@ def test_a_bad_picture_is_one_line_and_the_exit_code(run, source, destination):
     assert "3 restored, 1 failed in" in err
     code, _, err = run("batch", source, destination, *FAST)
     assert code == 2
-    assert "1 pictures were refused in an earlier run; try them again with --retry-failed" in err
+    assert "pictures refused in earlier runs: 1; try them again with --retry-failed" in err
     (source / "bad.png").unlink()
     assert run("batch", source, destination, *FAST)[0] == 0
 

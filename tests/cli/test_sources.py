@@ -25,6 +25,19 @@ def test_output_file_gets_the_format_of_its_suffix(run, drawn, photo):
     assert size(photo.parent / "new.png") == (330, 300)
 
 
+def test_an_output_with_a_dot_is_a_folder_where_it_ends_with_a_slash_or_exists(run, drawn, photo, tmp_path):
+    for output in (f"{tmp_path}/new.d/", tmp_path / "new.d"):
+        assert run("restore", photo, "-o", output, "--force")[0] == 0
+        assert size(tmp_path / "new.d" / "old.jpg") == (440, 400)
+    code, _, err = run("restore", photo, "-o", tmp_path / "other.d")
+    assert code == 2
+    assert "suffix is '.d', but must be one of .jpg" in err
+    assert err.strip().endswith("; end it with / for a folder")
+    code, _, err = run("restore", photo, photo, "-o", tmp_path / "new.png")
+    assert code == 2
+    assert "a folder where there are several pictures; end it with /" in err
+
+
 def test_a_folder_keeps_its_structure_in_the_output(run, drawn, photo, tmp_path):
     (tmp_path / "scans" / "deep").mkdir(parents=True)
     photo.rename(tmp_path / "scans" / "deep" / "a.jpg")

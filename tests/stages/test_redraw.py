@@ -54,7 +54,7 @@ def sampled(networks, creative, plain, seed=0):
     run = Run(networks, creative, plain.shape[:2], None)
     latent = run.encoded(plain)
     generator = torch.Generator().manual_seed(seed)
-    return run.sampled(plain, latent, run.noise(latent.shape, generator), generator)
+    return run.sampled(plain, latent, torch.randn(latent.shape, generator=generator), generator)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "dpm++-2m-karras"])
@@ -117,11 +117,16 @@ def test_every_tile_is_guided_by_its_own_part_of_the_picture(doubles, monkeypatc
     assert (tiled - whole).abs().max() < 1e-5
 
 
-def test_the_noise_is_one_field_from_the_seed(doubles):
-    run = Run(doubles, SMALL, (600, 600), None)
-    shape = torch.Size((1, 4, 80, 80))
-    noise = run.noise(shape, torch.Generator().manual_seed(3))
-    assert torch.equal(noise, torch.randn(shape, generator=torch.Generator().manual_seed(3)))
+def test_the_noise_is_one_field_from_the_seed(doubles, monkeypatch):
+    fields = []
+
+    def sampled(self, plain, latent, noise, generator, boxes):
+        fields.append(noise)
+        return latent
+
+    monkeypatch.setattr(Run, "sampled", sampled)
+    upscaler(doubles)(smooth(600, 600), (600, 600), Settings(seed=3))
+    assert torch.equal(fields[0], torch.randn(1, 4, 80, 80, generator=torch.Generator().manual_seed(3)))
 
 
 def test_inner_tiles_move_from_step_to_step(doubles, monkeypatch):
@@ -290,7 +295,7 @@ def test_around_a_kept_face_the_latent_stays(doubles):
     run = Run(doubles, replace(SMALL, creativity=0.8), (256, 256), None)
     latent = run.encoded(plain)
     generator = torch.Generator().manual_seed(0)
-    out = run.sampled(plain, latent, run.noise(latent.shape, generator), generator, [(64, 64, 191, 191)])
+    out = run.sampled(plain, latent, torch.randn(latent.shape, generator=generator), generator, [(64, 64, 191, 191)])
     assert (out - latent)[..., 8:24, 8:24].abs().max() < 1e-6
     assert (out - latent)[..., :4, :].abs().mean() > 0.05
 
