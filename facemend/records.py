@@ -246,7 +246,8 @@ class Settings:
             raise TooLargeError("the input", height * width, round(self.max_input_mp * 1e6), remedy)
         if size[0] * size[1] > self.max_output_mp * 1e6:
             what = f"the output of {size[1]} x {size[0]} px"
-            remedies = Remedy("lower {}", "scale"), Remedy("raise {}", "max_output_mp")
+            lower = [Remedy("lower {}", "scale")] if self.scale > 1 else []
+            remedies = *lower, Remedy("raise {}", "max_output_mp")
             raise TooLargeError(what, size[0] * size[1], round(self.max_output_mp * 1e6), *remedies)
 
 

@@ -339,6 +339,8 @@ def test_limits_are_checked_before_the_work():
         pipeline().run(smooth(400, 420), Settings(max_input_mp=0.1))
     with pytest.raises(TooLargeError, match="3200 x 2400.*lower scale or raise max_output_mp$"):
         pipeline().run(smooth(600, 800), Settings(scale=4, max_output_mp=5))
+    with pytest.raises(TooLargeError, match="400 x 400.*use a smaller picture or raise max_output_mp$"):
+        pipeline().run(smooth(400, 400), Settings(scale=1, max_output_mp=0.1))
     with pytest.raises(TooLargeError, match="max_input_mp"):
         pipeline().run(Picture(smooth(400, 420)), Settings(max_input_mp=0.1))
 

@@ -27,21 +27,20 @@ FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors of the first phase, drawn with
 TEXTURE_FACTORS = (2, 2, 2, 2, 4, 4, 4, 8)  # those of the second
 # How strongly the truth is sharpened, by factor: a network that cannot know the detail predicts a blurred mean.
 SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}
-WEIGHT = {2: 2.0, 4: 1.0, 8: 1.0}  # of all losses, by factor: errors are smallest at 2; the second phase has no 8
 DETAIL = 1.5  # weight of the loss on the amount of detail, at factor 2 only; at 4 and 8 it produces a regular grid
 # Weights of the losses of the second phase.
 SPECTRUM = 0.01
 MATCHING = 0.02
 ADVERSARIAL = 0.008
 GRID = 0.05
-TEXTURED = 0.7  # the file is a mean of the weights: this share of the second phase, and the rest of the first
+TEXTURED = 0.8  # the file is a mean of the weights: this share of the second phase, and the rest of the first
 FINE = 0.5  # px of the input, size of the detail that the discriminator sees
 EDGE = 0.75  # px of the input, size of the neighbourhoods in which edges are looked for
 CLEAR = 0.2  # change of the grey value from a px of the input to the next at a clear edge
 # Share of items that are drawn, at the start and the end of the first phase. With few of them at the end, small letters
 # stayed readable, and PSNR of photographs rose slightly.
 DRAWN = (0.3, 0.05)
-TEXTURE_DRAWN = (0.3, 0.3)  # the same for the second phase
+TEXTURE_DRAWN = (0.15, 0.15)  # the same for the second phase
 TEXT = 0.75  # share of text among the drawn items
 SMALLEST_LETTERS = 6  # px of the input
 
@@ -180,7 +179,7 @@ def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int, workers: i
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
         loss = distance(result, sharpened, factor)
-        phase.descend(WEIGHT[factor] * loss)
+        phase.descend(loss)
         phase.show(loss=loss)
     return phase.averaged
 
@@ -208,8 +207,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
         amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
         # Drawn items need no texture: for them the discriminator does not count, and the distance counts twice.
         texture = photo * (MATCHING * matching + ADVERSARIAL * adversarial)
-        total = (2 - photo) * near + texture + SPECTRUM * amount + GRID * grid
-        phase.descend(WEIGHT[factor] * total)
+        phase.descend((2 - photo) * near + texture + SPECTRUM * amount + GRID * grid)
         judge = adversary.learn(3 * phase.rate, *pair)
         phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=judge)
     return phase.averaged
