@@ -23,7 +23,7 @@ from training.discriminator import Adversary, shown
 
 SIZE = 48  # px, side of an input
 SCALE = 4  # of the network
-FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors of the first phase, drawn with equal probability
+FACTORS = (2, 2, 4, 4, 4, 4, 8)  # shrink factors of the first phase, one drawn from this list for each batch
 TEXTURE_FACTORS = (2, 2, 2, 2, 4, 4, 4, 8)  # those of the second
 # How strongly the truth is sharpened, by factor: a network that cannot know the detail predicts a blurred mean.
 SHARPEN = {2: 0.45, 4: 1.0, 8: 0.2}
@@ -36,9 +36,9 @@ GRID = 0.05
 TEXTURED = 0.8  # the file is a mean of the weights: this share of the second phase, and the rest of the first
 FINE = 0.5  # px of the input, size of the detail that the discriminator sees
 EDGE = 0.75  # px of the input, size of the neighbourhoods in which edges are looked for
-CLEAR = 0.2  # change of the grey value from a px of the input to the next at a clear edge
+CLEAR = 0.2  # change of the grey value, in [0, 1], from a px of the input to the next at a clear edge
 # Share of items that are drawn, at the start and the end of the first phase. With few of them at the end, small letters
-# stayed readable, and PSNR of photographs rose slightly.
+# of the drawn font stayed readable, and PSNR of photographs rose slightly.
 DRAWN = (0.3, 0.05)
 TEXTURE_DRAWN = (0.15, 0.15)  # the same for the second phase
 TEXT = 0.75  # share of text among the drawn items
@@ -138,7 +138,10 @@ def fine_copy(factor: int, rng: np.random.Generator) -> degradations.Recipe:
 
 
 def at_factor(result: Tensor, factor: int) -> Tensor:
-    """Resize the network's result, four times the input's size, to `factor` times, as the package does."""
+    """Resize the network's result, four times the input's size, to `factor` times.
+
+    The package resizes it with a Lanczos filter instead.
+    """
     if factor < 4:
         return functional.avg_pool2d(result, 4 // factor)
     if factor > 4:
@@ -197,7 +200,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
             truth, sharpened = (functional.avg_pool2d(x, truth.shape[-1] // (SCALE * SIZE)) for x in (truth, sharpened))
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given), factor)
-        small = (functional.avg_pool2d(x, factor) for x in (result, truth))  # sharpening must not change these
+        small = (functional.avg_pool2d(x, factor) for x in (result, truth))  # equal in spite of sharpening
         near = distance(result, sharpened, factor) + losses.pixel(*small)
         enlarged = functional.interpolate(given, scale_factor=factor, mode="bicubic", align_corners=False)
         images = [image * 2 - 1 for image in (enlarged, result, truth)]  # the discriminator's range

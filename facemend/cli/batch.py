@@ -91,7 +91,7 @@ class _Listing:
             raise InputError(f"{source} is not a folder", "check the path")
         if not is_url(destination) and Path(destination).exists() and not Path(destination).is_dir():
             raise InputError(f"{destination} is not a folder", "name a folder for the results")
-        if f"{source}/".startswith(f"{destination}/"):
+        if f"{source}/".startswith(f"{destination.rstrip('/')}/"):  # the root folder ends with / already
             raise OptionError("the destination", destination, "neither the source nor a folder that holds it")
 
     def keys(self) -> Iterator[str]:

@@ -96,7 +96,7 @@ class CreativeUpscaler:
         Raises:
             TooLargeError: the result is larger than `Creative.max_cpu_mp`, and there is no GPU.
             NonFiniteError: the networks computed NaN or infinity.
-            MemoryLimitError: the smallest windows do not fit into the memory.
+            MemoryLimitError: a window of the UNet, or the VAE's smallest window, does not fit into the memory.
         """
         creative = self.creative
         source = exposed(pixels, creative.hdr) if creative.hdr else pixels

@@ -61,10 +61,11 @@ def test_a_bad_picture_is_one_line_and_the_exit_code(run, source, destination):
     assert code == 2
     assert len([line for line in err.splitlines() if "bad.png" in line]) == 1
     assert f"facemend: {source}: left out files of other kinds (1)" in err
-    assert "3 restored, 1 failed in" in err
+    assert re.search(r"3 restored, 1 failed in [\d.]+ s \([\d.]+ pictures/s\)\n", err)
     code, _, err = run("batch", source, destination, *FAST)
     assert code == 2
     assert "pictures refused in earlier runs: 1; try them again with --retry-failed" in err
+    assert re.search(r"3 done before in [\d.]+ s\n", err), "no rate, as nothing was restored"
     (source / "bad.png").unlink()
     assert run("batch", source, destination, *FAST)[0] == 0
 
@@ -101,6 +102,7 @@ def test_results_in_the_source_are_no_pictures(run, source):
         (["gone", "out"], "is not a folder; check the path"),
         (["in", "in"], "must be neither the source nor a folder that holds it"),
         (["in/0", "in"], "must be neither the source nor a folder that holds it"),
+        (["in", "/"], "must be neither the source nor a folder that holds it"),
         (["s3://scans/in", "s3://scans"], "must be neither the source nor a folder that holds it"),
         (["in", "out", "--mask"], "without a repair there is no mask of it; repair with --repair"),
         (["in", "s3://scans", "--keep-dates"], "--keep-dates is True"),
@@ -125,7 +127,7 @@ def test_a_folder_without_pictures_is_an_error(run, tmp_path, destination):
     (tmp_path / "in").mkdir()
     code, _, err = run("batch", tmp_path / "in", destination, *FAST)
     assert code == 2
-    assert "holds no pictures to restore" in err
+    assert "holds no pictures to restore (camera raw, JPEG, PNG, " in err
 
 
 def test_a_terminal_shows_how_many_are_done_of_how_many(run, source, destination, monkeypatch):

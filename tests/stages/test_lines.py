@@ -27,7 +27,7 @@ def test_a_line_is_found_with_its_length_width_and_direction(angle, length, widt
     assert np.allclose(line.axis.off(np.array([[SIDE / 2, SIDE / 2]])), 0, atol=1.5)
     x, y = line.px.T
     assert areas[y, x].all()
-    assert len(line.px) >= 0.99 * areas.sum(), "corners may be a little too far from the axis"
+    assert int(areas.sum()) - len(line.px) <= 4, "px of the corners may be a little too far from the axis"
 
 
 @pytest.mark.parametrize("angle", [0, 45, 90, 135])
