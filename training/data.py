@@ -1,5 +1,6 @@
 """Training data: portraits with their alignment, and randomly degraded crops of aligned faces."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,21 @@ def photos_and_portraits(
         photos += [more / row["file"] for row in photographs.rows() if row["use"] == "training"]
     portraits = sorted((folder / "portraits/train").glob("*.jpg"))[:-HELD_OUT]
     return [read(path) for path in photos], [read(path) for path in portraits]
+
+
+def font_files(folders: Sequence[Path]) -> list[Path]:
+    """The TrueType and OpenType fonts in these folders, in the order of the folders and of their names.
+
+    Raises:
+        FileNotFoundError: a folder has none.
+    """
+    files = []
+    for folder in folders:
+        found = sorted(folder.glob("*.[ot]tf"))
+        if not found:
+            raise FileNotFoundError(f"{folder} has no .ttf or .otf file")
+        files += found
+    return files
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,8 @@ from PIL import ImageDraw, ImageFont
 
 Image = NDArray[np.uint8]
 SIZES = (7, 8, 10, 12, 14)  # px, heights of the font
+# File names; None is Pillow's font. The bundled upscaler was trained with none of them, unless its card says so.
+FONTS = (None, "DejaVuSans.ttf", "DejaVuSerif.ttf", "Lato-Regular.ttf", "LinLibertine_R.otf")
 PAGE = """The quick brown fox jumps over the lazy dog near the river bank.
 Pack my box with five dozen liquor jugs, said the quiet man in 1897.
 Sphinx of black quartz, judge my vow before the winter of 1912 ends.
@@ -22,9 +24,17 @@ We promptly judged antique ivory buckles for the next grand prize.
 Grandmother kept this photograph in a drawer for seventy years."""
 
 
-def page(size: int) -> Image:
-    """The page in a font of `size` px, dark on light paper, as a JPEG of quality 85 holds it: (H, W, 3) RGB."""
-    font = ImageFont.load_default(size)
+def page(size: int, name: str | None = None) -> Image:
+    """The page in a font of `size` px, dark on light paper, as a JPEG of quality 85 holds it: (H, W, 3) RGB.
+
+    Args:
+        size: height of the font in px.
+        name: file name of an installed font, or None for Pillow's.
+
+    Raises:
+        OSError: this font is not installed.
+    """
+    font = ImageFont.truetype(name, size) if name else ImageFont.load_default(size)
     lines = PAGE.splitlines()
     width, pitch = int(max(font.getlength(line) for line in lines)) + 2 * size, round(1.5 * size)
     picture = Pillow.new("RGB", (width, pitch * len(lines) + 2 * size), (236, 232, 222))
@@ -56,7 +66,15 @@ def tables(upscalers: dict[str, Callable[[Image, int], Image]]) -> list[str]:
         return ["Text was not measured: tesseract is not installed.", ""]
     lines = ["| letters read, font | " + " | ".join(f"{name} x{k}" for k in (2, 4) for name in upscalers) + " |"]
     lines.append("| --- " * (1 + 2 * len(upscalers)) + "|")
-    for size in SIZES:
-        shares = [share_read(enlarge(page(size), k)) for k in (2, 4) for enlarge in upscalers.values()]
-        lines.append(f"| {size} px | " + " | ".join(f"{share:.0%}" for share in shares) + " |")
-    return [*lines, ""]
+    missing = []
+    for name in FONTS:
+        try:
+            pages = {size: page(size, name) for size in SIZES}
+        except OSError:
+            missing.append(f"{name} was not measured: this font is not installed.")
+            continue
+        for size, image in pages.items():
+            shares = [share_read(enlarge(image, k)) for k in (2, 4) for enlarge in upscalers.values()]
+            title = f"{size} px, {name}" if name else f"{size} px"
+            lines.append(f"| {title} | " + " | ".join(f"{share:.0%}" for share in shares) + " |")
+    return [*lines, "", *missing]

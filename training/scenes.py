@@ -5,6 +5,7 @@ Images are (H, W, 3) RGB in [0, 255], float32. All random numbers come from the 
 
 import string
 from collections.abc import Callable, Sequence
+from pathlib import Path as File
 
 import cv2
 import numpy as np
@@ -30,8 +31,15 @@ def crop(image: NDArray[np.uint8], size: int, rng: Rng) -> Image:
     return np.ascontiguousarray(result[:, ::-1] if rng.random() < 0.5 else result, np.float32)
 
 
-def text(size: int, rng: Rng, smallest: int = 8) -> Image:
-    """Lines of text on paper, or large letters; `smallest` is the size of the smallest font in px."""
+def text(size: int, rng: Rng, smallest: int = 8, fonts: Sequence[File] = ()) -> Image:
+    """Lines of text on paper, or large letters.
+
+    Args:
+        size: px, side of the image.
+        rng: random numbers.
+        smallest: size of the smallest letters in px.
+        fonts: font files, one of which is drawn with; Pillow's font if there are none.
+    """
     dark, light = sorted(rng.uniform(0, 255, 2))
     if light - dark < 60:
         dark, light = 20, 235
@@ -39,7 +47,7 @@ def text(size: int, rng: Rng, smallest: int = 8) -> Image:
     picture = Pillow.new("RGB", (size, size), tuple(int(np.clip(paper + rng.normal(0, 6), 0, 255)) for _ in range(3)))
     draw = ImageDraw.Draw(picture)
     height = int(smallest * np.exp(rng.uniform(0, np.log(7.5 if rng.random() < 0.8 else 25))))
-    font = ImageFont.load_default(height)
+    font = ImageFont.truetype(fonts[rng.integers(len(fonts))], height) if fonts else ImageFont.load_default(height)
     colour = tuple(int(np.clip(ink + rng.normal(0, 10), 0, 255)) for _ in range(3))
     y = rng.uniform(-height, height)
     while y < size:

@@ -5,6 +5,7 @@ In the first phase it learns to enlarge. In the second, a discriminator teaches 
 
 import copy
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -39,7 +40,7 @@ EDGE = 0.75  # px of the input, size of the neighbourhoods in which edges are lo
 CLEAR = 0.2  # change of the grey value, in [0, 1], from a px of the input to the next at a clear edge
 # Share of items that are drawn, at the start and the end of the first phase. With few of them at the end, small letters
 # of the drawn font stayed readable, and PSNR of photographs rose slightly.
-DRAWN = (0.3, 0.05)
+DRAWN = (0.3, 0.1)
 TEXTURE_DRAWN = (0.15, 0.15)  # the same for the second phase
 TEXT = 0.75  # share of text among the drawn items
 SMALLEST_LETTERS = 6  # px of the input
@@ -50,7 +51,8 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor, np.float32]]):
 
     Each item: input (3, 48, 48), truth and sharpened truth (3, 48 * factor, 48 * factor), in [0, 1]; and whether it is
     a part of a photograph, 1, or drawn, 0.
-    `drawn` is the share of drawn items among the first and among the last items; in between it changes linearly.
+    `drawn` is the share of drawn items among the first and among the last items; in between it changes linearly. Text
+    is drawn with `fonts`, or with Pillow's font if there are none.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor, np.float32]]):
         length: int,
         factors: tuple[int, ...],
         drawn: tuple[float, float],
+        fonts: Sequence[Path] = (),
     ) -> None:
         self.photos, self.portraits, self.batch, self.seed, self.length = photos, portraits, batch, seed, length
-        self.factors, self.drawn = factors, drawn
+        self.factors, self.drawn, self.fonts = factors, drawn, fonts
 
     def __len__(self) -> int:
         return self.length
@@ -86,7 +89,7 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor, np.float32]]):
     def _drawn(self, factor: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Text or a drawing."""
         if rng.random() < TEXT:
-            return scenes.text(SIZE * factor, rng, SMALLEST_LETTERS * factor)
+            return scenes.text(SIZE * factor, rng, SMALLEST_LETTERS * factor, self.fonts)
         return scenes.drawing(SIZE * factor, rng)
 
     def _part(self, size: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -138,15 +141,10 @@ def fine_copy(factor: int, rng: np.random.Generator) -> degradations.Recipe:
 
 
 def at_factor(result: Tensor, factor: int) -> Tensor:
-    """Resize the network's result, four times the input's size, to `factor` times.
-
-    The package resizes it with a Lanczos filter instead.
-    """
-    if factor < 4:
-        return functional.avg_pool2d(result, 4 // factor)
-    if factor > 4:
-        return functional.interpolate(result, scale_factor=factor / 4, mode="bicubic", align_corners=False)
-    return result
+    """Resize the network's result, four times the input's size, to `factor` times, with the package's filter."""
+    if factor == SCALE:
+        return result
+    return functional.interpolate(result, scale_factor=factor / SCALE, mode="lanczos", antialias=True)
 
 
 def distance(result: Tensor, sharpened: Tensor, factor: int) -> Tensor:
@@ -224,20 +222,24 @@ def main() -> None:
         "--start", type=Path, help="weights to begin the second phase with, instead of running the first"
     )
     parser.add_argument("--texture-steps", type=int, default=3000, help="of the second phase (%(default)s)")
+    parser.add_argument(
+        "--fonts", type=Path, nargs="+", default=[], help="folders of .ttf or .otf files to draw text with (one font)"
+    )
     parser.add_argument("--batch", type=int, default=12, help="crops a step (%(default)s)")
     parser.add_argument("--photos", type=Path, help="folder that training/photographs.py makes, to train with as well")
     args = loop.begin(parser)
     photos, portraits = data.photos_and_portraits(args.data, args.photos)
+    fonts = data.font_files(args.fonts)
     net: nn.Module = SRVGGNetCompact(num_conv=9).to(args.device, memory_format=torch.channels_last)
     if args.start:
         net.load_state_dict(load_file(args.start))
         first: nn.Module = copy.deepcopy(net)
     else:
-        crops = Crops(photos, portraits, args.batch, 0, args.steps * args.batch, FACTORS, DRAWN)
+        crops = Crops(photos, portraits, args.batch, 0, args.steps * args.batch, FACTORS, DRAWN, fonts)
         first = train_pixels(net, crops, args.out, args.steps, args.workers)
         net.load_state_dict(first.state_dict())
     length = args.texture_steps * args.batch
-    crops = Crops(photos, portraits, args.batch, 1, length, TEXTURE_FACTORS, TEXTURE_DRAWN)
+    crops = Crops(photos, portraits, args.batch, 1, length, TEXTURE_FACTORS, TEXTURE_DRAWN, fonts)
     second = train_texture(net, crops, args.out, args.texture_steps, args.workers)
     loop.export(weights.blend(second, first, TEXTURED), args.out / "lite-upscaler.safetensors")
 

@@ -14,8 +14,10 @@ from facemend.nets.lite import LiteRestorer
 from facemend.nets.realesrgan import SRVGGNetCompact
 from facemend.nets.retinaface import RetinaFace
 from facemend.records import Face, Landmarks
+from facemend.stages.resampling import Resampling
+from facemend.stages.tiles import Span
 from tests.training.runs import command, few, picture, recognition
-from training import data, degradations, detector, loop, losses, measure, measure_text, restorer, upscaler
+from training import data, degradations, detector, loop, losses, measure, measure_text, restorer, scenes, upscaler
 from training.discriminator import Adversary, shown
 from training.identity import Likeness
 
@@ -301,6 +303,34 @@ def test_the_share_of_drawn_items_changes_from_the_first_to_the_last():
     from_photographs = [crops[index][3] for index in (*range(40), *range(360, 400))]
     assert 0 < np.mean(from_photographs[:40]) < 0.35
     assert 0.65 < np.mean(from_photographs[40:]) < 1
+
+
+def test_text_is_drawn_with_all_fonts_of_the_folders(tmp_path, monkeypatch):
+    for name in ("one/b.otf", "one/a.ttf", "one/readme.txt", "two/c.ttf", "three/d.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    fonts = data.font_files([tmp_path / "two", tmp_path / "one"])
+    assert [path.name for path in fonts] == ["c.ttf", "a.ttf", "b.otf"]
+    with pytest.raises(FileNotFoundError, match=r"three has no \.ttf or \.otf file"):
+        data.font_files([tmp_path / "one", tmp_path / "three"])
+    drawn, font = set(), scenes.ImageFont.load_default(30)
+    monkeypatch.setattr(scenes.ImageFont, "truetype", lambda path, size: (drawn.add(path), font)[1])
+    photos = [np.zeros((200, 200, 3), np.uint8)]
+    crops = upscaler.Crops(photos, photos, 1, 0, 40, (2,), (1, 1), fonts)
+    assert max([np.ptp(crops[index][1].numpy()) for index in range(20)]) > 0.2
+    assert drawn == set(fonts)
+
+
+@pytest.mark.parametrize("factor", [2, 8])
+def test_training_resizes_results_as_the_package_does(factor):
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    span = Span(0, 8, 0, 8 * factor, np.ones(8 * factor, np.float32), factor)
+    resample = Resampling(span, 4, torch.device("cpu"))
+    wanted = resample(resample(image[0]).transpose(1, 2)).transpose(1, 2)
+    torch.testing.assert_close(upscaler.at_factor(image, factor)[0], wanted, rtol=0, atol=1e-5)
+    pixels = image[0].permute(1, 2, 0).numpy() * 255
+    measured = measure.resized(pixels, (8 * factor, 8 * factor, 3))
+    np.testing.assert_allclose(measured, wanted.permute(1, 2, 0).clip(0, 1) * 255, atol=0.51)
 
 
 @pytest.mark.parametrize("factor", [2, 4])
