@@ -86,8 +86,7 @@ def output_file(output: str | None) -> Path | None:
 
 def no_pictures(folder: object) -> DecodeError:
     """The error for a folder in which there is nothing to restore."""
-    kinds = ", ".join(row.title for row in formats.FORMATS.values())
-    return DecodeError(f"{folder} holds no pictures to restore ({kinds})")
+    return DecodeError(f"{folder} holds no pictures to restore ({formats.READABLE})")
 
 
 def real_path(path: Path) -> Path:

@@ -51,10 +51,10 @@ def in_fitting_tiles(
 
 
 def too_large(name: str, place: torch.device, tile: int, *remedies: Remedy) -> MemoryLimitError:
-    """An error that says that not even a tile of this side in px fits; arguments as for `in_fitting_tiles`."""
+    """An error that says that a tile of this side in px does not fit; arguments as for `in_fitting_tiles`."""
     elsewhere = [] if place.type == "cpu" else [Remedy("use {} cpu", "device")]
     return MemoryLimitError(
-        f"{name} does not fit into the memory of {place} even in tiles of {tile} px",
+        f"{name} does not fit into the memory of {place} in tiles of {tile} px",
         "close other programs",
         *remedies,
         *elsewhere,

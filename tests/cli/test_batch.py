@@ -127,7 +127,7 @@ def test_a_folder_without_pictures_is_an_error(run, tmp_path, destination):
     (tmp_path / "in").mkdir()
     code, _, err = run("batch", tmp_path / "in", destination, *FAST)
     assert code == 2
-    assert "holds no pictures to restore (camera raw, JPEG, PNG, " in err
+    assert "holds no pictures to restore (JPEG, PNG, WebP, " in err
 
 
 def test_a_terminal_shows_how_many_are_done_of_how_many(run, source, destination, monkeypatch):

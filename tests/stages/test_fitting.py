@@ -31,7 +31,7 @@ def test_tiles_are_halved_to_whole_steps_until_they_fit(limit, step, expected):
 @pytest.mark.parametrize(("place", "ends"), [("cpu", "use tile 1$"), ("cuda:0", "use tile 1 or use device cpu$")])
 def test_the_smallest_tile_is_tried_last_and_the_remedies_fit_the_device(place, ends):
     tried = []
-    with pytest.raises(MemoryLimitError, match=f"net .* memory of {place} even in tiles of 64 px; .*{ends}"):
+    with pytest.raises(MemoryLimitError, match=f"net .* memory of {place} in tiles of 64 px; .*{ends}"):
         in_fitting_tiles(fitting(0, tried), 100, 64, "net", torch.device(place), Remedy("use {} 1", "tile"))
     assert tried == [100, 64]
 
