@@ -1,7 +1,7 @@
 """From a picture to a better one: the only file that knows the order of the stages."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -18,7 +18,6 @@ from facemend.machine import process
 from facemend.records import (
     DEFAULT_SETTINGS,
     Box,
-    Crop,
     Face,
     Floats,
     Landmarks,
@@ -30,7 +29,7 @@ from facemend.records import (
     StageProgress,
 )
 from facemend.result import Result
-from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler, adapt
+from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler
 from facemend.stages.align import TEMPLATE, TEMPLATE_SIZE, align, whole
 from facemend.stages.assign import Assigned, Auto, assign
 from facemend.stages.choose import choose
@@ -47,6 +46,7 @@ from facemend.stages.paste import (
 from facemend.stages.redraw import CreativeUpscaler
 from facemend.stages.restore import RestorerFunction
 from facemend.stages.upscale import UpscalerFunction, lanczos, linear
+from facemend.treatment import Treatment, share
 from facemend.weights.installed import folders
 from facemend.weights.models import automatic
 
@@ -231,16 +231,15 @@ class Pipeline:
                     found = []
                 chosen = choose(found, (height, width), settings) if self.restorer else []
             with _timed(seconds, "align"):
-                crops = {index: self._crop(picture, found[index], settings) for index in chosen}
-                fitting = {index: crop for index, crop in crops.items() if crop is not None}
-                shares = {index: _share(crop, settings) for index, crop in fitting.items()}
-                used = {index: crop for index, crop in fitting.items() if shares[index] > 0}
-                assigned = {index: self._assign(crop) for index, crop in used.items()}
+                treated = [
+                    self._treatment(picture, face, index in chosen, settings) for index, face in enumerate(found)
+                ]
+                treatments = [face for face in treated if isinstance(face, Treatment)]
             with _timed(seconds, "restore"):
-                restored = self._restore(used, assigned, settings, progress)
+                restored = self._restore(treatments, settings, progress)
             with _timed(seconds, "upscale"):
                 size = settings.output_size(height, width)
-                covered = settings.aligned and list(shares.values()) == [1]
+                covered = settings.aligned and [treatment.share for treatment in treatments] == [1]
                 canvas = (
                     lanczos(picture.pixels, size)
                     if covered
@@ -248,16 +247,14 @@ class Pipeline:
                 )
                 alpha = None if before.alpha is None else linear(before.alpha, size)
             with _timed(seconds, "paste"):
-                self._paste(canvas, picture, restored, shares, settings, progress)
+                self._paste(canvas, picture, treatments, restored, settings, progress)
         if canvas.nbytes > LARGE:
             process.give_back_memory()
         return Result(
             picture=replace(before, pixels=canvas, alpha=alpha, several=False),
             before=before,
             mask=mask,
-            faces=tuple(
-                self._outcome(face, index, chosen, shares, assigned, settings) for index, face in enumerate(found)
-            ),
+            faces=tuple(face.outcome if isinstance(face, Treatment) else face for face in treated),
             restorer=self.restorer.name if self.restorer else NONE,
             upscaler=self.upscaler.name,
             seconds=seconds,
@@ -285,36 +282,36 @@ class Pipeline:
             raise NotInstalledError(automatic("detector")[0].name, folders())
         return self.detector(picture.pixels, settings)
 
-    def _crop(self, picture: Picture, face: Face, settings: Settings) -> Crop | None:
-        size = self.restorers[0].face_size if self.restorers else TEMPLATE_SIZE
-        if settings.aligned:
-            return whole(picture.pixels, size)
-        return align(picture.pixels, face.landmarks, size)
+    def _treatment(self, picture: Picture, face: Face, is_chosen: bool, settings: Settings) -> Treatment | Face:
+        """How a face is restored, or the face with the reason why it is left alone."""
+        if self.restorer is None:
+            return face.left_alone("no restorer")
+        if not is_chosen:
+            return face.left_alone("not chosen")
+        size = self.restorers[0].face_size
+        crop = whole(picture.pixels, size) if settings.aligned else align(picture.pixels, face.landmarks, size)
+        if crop is None:
+            return face.left_alone("its landmarks fit no face")
+        if not (used := share(crop, settings)):
+            return face.left_alone("it is sharp already" if settings.strength else "the strength is 0")
+        assigned = assign(crop, self.restorer) if isinstance(self.restorer, Auto) else Assigned(self.restorer)
+        return Treatment(face, crop, assigned, used)
 
-    def _assign(self, crop: Crop) -> Assigned:
-        """The restorer of a face."""
-        return assign(crop, self.restorer) if isinstance(self.restorer, Auto) else Assigned(self.restorers[0])
-
-    def _restore(
-        self,
-        crops: Mapping[int, Crop],
-        assigned: Mapping[int, Assigned],
-        settings: Settings,
-        progress: Progress | None,
-    ) -> dict[int, tuple[Crop, Pixels]]:
-        """The crops with their restored pixels, by index of the face."""
-        faces: dict[int, Pixels] = {}
+    def _restore(self, treatments: Sequence[Treatment], settings: Settings, progress: Progress | None) -> list[Pixels]:
+        """The restored pixels of each crop."""
+        restored: dict[int, Pixels] = {}
         for restorer in self.restorers:
-            own = [index for index in crops if assigned[index].restorer is restorer]
+            own = [index for index, treatment in enumerate(treatments) if treatment.assigned.restorer is restorer]
             if not own:
                 continue
-            report = _continued(progress, "restore", len(faces), len(crops)) if progress else None
-            restored = restorer([crops[index].pixels for index in own], settings, report)
-            faces.update(zip(own, restored, strict=True))
-        for index, crop in crops.items():
-            if (ink := one_ink(crop.pixels)) is not None:
-                faces[index] = in_tone_of(faces[index], crop.pixels, ink)
-        return {index: (crop, faces[index]) for index, crop in crops.items()}
+            report = _continued(progress, "restore", len(restored), len(treatments)) if progress else None
+            faces = restorer([treatments[index].crop.pixels for index in own], settings, report)
+            restored.update(zip(own, faces, strict=True))
+        for index, treatment in enumerate(treatments):
+            before = treatment.crop.pixels
+            if (ink := one_ink(before)) is not None:
+                restored[index] = in_tone_of(restored[index], before, ink)
+        return [restored[index] for index in range(len(treatments))]
 
     @property
     def _redraws(self) -> CreativeUpscaler | None:
@@ -342,23 +339,22 @@ class Pipeline:
         self,
         canvas: Pixels,
         picture: Picture,
-        restored: Mapping[int, tuple[Crop, Pixels]],
-        shares: Mapping[int, float],
+        treatments: Sequence[Treatment],
+        restored: Sequence[Pixels],
         settings: Settings,
         progress: Progress | None,
     ) -> None:
         ratio = canvas.shape[1] / picture.pixels.shape[1], canvas.shape[0] / picture.pixels.shape[0]
-        indices, done = list(restored), 0
-        groups = overlapping([restored[index][0] for index in indices], ratio, canvas.shape[:2])
-        groups = [[indices[place] for place in group] for group in groups]
-        masks = self._masks([restored[index][1] for group in groups for index in group], settings)
+        groups = overlapping([treatment.crop for treatment in treatments], ratio, canvas.shape[:2])
+        masks = self._masks([restored[index] for group in groups for index in group], settings)
+        done = 0
         for group in groups:
             layers = []
             for index in group:
-                layers.append(self._layer(*restored[index], next(masks), ratio, shares[index], settings))
+                layers.append(self._layer(treatments[index], restored[index], next(masks), ratio, settings))
                 done += 1
                 if progress:
-                    progress("paste", done, len(indices))
+                    progress("paste", done, len(treatments))
             paste(canvas, layers, ratio)
         if picture.grey or _equal_channels(picture.pixels):
             canvas[:] = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)[..., None]
@@ -374,34 +370,15 @@ class Pipeline:
             yield from (oval_mask(len(face)) for face in faces)
 
     def _layer(
-        self, crop: Crop, face: Pixels, mask: Floats, ratio: tuple[float, float], share: float, settings: Settings
+        self, treatment: Treatment, face: Pixels, mask: Floats, ratio: tuple[float, float], settings: Settings
     ) -> Layer:
         """A restored face ready to be pasted, with as many pixels as it covers."""
-        factor = canvas_px_per_crop_px(crop, ratio)
+        factor = canvas_px_per_crop_px(treatment.crop, ratio)
         if factor >= ENLARGE_FACES_FROM:
             side = round(face.shape[0] * factor)
             upscaler = self._redraws.first if self._redraws else self.upscaler
             face = upscaler(face, (side, side), settings)
-        return Layer(enlarged(crop, face), mask, share)
-
-    def _outcome(
-        self,
-        face: Face,
-        index: int,
-        chosen: Sequence[int],
-        shares: Mapping[int, float],
-        assigned: Mapping[int, Assigned],
-        settings: Settings,
-    ) -> Face:
-        if self.restorer is None:
-            return face.left_alone("no restorer")
-        if index not in chosen:
-            return face.left_alone("not chosen")
-        if index not in shares:
-            return face.left_alone("its landmarks fit no face")
-        if not shares[index]:
-            return face.left_alone("it is sharp already" if settings.strength else "the strength is 0")
-        return face.done(assigned[index].restorer.name, shares[index], assigned[index].reason)
+        return Layer(enlarged(treatment.crop, face), mask, treatment.share)
 
 
 def _check_given(faces: Sequence[Face], settings: Settings) -> None:
@@ -414,11 +391,6 @@ def _check_given(faces: Sequence[Face], settings: Settings) -> None:
 def _continued(progress: Progress, stage: str, before: int, total: int) -> StageProgress:
     """The progress of a part of a stage; `before` of `total` are done when it starts."""
     return lambda done, _: progress(stage, before + done, total)
-
-
-def _share(crop: Crop, settings: Settings) -> float:
-    """How much of a restored face to use."""
-    return settings.strength * (adapt.share(crop) if settings.adaptive and settings.strength else 1.0)
 
 
 def _decoded(source: Source | Picture, settings: Settings) -> Picture:

@@ -18,7 +18,7 @@ LAYERS = [  # a part (a folder or a file) may import itself and the parts in the
     {"weights", "machine", "files"},
     {"stages"},
     {"loader"},
-    {"result", "draw", "sheet"},
+    {"result", "treatment", "draw", "sheet"},
     {"pipeline"},
     {"job", "collection", "comparison"},
     {"web", "batch"},

@@ -1,0 +1,34 @@
+"""What is done to each face of a picture."""
+
+from dataclasses import dataclass
+
+from facemend.records import Crop, Face, Settings
+from facemend.stages import adapt
+from facemend.stages.assign import Assigned
+
+
+@dataclass(frozen=True, eq=False)
+class Treatment:
+    """How a face is restored.
+
+    Attributes:
+        face: as it was found.
+        crop: its px before restoration.
+        assigned: its restorer.
+        share: of the restored face in the output, above 0 to 1.
+    """
+
+    face: Face
+    crop: Crop
+    assigned: Assigned
+    share: float
+
+    @property
+    def outcome(self) -> Face:
+        """The face, marked as restored."""
+        return self.face.done(self.assigned.restorer.name, self.share, self.assigned.reason)
+
+
+def share(crop: Crop, settings: Settings) -> float:
+    """How much of a restored face to use, 0 to 1."""
+    return settings.strength * (adapt.share(crop) if settings.adaptive and settings.strength else 1.0)
