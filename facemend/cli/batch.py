@@ -14,7 +14,7 @@ from tqdm import tqdm
 from facemend.batch.manifest import State
 from facemend.batch.places import is_url, open_place
 from facemend.batch.plan import Plan
-from facemend.batch.run import Batch, open_batch
+from facemend.batch.run import NAMED, Batch, open_batch
 from facemend.cli import say, sources
 from facemend.cli.options import add_picture_options, not_empty
 from facemend.cli.restore import models_of, settings_of, writing_of
@@ -148,20 +148,23 @@ def _run(ready: Batch, listing: _Listing, options: argparse.Namespace, reporter:
     if not counts and not ready.earlier:
         reporter.failed(sources.no_pictures(options.source), options.source)
         return
-    _report_earlier(ready.earlier, reporter)
+    _report_earlier(ready, reporter)
     counts["done before"] = ready.earlier[State.DONE]
     parts = [f"{counts[what]} {what}" for what in ("skipped", "restored", "failed", "done before") if counts[what]]
     rate = f" ({counts['restored'] / seconds:.2f} pictures/s)" if counts["restored"] else ""
     say.note(f"{', '.join(parts)} in {seconds:.1f} s{rate}")
 
 
-def _report_earlier(earlier: Counter[State], reporter: say.Reporter) -> None:
+def _report_earlier(ready: Batch, reporter: say.Reporter) -> None:
     """Write how many pictures failed in earlier runs and were not tried again; they count for the exit code."""
     remedy = Remedy("try them again with {}", "retry_failed")
-    if earlier[State.MISTAKE]:
-        reporter.failed(InputError(f"pictures refused in earlier runs: {earlier[State.MISTAKE]}", remedy))
-    if earlier[State.FAILED]:
-        reporter.failed(FacemendError(f"pictures that failed in earlier runs: {earlier[State.FAILED]}", remedy))
+    for state, what, error in (
+        (State.MISTAKE, "refused", InputError),
+        (State.FAILED, "that failed", FacemendError),
+    ):
+        if count := ready.earlier[state]:
+            names = ", ".join([*ready.examples[state], *(["..."] if count > NAMED else [])])
+            reporter.failed(error(f"pictures {what} in earlier runs: {count} ({names})", remedy))
 
 
 def _place(text: str) -> str:

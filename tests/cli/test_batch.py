@@ -64,10 +64,18 @@ def test_a_bad_picture_is_one_line_and_the_exit_code(run, source, destination):
     assert re.search(r"3 restored, 1 failed in [\d.]+ s \([\d.]+ pictures/s\)\n", err)
     code, _, err = run("batch", source, destination, *FAST)
     assert code == 2
-    assert "pictures refused in earlier runs: 1; try them again with --retry-failed" in err
+    assert "pictures refused in earlier runs: 1 (bad.png); try them again with --retry-failed" in err
     assert re.search(r"3 done before in [\d.]+ s\n", err), "no rate, as nothing was restored"
     (source / "bad.png").unlink()
     assert run("batch", source, destination, *FAST)[0] == 0
+
+
+def test_the_first_of_many_pictures_that_were_refused_earlier_are_named(run, source, destination):
+    for name in ("v", "w", "x", "y"):
+        (source / f"{name}.png").write_text("no picture")
+    run("batch", source, destination, *FAST)
+    _, _, err = run("batch", source, destination, *FAST)
+    assert "pictures refused in earlier runs: 4 (v.png, w.png, x.png, ...); try them again with" in err
 
 
 def test_json_has_one_line_for_each_picture(run, source, destination):
