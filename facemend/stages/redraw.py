@@ -141,8 +141,8 @@ class Run:
         self._steps, self._schedule = steps(creative)
         self._done = 0
         self._vae_window = min(max(creative.tile // CELL, VAE_WINDOW), max(self._cells))
-        count, of_vae = (math.prod(map(len, self.grid(0, tile))) for tile in (0, self._vae_window))
-        self._total = self._steps * count + 2 * of_vae
+        count = self._count()
+        self._total = self._steps * count + 2 * self._count(self._vae_window)
         self.is_tiled = count > 1
 
     def __call__(self, plain: Pixels, seed: int, boxes: Sequence[Box]) -> Pixels:
@@ -157,7 +157,7 @@ class Run:
 
     def report(self, parts: int = 0) -> None:
         """Report the progress; what the callback raises ends the run."""
-        self._done = min(self._done + parts, self._total)
+        self._done += parts
         if self._progress:
             self._progress(self._done, self._total)
 
@@ -170,6 +170,10 @@ class Run:
             for cells, shift in zip(self._cells, shifts, strict=True)
         )
         return rows, columns
+
+    def _count(self, tile: int = 0) -> int:
+        """The number of windows of a step."""
+        return math.prod(map(len, self.grid(0, tile)))
 
     def _tensor(self, pixels: Pixels, row: Span, column: Span) -> Tensor:
         """The px of a window, (1, 3, h, w) in [0, 1] on the device, with a mirror image beyond the picture."""
@@ -262,9 +266,14 @@ class Run:
         """Do work of the VAE; it takes the cells of a side of a window."""
         networks = self._networks
         first, smallest = self._vae_window * CELL, SMALLEST * CELL
-        return in_fitting_tiles(
-            lambda px: work(px // CELL), first, smallest, networks.name, networks.device.place, step=CELL
-        )
+        done, others = self._done, self._total - self._count(self._vae_window)
+
+        def attempt(px: int) -> Outcome:
+            tile = px // CELL
+            self._done, self._total = done, others + self._count(tile)  # without the windows of attempts that failed
+            return work(tile)
+
+        return in_fitting_tiles(attempt, first, smallest, networks.name, networks.device.place, step=CELL)
 
 
 def _window(latent: Tensor, row: Span, column: Span) -> Tensor:

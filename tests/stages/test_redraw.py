@@ -353,7 +353,7 @@ def test_the_vae_continues_in_smaller_windows(doubles, monkeypatch, caplog):
     doubles.predicting = blurring
     pixels = smooth(250, 250)
     whole = upscaler(doubles, tile=256)(pixels, (250, 250))
-    encode, sizes = Doubles.encode, []
+    encode, sizes, seen = Doubles.encode, [], []
 
     def small(self, image):
         sizes.append(image.shape[-1])
@@ -361,8 +361,13 @@ def test_the_vae_continues_in_smaller_windows(doubles, monkeypatch, caplog):
             raise torch.OutOfMemoryError
         return encode(self, image)
 
+    def report(done, total):
+        seen.append((done, total))
+
     monkeypatch.setattr(Doubles, "encode", small)
-    assert np.array_equal(upscaler(doubles, tile=256)(pixels, (250, 250)), whole)
+    assert np.array_equal(upscaler(doubles, tile=256)(pixels, (250, 250), progress=report), whole)
+    assert all(done < total for done, total in seen[:-1])
+    assert seen[-1][0] == seen[-1][1]
     assert sizes[:2] == [256, 128]
     assert "it continues in tiles of 128 px" in caplog.text
     monkeypatch.setattr(Doubles, "encode", lambda self, image: small(self, torch.ones(1, 3, 8, 999)))
