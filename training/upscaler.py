@@ -34,12 +34,12 @@ SPECTRUM = 0.01
 MATCHING = 0.02
 ADVERSARIAL = 0.008
 GRID = 0.05
-TEXTURED = 0.8  # the file is a mean of the weights: this share of the second phase, and the rest of the first
+TEXTURED = 0.9  # the file is a mean of the weights: this share of the second phase, and the rest of the first
 FINE = 0.5  # px of the input, size of the detail that the discriminator sees
 EDGE = 0.75  # px of the input, size of the neighbourhoods in which edges are looked for
 CLEAR = 0.2  # change of the grey value, in [0, 1], from a px of the input to the next at a clear edge
 # Share of items that are drawn, at the start and the end of the first phase. With few of them at the end, small letters
-# of the drawn font stayed readable, and PSNR of photographs rose slightly.
+# stayed readable, and PSNR of photographs rose slightly.
 DRAWN = (0.3, 0.1)
 TEXTURE_DRAWN = (0.15, 0.15)  # the same for the second phase
 TEXT = 0.75  # share of text among the drawn items
@@ -50,7 +50,7 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor, np.float32]]):
     """Small degraded crops and the images to restore them to; all items of a batch have the same factor.
 
     Each item: input (3, 48, 48), truth and sharpened truth (3, 48 * factor, 48 * factor), in [0, 1]; and whether it is
-    a part of a photograph, 1, or drawn, 0.
+    a part of a photograph without grain, 1, or drawn or a grainy print, 0.
     `drawn` is the share of drawn items among the first and among the last items; in between it changes linearly. Text
     is drawn with `fonts`, or with Pillow's font if there are none.
     """
@@ -84,7 +84,7 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor, np.float32]]):
         small, _ = degradations.apply(truth, how, rng)
         wanted = truth + SHARPEN[factor] * (truth - cv2.GaussianBlur(truth, (0, 0), 0.6 * factor))
         inputs, truths, sharpened = (data.to_tensor(np.clip(x, 0, 255)) / 2 + 0.5 for x in (small, truth, wanted))
-        return inputs, truths, sharpened, np.float32(not drawn)
+        return inputs, truths, sharpened, np.float32(not drawn and not how.grain)
 
     def _drawn(self, factor: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Text or a drawing."""
@@ -206,7 +206,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
         pair = shown(phase.step, images[0], textured, images[2], FINE * factor)
         matching, adversarial = adversary.losses(*pair)
         amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
-        # Drawn items need no texture: for them the discriminator does not count, and the distance counts twice.
+        # Drawn items need no texture, and for grain it becomes strokes: the distance counts twice instead.
         texture = photo * (MATCHING * matching + ADVERSARIAL * adversarial)
         phase.descend((2 - photo) * near + texture + SPECTRUM * amount + GRID * grid)
         judge = adversary.learn(3 * phase.rate, *pair)
@@ -217,11 +217,11 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
 def main() -> None:
     """Parse the command line and train."""
     parser = loop.command(__doc__)
-    parser.add_argument("--steps", type=int, default=12000, help="of the first phase (%(default)s)")
+    parser.add_argument("--steps", type=int, default=30000, help="of the first phase (%(default)s)")
     parser.add_argument(
         "--start", type=Path, help="weights to begin the second phase with, instead of running the first"
     )
-    parser.add_argument("--texture-steps", type=int, default=3000, help="of the second phase (%(default)s)")
+    parser.add_argument("--texture-steps", type=int, default=2200, help="of the second phase (%(default)s)")
     parser.add_argument(
         "--fonts", type=Path, nargs="+", default=[], help="folders of .ttf or .otf files to draw text with (one font)"
     )
