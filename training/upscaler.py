@@ -223,7 +223,11 @@ def main() -> None:
     )
     parser.add_argument("--texture-steps", type=int, default=2200, help="of the second phase (%(default)s)")
     parser.add_argument(
-        "--fonts", type=Path, nargs="+", default=[], help="folders of .ttf or .otf files to draw text with (one font)"
+        "--fonts",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="folders of .ttf or .otf files to draw text with (Pillow's font)",
     )
     parser.add_argument("--batch", type=int, default=12, help="crops a step (%(default)s)")
     parser.add_argument("--photos", type=Path, help="folder that training/photographs.py makes, to train with as well")
