@@ -231,10 +231,10 @@ class Pipeline:
                     found = []
                 chosen = choose(found, (height, width), settings) if self.restorer else []
             with _timed(seconds, "align"):
-                treated = [
+                planned = [
                     self._treatment(picture, face, index in chosen, settings) for index, face in enumerate(found)
                 ]
-                treatments = [face for face in treated if isinstance(face, Treatment)]
+                treatments = [plan for plan in planned if isinstance(plan, Treatment)]
             with _timed(seconds, "restore"):
                 restored = self._restore(treatments, settings, progress)
             with _timed(seconds, "upscale"):
@@ -254,7 +254,7 @@ class Pipeline:
             picture=replace(before, pixels=canvas, alpha=alpha, several=False),
             before=before,
             mask=mask,
-            faces=tuple(face.outcome if isinstance(face, Treatment) else face for face in treated),
+            faces=tuple(plan.outcome if isinstance(plan, Treatment) else plan for plan in planned),
             restorer=self.restorer.name if self.restorer else NONE,
             upscaler=self.upscaler.name,
             seconds=seconds,

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
-from torch.nn import functional
 from tqdm import tqdm
 
 from facemend import weights
@@ -31,6 +30,7 @@ from facemend.stages.detect import RetinaFaceDetector
 from facemend.stages.repair import NetRepairer
 from facemend.weights.models import MODELS
 from training import data, degradations, losses, measure_repairer, measure_text
+from training.upscaler import SCALE, at_factor
 
 Image = NDArray[np.uint8]
 Degrade = Callable[[Image, int], tuple[Image, Image]]  # image, seed -> small image, and it resized to the first size
@@ -259,11 +259,9 @@ def enlarged(net: nn.Module, image: Image, factor: int) -> Image:
 
 
 def resized(image: NDArray[np.float32], shape: tuple[int, ...]) -> Image:
-    """Resize the result of a network, four times the input's size, to `shape`, with the package's filter; uint8."""
-    if image.shape == shape:
-        return rounded(image)
-    planes = torch.from_numpy(image).permute(2, 0, 1)[None]
-    result = functional.interpolate(planes, shape[:2], mode="lanczos", antialias=True)
+    """Resize the result of a network, four times the input's size, to `shape`, as in training; uint8."""
+    factor = SCALE * shape[0] // image.shape[0]
+    result = at_factor(torch.from_numpy(image).permute(2, 0, 1)[None], factor)
     return rounded(result[0].permute(1, 2, 0).numpy())
 
 

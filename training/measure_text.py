@@ -13,7 +13,7 @@ from PIL import ImageDraw, ImageFont
 
 Image = NDArray[np.uint8]
 SIZES = (7, 8, 10, 12, 14)  # px, heights of the font
-# File names; None is Pillow's font. The bundled upscaler was trained with none of them, unless its card says so.
+# File names of fonts that the training of the bundled upscaler does not draw. None is Pillow's own font.
 FONTS = (None, "DejaVuSans.ttf", "DejaVuSerif.ttf", "Lato-Regular.ttf", "LinLibertine_R.otf")
 PAGE = """The quick brown fox jumps over the lazy dog near the river bank.
 Pack my box with five dozen liquor jugs, said the quiet man in 1897.
@@ -71,7 +71,7 @@ def tables(upscalers: dict[str, Callable[[Image, int], Image]]) -> list[str]:
         try:
             pages = {size: page(size, name) for size in SIZES}
         except OSError:
-            missing.append(f"{name} was not measured: this font is not installed.")
+            missing += [f"{name} was not measured: this font is not installed.", ""]
             continue
         for size, image in pages.items():
             shares = [share_read(enlarge(image, k)) for k in (2, 4) for enlarge in upscalers.values()]

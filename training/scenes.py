@@ -3,9 +3,9 @@
 Images are (H, W, 3) RGB in [0, 255], float32. All random numbers come from the generator `rng`.
 """
 
+import pathlib
 import string
 from collections.abc import Callable, Sequence
-from pathlib import Path as File
 
 import cv2
 import numpy as np
@@ -31,14 +31,14 @@ def crop(image: NDArray[np.uint8], size: int, rng: Rng) -> Image:
     return np.ascontiguousarray(result[:, ::-1] if rng.random() < 0.5 else result, np.float32)
 
 
-def text(size: int, rng: Rng, smallest: int = 8, fonts: Sequence[File] = ()) -> Image:
+def text(size: int, rng: Rng, smallest: int = 8, fonts: Sequence[pathlib.Path] = ()) -> Image:
     """Lines of text on paper, or large letters.
 
     Args:
         size: px, side of the image.
         rng: random numbers.
         smallest: size of the smallest letters in px.
-        fonts: font files, one of which is drawn with; Pillow's font if there are none.
+        fonts: files of fonts, from which one is chosen for all lines; Pillow's font if there are none.
     """
     dark, light = sorted(rng.uniform(0, 255, 2))
     if light - dark < 60:

@@ -38,8 +38,8 @@ TEXTURED = 0.9  # the file is a mean of the weights: this share of the second ph
 FINE = 0.5  # px of the input, size of the detail that the discriminator sees
 EDGE = 0.75  # px of the input, size of the neighbourhoods in which edges are looked for
 CLEAR = 0.2  # change of the grey value, in [0, 1], from a px of the input to the next at a clear edge
-# Share of items that are drawn, at the start and the end of the first phase. With few of them at the end, small letters
-# stayed readable, and PSNR of photographs rose slightly.
+# Share of items that are drawn, at the start and the end of the first phase. In trials with one font and few drawn
+# items at the end, small letters stayed readable, and PSNR of photographs rose slightly.
 DRAWN = (0.3, 0.1)
 TEXTURE_DRAWN = (0.15, 0.15)  # the same for the second phase
 TEXT = 0.75  # share of text among the drawn items
@@ -49,8 +49,8 @@ SMALLEST_LETTERS = 6  # px of the input
 class Crops(Dataset[tuple[Tensor, Tensor, Tensor, np.float32]]):
     """Small degraded crops and the images to restore them to; all items of a batch have the same factor.
 
-    Each item: input (3, 48, 48), truth and sharpened truth (3, 48 * factor, 48 * factor), in [0, 1]; and whether it is
-    a part of a photograph without grain, 1, or drawn or a grainy print, 0.
+    Each item: input (3, 48, 48), truth and sharpened truth (3, 48 * factor, 48 * factor), in [0, 1]; and whether the
+    discriminator counts for it: 1 for a part of a photograph, 0 for a drawn item or where grain was added.
     `drawn` is the share of drawn items among the first and among the last items; in between it changes linearly. Text
     is drawn with `fonts`, or with Pillow's font if there are none.
     """
@@ -193,7 +193,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
     """
     adversary = Adversary(next(net.parameters()).device)
     phase = loop.Phase(net, out / "upscaler-texture.pt", steps, 3e-4, betas=(0.5, 0.99), adversary=adversary)
-    for given, truth, sharpened, photo in phase.batches(crops, crops.batch, workers):
+    for given, truth, sharpened, counts in phase.batches(crops, crops.batch, workers):
         if truth.shape[-1] > SCALE * SIZE:  # compared at the network's own size: it cannot draw finer detail
             truth, sharpened = (functional.avg_pool2d(x, truth.shape[-1] // (SCALE * SIZE)) for x in (truth, sharpened))
         factor = truth.shape[-1] // SIZE
@@ -206,9 +206,9 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
         pair = shown(phase.step, images[0], textured, images[2], FINE * factor)
         matching, adversarial = adversary.losses(*pair)
         amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
-        # Drawn items need no texture, and for grain it becomes strokes: the distance counts twice instead.
-        texture = photo * (MATCHING * matching + ADVERSARIAL * adversarial)
-        phase.descend((2 - photo) * near + texture + SPECTRUM * amount + GRID * grid)
+        # Drawn items need no texture, and from grain the network would make strokes. There the distance counts twice.
+        texture = counts * (MATCHING * matching + ADVERSARIAL * adversarial)
+        phase.descend((2 - counts) * near + texture + SPECTRUM * amount + GRID * grid)
         judge = adversary.learn(3 * phase.rate, *pair)
         phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=judge)
     return phase.averaged

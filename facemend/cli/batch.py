@@ -14,7 +14,7 @@ from tqdm import tqdm
 from facemend.batch.manifest import State
 from facemend.batch.places import is_url, open_place
 from facemend.batch.plan import Plan
-from facemend.batch.run import NAMED, Batch, open_batch
+from facemend.batch.run import Batch, open_batch
 from facemend.cli import say, sources
 from facemend.cli.options import add_picture_options, not_empty
 from facemend.cli.restore import models_of, settings_of, writing_of
@@ -163,7 +163,8 @@ def _report_earlier(ready: Batch, reporter: say.Reporter) -> None:
         (State.FAILED, "that failed", FacemendError),
     ):
         if count := ready.earlier[state]:
-            names = ", ".join([*ready.examples[state], *(["..."] if count > NAMED else [])])
+            examples = ready.examples[state]
+            names = ", ".join([*examples, *(["..."] if count > len(examples) else [])])
             reporter.failed(error(f"pictures {what} in earlier runs: {count} ({names})", remedy))
 
 

@@ -162,7 +162,13 @@ class Run:
             self._progress(self._done, self._total)
 
     def grid(self, step: int, tile: int = 0, px: int = 1) -> Grid:
-        """The windows of a step."""
+        """The windows of a step.
+
+        Args:
+            step: number of the step; from step to step the windows move.
+            tile: cells of a side; 0 for the side that the UNet sees.
+            px: of the result for each cell.
+        """
         tile = tile or self._creative.tile // CELL
         shifts = (2 * (step * stride % 1) - 1 if step else 0 for stride in STRIDES)
         rows, columns = (
@@ -172,7 +178,7 @@ class Run:
         return rows, columns
 
     def _count(self, tile: int = 0) -> int:
-        """The number of windows of a step."""
+        """The number of windows of a step; `tile` as for `grid`."""
         return math.prod(map(len, self.grid(0, tile)))
 
     def _tensor(self, pixels: Pixels, row: Span, column: Span) -> Tensor:

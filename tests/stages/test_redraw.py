@@ -375,6 +375,24 @@ def test_the_vae_continues_in_smaller_windows(doubles, monkeypatch, caplog):
         upscaler(doubles, tile=256)(pixels, (250, 250))
 
 
+def test_windows_of_an_attempt_that_failed_are_no_progress(doubles, monkeypatch):
+    doubles.predicting = blurring
+    monkeypatch.setattr("facemend.stages.redraw.VAE_WINDOW", 1)
+    encode, sizes, seen = Doubles.encode, [], []
+
+    def second_fails(self, image):
+        sizes.append(image.shape[-1])
+        if len(sizes) == 2:
+            raise torch.OutOfMemoryError
+        return encode(self, image)
+
+    monkeypatch.setattr(Doubles, "encode", second_fails)
+    upscaler(doubles, tile=256)(smooth(250, 500), (250, 500), progress=lambda *parts: seen.append(parts))
+    assert sizes[:3] == [256, 256, 128]
+    assert all(done < total for done, total in seen[:-1])
+    assert seen[-1][0] == seen[-1][1]
+
+
 def test_guidance_continues_with_one_prompt_after_the_other(networks, folder, caplog, monkeypatch):
     pixels = smooth(64, 64)
     together = {mode: upscaler(networks, guess_mode=mode)(pixels, (128, 128)) for mode in (False, True)}

@@ -321,7 +321,29 @@ def test_text_is_drawn_with_all_fonts_of_the_folders(tmp_path, monkeypatch):
     assert drawn == set(fonts)
 
 
-@pytest.mark.parametrize("factor", [2, 8])
+@pytest.mark.parametrize(("grain", "drawn", "counts"), [(0, 0, 1), (9, 0, 0), (0, 1, 0), (9, 1, 0)])
+def test_the_discriminator_counts_for_photographs_without_grain(monkeypatch, grain, drawn, counts):
+    monkeypatch.setattr(upscaler, "recipe", lambda factor, rng: degradations.Recipe(shrink=factor, grain=grain))
+    photos = [picture()]
+    crops = upscaler.Crops(photos, photos, 1, 0, 10, (2,), (drawn, drawn))
+    assert {float(crops[index][3]) for index in range(10)} == {counts}
+
+
+def test_a_font_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(measure_text.shutil, "which", lambda name: name)
+    monkeypatch.setattr(measure_text, "read", lambda image: measure_text.PAGE)
+    monkeypatch.setattr(measure_text, "FONTS", (None, "no such font.ttf"))
+    monkeypatch.setattr(measure_text, "SIZES", (8,))
+    lines = measure_text.tables({"same": lambda image, factor: image})
+    assert lines[2:] == [
+        "| 8 px | 100% | 100% |",
+        "",
+        "no such font.ttf was not measured: this font is not installed.",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
 def test_training_resizes_results_as_the_package_does(factor):
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     span = Span(0, 8, 0, 8 * factor, np.ones(8 * factor, np.float32), factor)
