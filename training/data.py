@@ -1,4 +1,4 @@
-"""Training data: portraits with their alignment, and randomly degraded crops of aligned faces."""
+"""Training data: photographs, fonts, portraits with their alignment, and randomly degraded crops of aligned faces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,11 +47,16 @@ def photos_and_portraits(
 
     Returns:
         The photographs, and the portraits.
+
+    Raises:
+        FileNotFoundError: there are none, or a file is missing.
     """
     photos = sorted((folder / "photos").glob("*.png"))[:-PHOTOS_HELD_OUT]
     if more:
         photos += [more / row["file"] for row in photographs.rows() if row["use"] == "training"]
     portraits = sorted((folder / "portraits/train").glob("*.jpg"))[:-HELD_OUT]
+    if not photos or not portraits:
+        raise FileNotFoundError(f"{folder} has too few of photos/*.png or portraits/train/*.jpg")
     return [read(path) for path in photos], [read(path) for path in portraits]
 
 
@@ -65,7 +70,7 @@ def font_files(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         found = sorted(folder.glob("*.[ot]tf"))
         if not found:
-            raise FileNotFoundError(f"{folder} has no .ttf or .otf file")
+            raise FileNotFoundError(f"{folder} is not a folder with .ttf or .otf files")
         files += found
     return files
 

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
 Image = NDArray[np.uint8]
-SIZES = (7, 8, 10, 12, 14)  # px, heights of the font
+SIZES = (6, 7, 8, 10, 12, 14)  # px, heights of the font
 # File names of fonts that the training of the bundled upscaler does not draw. None is Pillow's own font.
 FONTS = (None, "DejaVuSans.ttf", "DejaVuSerif.ttf", "Lato-Regular.ttf", "LinLibertine_R.otf")
 PAGE = """The quick brown fox jumps over the lazy dog near the river bank.

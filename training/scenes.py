@@ -1,4 +1,4 @@
-"""Undamaged images for the repairer, with many thin things that are no damage.
+"""Undamaged images for the repairer, with many thin things that are no damage; text and drawings for the upscaler too.
 
 Images are (H, W, 3) RGB in [0, 255], float32. All random numbers come from the generator `rng`.
 """

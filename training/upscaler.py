@@ -5,6 +5,7 @@ In the first phase it learns to enlarge. In the second, a discriminator teaches 
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch.utils.data import Dataset
 
 from facemend import weights
 from facemend.nets.realesrgan import SRVGGNetCompact
+from facemend.stages.resampling import lanczos_weights
 from training import data, degradations, loop, losses, scenes
 from training.discriminator import Adversary, shown
 
@@ -144,7 +146,16 @@ def at_factor(result: Tensor, factor: int) -> Tensor:
     """Resize the network's result, four times the input's size, to `factor` times, with the package's filter."""
     if factor == SCALE:
         return result
-    return functional.interpolate(result, scale_factor=factor / SCALE, mode="lanczos", antialias=True)
+    rows, columns = (lanczos(side, factor).to(result.device) for side in result.shape[-2:])
+    return rows @ result @ columns.T
+
+
+@functools.cache
+def lanczos(side: int, factor: int) -> Tensor:
+    """(side * factor / 4, side): the filter that resizes an axis of the network's result."""
+    step = SCALE / factor
+    _, filters = lanczos_weights((np.arange(side * factor // SCALE) + 0.5) * step, step, side)
+    return torch.from_numpy(filters)
 
 
 def distance(result: Tensor, sharpened: Tensor, factor: int) -> Tensor:
@@ -227,13 +238,13 @@ def main() -> None:
         type=Path,
         nargs="+",
         default=[],
-        help="folders of .ttf or .otf files to draw text with (Pillow's font)",
+        help="folders of .ttf or .otf files to draw text with (default: Pillow's font)",
     )
     parser.add_argument("--batch", type=int, default=12, help="crops a step (%(default)s)")
     parser.add_argument("--photos", type=Path, help="folder that training/photographs.py makes, to train with as well")
     args = loop.begin(parser)
-    photos, portraits = data.photos_and_portraits(args.data, args.photos)
     fonts = data.font_files(args.fonts)
+    photos, portraits = data.photos_and_portraits(args.data, args.photos)
     net: nn.Module = SRVGGNetCompact(num_conv=9).to(args.device, memory_format=torch.channels_last)
     if args.start:
         net.load_state_dict(load_file(args.start))

@@ -151,6 +151,8 @@ def _run(ready: Batch, listing: _Listing, options: argparse.Namespace, reporter:
     _report_earlier(ready, reporter)
     counts["done before"] = ready.earlier[State.DONE]
     parts = [f"{counts[what]} {what}" for what in ("skipped", "restored", "failed", "done before") if counts[what]]
+    if not parts:
+        return
     rate = f" ({counts['restored'] / seconds:.2f} pictures/s)" if counts["restored"] else ""
     say.note(f"{', '.join(parts)} in {seconds:.1f} s{rate}")
 

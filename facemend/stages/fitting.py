@@ -44,18 +44,13 @@ def in_fitting_tiles(
             if not memory.exhausted(error):
                 raise
             if tile <= smallest:
-                raise too_large(name, place, tile, *remedies) from error
+                elsewhere = [] if place.type == "cpu" else [Remedy("use {} cpu", "device")]
+                raise MemoryLimitError(
+                    f"{name} does not fit into the memory of {place} in tiles of {tile} px",
+                    "close other programs",
+                    *remedies,
+                    *elsewhere,
+                ) from error
         # Outside of `except`, as an exception that is being handled keeps the tensors of the failed run alive.
         tile = max(tile // 2, smallest) // step * step
         log.warning("%s ran out of memory; it continues in tiles of %d px", name, tile)
-
-
-def too_large(name: str, place: torch.device, tile: int, *remedies: Remedy) -> MemoryLimitError:
-    """An error that says that a tile of this side in px does not fit; arguments as for `in_fitting_tiles`."""
-    elsewhere = [] if place.type == "cpu" else [Remedy("use {} cpu", "device")]
-    return MemoryLimitError(
-        f"{name} does not fit into the memory of {place} in tiles of {tile} px",
-        "close other programs",
-        *remedies,
-        *elsewhere,
-    )

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from facemend.creative import DEFAULT_CREATIVE, Creative
 from facemend.errors import NonFiniteError, Remedy, TooLargeError
-from facemend.machine import memory
 from facemend.records import (
     DEFAULT_SETTINGS,
     Box,
@@ -32,7 +31,7 @@ from facemend.records import (
 )
 from facemend.stages import Upscaler
 from facemend.stages.diffusion import CELL, Diffusion
-from facemend.stages.fitting import Outcome, in_fitting_tiles, too_large
+from facemend.stages.fitting import Outcome, in_fitting_tiles
 from facemend.stages.recolour import exposed, finish, inside
 from facemend.stages.seams import Seams
 from facemend.stages.tiles import Span, cut
@@ -94,7 +93,7 @@ class CreativeUpscaler:
             keep: boxes of faces in px of `pixels`. They are not redrawn where `Creative.keep_faces` is true.
 
         Raises:
-            TooLargeError: the result is larger than `Creative.max_cpu_mp`, and there is no GPU.
+            TooLargeError: the result is larger than `Creative.max_cpu_mp`, and the device is a CPU.
             NonFiniteError: the networks computed NaN or infinity.
             MemoryLimitError: a window of the UNet, or the VAE's smallest window, does not fit into the memory.
         """
@@ -237,13 +236,9 @@ class Run:
             self.report(1)
             return values
 
-        try:
-            return joined(*grid, part)
-        except Exception as error:
-            if not memory.exhausted(error):
-                raise
-            remedy = Remedy("use a smaller {}", "tile")
-            raise too_large(self._networks.name, self._networks.device.place, self._creative.tile, remedy) from error
+        tile, remedy = self._creative.tile, Remedy("use a smaller {}", "tile")  # other windows would draw otherwise
+        networks = self._networks
+        return in_fitting_tiles(lambda _: joined(*grid, part), tile, tile, networks.name, networks.device.place, remedy)
 
     def _kept(self, boxes: Sequence[Box]) -> Tensor | None:
         """How much of the input is kept in each cell, (H, W); None for nothing."""

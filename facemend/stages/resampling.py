@@ -33,7 +33,7 @@ class Resampling:
             step = scale / span.ratio
             for start in range(span.start, span.stop, BLOCK):
                 rows = np.arange(start, min(start + BLOCK, span.stop), dtype=np.float64)
-                first, filters = _lanczos_weights((rows + 0.5) * step - span.first * scale, step, span.length * scale)
+                first, filters = lanczos_weights((rows + 0.5) * step - span.first * scale, step, span.length * scale)
                 self._blocks.append((first, torch.from_numpy(filters).to(place)))
 
     def __call__(self, tile: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ class Resampling:
         return torch.cat([filters @ tile[:, first:][:, : filters.shape[1]] for first, filters in self._blocks], 1)
 
 
-def _lanczos_weights(centres: Reals, step: float, length: int) -> tuple[int, Floats]:
+def lanczos_weights(centres: Reals, step: float, length: int) -> tuple[int, Floats]:
     """Return the weights with which px of a tile contribute to px of the result, along one axis.
 
     Args:

@@ -76,6 +76,11 @@ def test_the_first_of_many_pictures_that_were_refused_earlier_are_named(run, sou
     run("batch", source, destination, *FAST)
     _, _, err = run("batch", source, destination, *FAST)
     assert "pictures refused in earlier runs: 4 (v.png, w.png, x.png, ...); try them again with" in err
+    for path in source.rglob("*.png"):
+        if not path.stem.isalpha():
+            path.unlink()
+    _, _, err = run("batch", source, destination, *FAST)
+    assert err.splitlines()[-1].endswith("--retry-failed"), "no summary of nothing"
 
 
 def test_json_has_one_line_for_each_picture(run, source, destination):

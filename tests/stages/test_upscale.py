@@ -317,8 +317,8 @@ def test_16_bits_are_enlarged_in_float32_on_a_device_in_half_precision():
 @pytest.mark.parametrize("size", [(450, 600), (300, 400)])
 def test_the_filters_of_a_column_of_tiles_are_computed_once(tile, monkeypatch, size):
     computed = []
-    compute = resampling._lanczos_weights
-    monkeypatch.setattr(resampling, "_lanczos_weights", lambda *given: computed.append(given) or compute(*given))
+    compute = resampling.lanczos_weights
+    monkeypatch.setattr(resampling, "lanczos_weights", lambda *given: computed.append(given) or compute(*given))
     repeat()(smooth(150, 200), size)
     rows, columns = (
         [span.stop - span.start for span in spans(a, b, 96, 4, 28)] for a, b in zip((150, 200), size, strict=True)

@@ -311,14 +311,46 @@ def test_text_is_drawn_with_all_fonts_of_the_folders(tmp_path, monkeypatch):
         (tmp_path / name).touch()
     fonts = data.font_files([tmp_path / "two", tmp_path / "one"])
     assert [path.name for path in fonts] == ["c.ttf", "a.ttf", "b.otf"]
-    with pytest.raises(FileNotFoundError, match=r"three has no \.ttf or \.otf file"):
+    with pytest.raises(FileNotFoundError, match=r"three is not a folder with \.ttf or \.otf files"):
         data.font_files([tmp_path / "one", tmp_path / "three"])
-    drawn, font = set(), scenes.ImageFont.load_default(30)
-    monkeypatch.setattr(scenes.ImageFont, "truetype", lambda path, size: (drawn.add(path), font)[1])
+    drawn, font = [], scenes.ImageFont.load_default(30)
+    monkeypatch.setattr(scenes.ImageFont, "truetype", lambda *given: (drawn.append(given), font)[1])
     photos = [np.zeros((200, 200, 3), np.uint8)]
     crops = upscaler.Crops(photos, photos, 1, 0, 40, (2,), (1, 1), fonts)
     assert max([np.ptp(crops[index][1].numpy()) for index in range(20)]) > 0.2
-    assert drawn == set(fonts)
+    assert {path for path, _ in drawn} == set(fonts)
+    assert 2 * upscaler.SMALLEST_LETTERS <= min(size for _, size in drawn) < 2.5 * upscaler.SMALLEST_LETTERS
+
+
+def test_both_phases_draw_with_the_fonts_of_the_command(shared, tmp_path, monkeypatch, one_thread):
+    font, given, crops = tmp_path / "fonts/a.ttf", [], upscaler.Crops
+    font.parent.mkdir()
+    font.touch()
+    monkeypatch.setattr(upscaler, "Crops", lambda *arguments: given.append(arguments) or crops(*arguments))
+    for name in ("DRAWN", "TEXTURE_DRAWN"):
+        monkeypatch.setattr(upscaler, name, (0, 0))  # as the font is no font
+    options = ["--data", few(shared, tmp_path), "--out", tmp_path, "--batch", 1, "--fonts", font.parent]
+    command(monkeypatch, upscaler, *options, "--steps", 1, "--texture-steps", 1)
+    assert [arguments[-1] for arguments in given] == [[font], [font]]
+
+
+@pytest.mark.parametrize("drawn", [0, 1])
+def test_the_losses_of_the_discriminator_count_for_photographs_only(tmp_path, monkeypatch, drawn, one_thread):
+    monkeypatch.setattr(upscaler, "recipe", lambda factor, rng: degradations.Recipe(shrink=factor))
+    made = []
+    for weight in (0.0, 100.0):
+        torch.manual_seed(0)
+        monkeypatch.setattr(upscaler, "MATCHING", weight)
+        crops = upscaler.Crops([picture()], [picture()], 1, 0, 2, (2,), (drawn, drawn))
+        folder = tmp_path / str(weight)
+        folder.mkdir()
+        made.append(upscaler.train_texture(SRVGGNetCompact(num_conv=1), crops, folder, 2).state_dict())
+    assert all(torch.equal(made[0][key], made[1][key]) for key in made[0]) == bool(drawn)
+
+
+def test_a_data_folder_without_pictures_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"has too few of photos/\*\.png"):
+        data.photos_and_portraits(tmp_path)
 
 
 @pytest.mark.parametrize(("grain", "drawn", "counts"), [(0, 0, 1), (9, 0, 0), (0, 1, 0), (9, 1, 0)])
