@@ -3,7 +3,7 @@
 import hashlib
 import json
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -16,7 +16,7 @@ from facemend.batch.places import open_place
 from facemend.batch.plan import Loaded, Outcome, Plan, Task
 from facemend.errors import InputError, OptionError, Remedy
 
-NAMED = 3  # pictures of each state whose keys are kept
+NAMED = 3  # pictures whose keys are kept as examples
 LIMITS = ("max_input_mp", "max_output_mp")  # settings that change no result
 
 Keys = Callable[[], Iterable[str]]
@@ -63,7 +63,7 @@ class Batch:
     Attributes:
         names: of the networks, by what they do.
         earlier: number of pictures that earlier runs have ended, by state; known when all pictures have been listed.
-        examples: the keys of the first `NAMED` of these pictures, by state.
+        examples: the keys of the first `NAMED` of these pictures that failed.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Batch:
     ) -> None:
         self.names = names
         self.earlier: Counter[State] = Counter()
-        self.examples: defaultdict[State, list[str]] = defaultdict(list)
+        self.examples: list[str] = []
         self._endings = plan.endings()
         self._engine = engine
         self._manifest = manifest
@@ -86,15 +86,15 @@ class Batch:
 
     def pending(self) -> Iterator[Task]:
         """List the pictures that are to be done."""
-        self.earlier, self.examples = Counter(), defaultdict(list)
+        self.earlier, self.examples = Counter(), []
         for task in tasks(self._keys(), self._endings):
             state = self._manifest.state(task.key)
             if state is None or (self._retry_failed and state is not State.DONE):
                 yield task
             else:
                 self.earlier[state] += 1
-                if self.earlier[state] <= NAMED:
-                    self.examples[state].append(task.key)
+                if state is not State.DONE and len(self.examples) < NAMED:
+                    self.examples.append(task.key)
 
     def outcomes(self) -> Iterator[Outcome]:
         """Do the pictures, and yield each outcome when it is in the manifest, in any order."""

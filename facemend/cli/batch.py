@@ -47,6 +47,10 @@ def batch(options: argparse.Namespace, reporter: say.Reporter) -> None:
     if options.keep_dates and is_url(options.destination):
         raise OptionError("keep_dates", True, "False where the results go into a bucket")
     listing = _Listing(options.source, options.destination, reporter)
+    if next(listing.keys(), None) is None:  # known before the networks are loaded and the destination is made
+        listing.note_left_out()
+        reporter.failed(sources.no_pictures(options.source), options.source)
+        return
     models = models_of(options, settings)
     models["weights"] = {name: path.absolute() for name, path in options.weights}  # as workers may be elsewhere
     plan = Plan(
@@ -105,6 +109,11 @@ class _Listing:
             if posixpath.splitext(name)[1].lower() in formats.BY_SUFFIX and not name.startswith("."):
                 yield key
 
+    def note_left_out(self) -> None:
+        """Write what `keys` left out."""
+        if self.left_out:
+            say.note(f"{self._source}: {sources.counted(self.left_out)}")
+
     def _files(self) -> Iterator[str]:
         if not is_url(self._source):
             folder = Path(self._source)
@@ -143,11 +152,7 @@ def _run(ready: Batch, listing: _Listing, options: argparse.Namespace, reporter:
             report = {"skipped": True} if outcome.skipped else outcome.report or {}
             tqdm.write(json.dumps({"input": name, "output": output, **report}))
     seconds = time.monotonic() - start
-    if listing.left_out:
-        say.note(f"{options.source}: {sources.counted(listing.left_out)}")
-    if not counts and not ready.earlier:
-        reporter.failed(sources.no_pictures(options.source), options.source)
-        return
+    listing.note_left_out()
     _report_earlier(ready, reporter)
     counts["done before"] = ready.earlier[State.DONE]
     parts = [f"{counts[what]} {what}" for what in ("skipped", "restored", "failed", "done before") if counts[what]]
@@ -159,15 +164,12 @@ def _run(ready: Batch, listing: _Listing, options: argparse.Namespace, reporter:
 
 def _report_earlier(ready: Batch, reporter: say.Reporter) -> None:
     """Write how many pictures failed in earlier runs and were not tried again; they count for the exit code."""
+    if not (count := ready.earlier[State.FAILED] + ready.earlier[State.MISTAKE]):
+        return
+    names = ", ".join([*ready.examples, *(["..."] if count > len(ready.examples) else [])])
+    error = FacemendError if ready.earlier[State.FAILED] else InputError
     remedy = Remedy("try them again with {}", "retry_failed")
-    for state, what, error in (
-        (State.MISTAKE, "refused", InputError),
-        (State.FAILED, "that failed", FacemendError),
-    ):
-        if count := ready.earlier[state]:
-            examples = ready.examples[state]
-            names = ", ".join([*examples, *(["..."] if count > len(examples) else [])])
-            reporter.failed(error(f"pictures {what} in earlier runs: {count} ({names})", remedy))
+    reporter.failed(error(f"pictures that failed in earlier runs: {count} ({names})", remedy))
 
 
 def _place(text: str) -> str:

@@ -81,7 +81,7 @@ def test_the_objects_are_the_files_of_restore(bucket, tmp_path):
     assert not list(results.list(CLAIMS))
     again = batch(*arguments, cache=tmp_path)
     assert again.returncode == 2
-    assert "pictures refused in earlier runs: 1 (bad.png); try them again with --retry-failed" in again.stderr
+    assert "pictures that failed in earlier runs: 1 (bad.png); try them again with --retry-failed" in again.stderr
     assert "1 done before in" in again.stderr
 
 

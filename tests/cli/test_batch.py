@@ -64,7 +64,7 @@ def test_a_bad_picture_is_one_line_and_the_exit_code(run, source, destination):
     assert re.search(r"3 restored, 1 failed in [\d.]+ s \([\d.]+ pictures/s\)\n", err)
     code, _, err = run("batch", source, destination, *FAST)
     assert code == 2
-    assert "pictures refused in earlier runs: 1 (bad.png); try them again with --retry-failed" in err
+    assert "pictures that failed in earlier runs: 1 (bad.png); try them again with --retry-failed" in err
     assert re.search(r"3 done before in [\d.]+ s\n", err), "no rate, as nothing was restored"
     (source / "bad.png").unlink()
     assert run("batch", source, destination, *FAST)[0] == 0
@@ -75,7 +75,7 @@ def test_the_first_of_many_pictures_that_were_refused_earlier_are_named(run, sou
         (source / f"{name}.png").write_text("no picture")
     run("batch", source, destination, *FAST)
     _, _, err = run("batch", source, destination, *FAST)
-    assert "pictures refused in earlier runs: 4 (v.png, w.png, x.png, ...); try them again with" in err
+    assert "pictures that failed in earlier runs: 4 (v.png, w.png, x.png, ...); try them again with" in err
     for path in source.rglob("*.png"):
         if not path.stem.isalpha():
             path.unlink()
@@ -141,6 +141,7 @@ def test_a_folder_without_pictures_is_an_error(run, tmp_path, destination):
     code, _, err = run("batch", tmp_path / "in", destination, *FAST)
     assert code == 2
     assert "holds no pictures to restore (JPEG, PNG, WebP, " in err
+    assert not destination.exists()
 
 
 def test_a_terminal_shows_how_many_are_done_of_how_many(run, source, destination, monkeypatch):
