@@ -11,6 +11,7 @@ order of the windows has no influence, and there are no seams to repair.
 import logging
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -182,7 +183,7 @@ class Run:
 
     def _tensor(self, pixels: Pixels, row: Span, column: Span) -> Tensor:
         """The px of a window, (1, 3, h, w) in [0, 1] on the device, with a mirror image beyond the picture."""
-        y, x = (Span(s.first * CELL, s.length * CELL, s.start, s.stop, s.weight, s.ratio) for s in (row, column))
+        y, x = (replace(span, first=span.first * CELL, length=span.length * CELL) for span in (row, column))
         window = cut(pixels, y, x, border=cv2.BORDER_REFLECT_101)
         return self._networks.device.tensor(window[None]).contiguous() / peak(pixels)
 
