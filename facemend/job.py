@@ -228,6 +228,9 @@ def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:
     limit = formats.FORMATS["jpeg"].longest_side
     if job.compare and max(height, 2 * width + SEAM) > limit:
         raise OptionError("compare", f"{2 * width + SEAM} x {height} px", f"at most {limit} px a side")
+    height, width = picture.pixels.shape[:2]
+    if job.boxes and max(height, width) > limit:
+        raise OptionError("boxes", f"{width} x {height} px", f"at most {limit} px a side")
     return job.outputs(target)
 
 

@@ -214,9 +214,11 @@ class Loader:
         return model.name in self._files or find(model.name) is not None
 
     def _net(self, model: Model, tensors: Tensors | None = None) -> tuple[nn.Module, Device]:
-        self._used.add(model.name)
         device = choose(self._device, self._precision, model.safe_precision)
-        return filled(model, tensors) if tensors else load(model, self._files.get(model.name)), device
+        if tensors:
+            return filled(model, tensors), device
+        self._used.add(model.name)
+        return load(model, self._files.get(model.name)), device
 
 
 def is_path(wanted: str | Path) -> bool:

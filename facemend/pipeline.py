@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from facemend.creative import DEFAULT_CREATIVE, Creative
-from facemend.errors import InputError, NotInstalledError, OptionError, Remedy
+from facemend.errors import InputError, OptionError, Remedy
 from facemend.files.decode import Source, decode
 from facemend.loader import AUTO, NONE, Loader, Weights
 from facemend.machine import process
@@ -43,12 +43,11 @@ from facemend.stages.paste import (
     paste,
     square_mask,
 )
+from facemend.stages.recolour import exposed
 from facemend.stages.redraw import CreativeUpscaler
 from facemend.stages.restore import RestorerFunction
 from facemend.stages.upscale import UpscalerFunction, lanczos, linear
 from facemend.treatment import Treatment, share
-from facemend.weights.installed import folders
-from facemend.weights.models import automatic
 
 ENLARGE_FACES_FROM = 1.5  # canvas px per crop px from which a face goes through the upscaler before it is pasted
 NEARLY_SQUARE = 0.02  # relative difference of width and height that an aligned face may have
@@ -183,7 +182,7 @@ class Pipeline:
 
         Raises:
             InputError: the picture cannot be read, or is too large.
-            NotInstalledError: there is no detector.
+            OptionError: there is no detector.
         """
         return tuple(self._find(_decoded(source, settings), settings))
 
@@ -222,6 +221,8 @@ class Pipeline:
             if settings.repair:
                 with _timed(seconds, "repair"):
                     picture, mask = self._repair(before, progress)
+            if self._redraws and self._redraws.creative.hdr:  # before faces are cut out, as they are pasted into it
+                picture = replace(picture, pixels=exposed(picture.pixels, self._redraws.creative.hdr))
             with _timed(seconds, "detect"):
                 if faces is not None:
                     found = list(faces)
@@ -263,7 +264,7 @@ class Pipeline:
     def _repair(self, picture: Picture, progress: Progress | None) -> tuple[Picture, Floats]:
         """The repaired picture, and how much of the repair is in each px."""
         if self.repairer is None:
-            raise NotInstalledError(automatic("repairer")[0].name, folders())
+            raise OptionError("repairer", NONE, "a model where pictures are repaired")
         pixels, mask = self.repairer(picture.pixels, partial(progress, "repair") if progress else None)
         return replace(picture, pixels=pixels), mask
 
@@ -279,7 +280,7 @@ class Pipeline:
             points = (TEMPLATE.array() + 0.5) * scale - 0.5
             return [Face((0, 0, width - 1, height - 1), Landmarks(*map(tuple, points.tolist())), 1.0)]
         if self.detector is None:
-            raise NotInstalledError(automatic("detector")[0].name, folders())
+            raise OptionError("detector", NONE, "a model where faces are looked for")
         return self.detector(picture.pixels, settings)
 
     def _treatment(self, picture: Picture, face: Face, is_chosen: bool, settings: Settings) -> Treatment | Face:

@@ -159,6 +159,12 @@ def test_existing_files_are_refused_before_the_networks_run_and_replaced_with_fo
         ({"target": "new.webp"}, {"scale": 8}, OptionError, "a side over"),
         ({"quality": 101}, {}, OptionError, "quality"),
         ({"compare": True}, {"scale": 8}, OptionError, "compare"),
+        (
+            {"source": np.zeros((1, 65501, 3), np.uint8), "boxes": True},
+            {"scale": 1},
+            OptionError,
+            "boxes is '65501 x 1 px'",
+        ),
         ({"target": "file/new.png"}, {}, OptionError, "folder"),
         ({"target": "x" * 300 + ".png"}, {}, OptionError, "name"),
         ({"source": b"text"}, {}, DecodeError, "format"),

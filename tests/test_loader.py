@@ -92,6 +92,13 @@ def test_the_scale_of_the_identified_network_is_used(loader, tmp_path):
     assert upscaler._tiling == MODELS["realesrgan-x2plus"].tiling
 
 
+def test_a_file_given_for_a_model_whose_parameters_come_from_another_is_refused(loader, tmp_path):
+    loader = Loader("cpu", weights={"realesrgan-x2plus": tmp_path / "other.pth"})
+    loader.upscaler(weights_file(tmp_path / "own.pth", "realesrgan-x2plus"))
+    with pytest.raises(OptionError, match="'realesrgan-x2plus'"):
+        loader.check_all_used()
+
+
 @pytest.fixture
 def installed_networks(monkeypatch):
     """Makes models count as installed, and remembers in order which of them were loaded."""

@@ -374,7 +374,7 @@ def test_load_with_nothing_downloaded_takes_the_bundled_models():
 
 def test_without_a_detector_only_pictures_that_need_none_are_run():
     machine = Pipeline.load(restorer=identity, upscaler="lanczos", detector="none")
-    with pytest.raises(NotInstalledError, match="facemend download retinaface-r50"):
+    with pytest.raises(OptionError, match="detector is 'none', but must be a model"):
         machine.run(smooth(20, 30))
     assert machine.run(smooth(20, 20), Settings(aligned=True)).faces[0].restored
     assert machine.run(smooth(20, 30), Settings(faces="none")).faces == ()
@@ -477,9 +477,9 @@ def test_find_in_an_aligned_picture_is_the_whole_picture():
     assert face.box == (0, 0, 79, 79)
 
 
-def test_find_without_a_detector_names_the_one_to_download():
+def test_find_without_a_detector_is_an_error():
     machine = Pipeline(detector=None, restorer=FunctionRestorer(identity), upscaler=LanczosUpscaler())
-    with pytest.raises(NotInstalledError, match="facemend download retinaface-r50"):
+    with pytest.raises(OptionError, match="detector is 'none', but must be a model"):
         machine.find(smooth(20, 30))
 
 
@@ -763,7 +763,7 @@ class TestRepair:
     def test_without_a_repairer_it_is_an_error(self):
         machine, _ = self.machine()
         machine.repairer = None
-        with pytest.raises(NotInstalledError, match="lite-repairer"):
+        with pytest.raises(OptionError, match="repairer is 'none', but must be a model"):
             machine.run(self.picture(), Settings(repair=True))
 
 

@@ -117,8 +117,8 @@ class Fusion(nn.Module):
 class CodeFormer(nn.Module):
     """CodeFormer (see the top of the file)."""
 
-    # Kept in float32 by `Device.put`. The codebook indices depend on these parts, and rounding to half precision would
-    # change an index where two entries are nearly equal.
+    # Kept in float32 by `machine.network`. The codebook indices depend on these parts, and rounding to half precision
+    # would change an index where two entries are nearly equal.
     float32_parts = ("encoder", "quantize", "feat_emb", "ft_layers", "idx_pred_layer", "position_emb")
 
     def __init__(self) -> None:

@@ -134,8 +134,8 @@ class Decoder(nn.Module):
 class RestoreFormer(nn.Module):
     """RestoreFormer (see the top of the file)."""
 
-    # Kept in float32 by `Device.put`. The codebook indices depend on these parts, and rounding to half precision would
-    # change an index where two entries are nearly equal.
+    # Kept in float32 by `machine.network`. The codebook indices depend on these parts, and rounding to half precision
+    # would change an index where two entries are nearly equal.
     float32_parts = ("encoder", "quantize", "quant_conv")
 
     def __init__(self) -> None:

@@ -76,8 +76,8 @@ class Diffusion:
 
     @torch.inference_mode()
     def texts(self, creative: Creative) -> Tensor:
-        """Return the embeddings of the prompts, (N, L, D): the negative one first, or one where both mean the same."""
-        guided = creative.guidance > 1 and creative.prompt != creative.negative
+        """Return the embeddings of the prompts, (N, L, D): the negative one first, or only one without guidance."""
+        guided = creative.guidance > 1 and (creative.guess_mode or creative.prompt != creative.negative)
         encoded = self._pipeline.encode_prompt(creative.prompt, self.device.place, 1, guided, creative.negative)
         return torch.cat([encoded[1], encoded[0]] if guided else [encoded[0]]).to(self.device.dtype)
 

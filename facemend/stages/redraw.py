@@ -33,7 +33,7 @@ from facemend.records import (
 from facemend.stages import Upscaler
 from facemend.stages.diffusion import CELL, Diffusion
 from facemend.stages.fitting import Outcome, in_fitting_tiles
-from facemend.stages.recolour import exposed, finish, inside
+from facemend.stages.recolour import finish, inside
 from facemend.stages.seams import Seams
 from facemend.stages.tiles import Span, cut
 from facemend.stages.windows import joined, weighted, windows
@@ -99,16 +99,15 @@ class CreativeUpscaler:
             MemoryLimitError: a window of the UNet, or the VAE's smallest window, does not fit into the memory.
         """
         creative = self.creative
-        source = exposed(pixels, creative.hdr) if creative.hdr else pixels
         if not creative.creativity:
-            return self.first(source, size, settings, progress)
+            return self.first(pixels, size, settings, progress)
         self._check_size(size)
         run = Run(self._networks, creative, size, progress)
         if run.is_tiled and creative.creativity > REPEATING and creative.prompt not in ("", DEFAULT_CREATIVE.prompt):
             log.warning(
                 "every tile is drawn with the prompt, so its subject may repeat; lower the creativity to %g", REPEATING
             )
-        plain = self.first(source, size, settings, lambda *_: run.report())
+        plain = self.first(pixels, size, settings, lambda *_: run.report())
         height, width = pixels.shape[:2]
         ratio = size[1] / width, size[0] / height
         boxes = [tuple(value * ratio[index % 2] for index, value in enumerate(box)) for box in keep]
@@ -255,8 +254,10 @@ class Run:
         seams = Seams(rows, columns, self._networks.device.place)
         for y, row in enumerate(rows):
             for x, column in enumerate(columns):
-                values = weighted(self._networks.decode(_window(latent, row, column))[0], row, column)
-                complete, where = seams.add(values, y, x)
+                values = self._networks.decode(_window(latent, row, column))[0]
+                if not values.isfinite().all():
+                    raise NonFiniteError(self._networks.name)
+                complete, where = seams.add(weighted(values, row, column), y, x)
                 target = canvas[where]  # without the px beyond the picture
                 if target.size:
                     shown = complete[:, : target.shape[0], : target.shape[1]]

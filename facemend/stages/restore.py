@@ -54,7 +54,7 @@ class NetRestorer:
     Args:
         name: the model's name.
         net: (N, 3, 512, 512) RGB in [-1, 1] -> the same. If its forward takes `w`, it gets `Settings.fidelity`. If it
-            takes `noise` and there is a `Settings.seed`, it gets what its method `draw_noise(generator)` returns.
+            has a method `draw_noise(generator)` and there is a `Settings.seed`, it gets what that returns as `noise`.
         device: where it runs.
         face_size: side of the crops it takes, in px.
     """
@@ -82,7 +82,7 @@ class NetRestorer:
         arguments: dict[str, Any] = {}
         if "w" in self._options:
             arguments["w"] = settings.fidelity
-        if "noise" in self._options and settings.seed is not None:
+        if self._draw_noise and settings.seed is not None:
             # All faces get the same maps, so a face comes out the same alone and among others.
             arguments["noise"] = self._draw_noise(torch.Generator().manual_seed(settings.seed))
         dtype = crops[0].dtype

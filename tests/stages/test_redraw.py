@@ -82,9 +82,10 @@ def test_one_tile_is_what_the_pipeline_of_diffusers_makes(networks, sampler):
     assert (ours - latent).abs().mean() > 0.1
 
 
+@pytest.mark.parametrize("negative", [DEFAULT_CREATIVE.negative, DEFAULT_CREATIVE.prompt])
 @pytest.mark.parametrize("guess_mode", [False, True])
-def test_guess_mode_is_that_of_diffusers(networks, guess_mode):
-    creative = replace(SMALL, sampler="ddim", steps=2, creativity=0.5, guess_mode=guess_mode)
+def test_guess_mode_is_that_of_diffusers(networks, guess_mode, negative):
+    creative = replace(SMALL, sampler="ddim", steps=2, creativity=0.5, guess_mode=guess_mode, negative=negative)
     plain = smooth(128, 128)
     parts = {name: getattr(networks._pipeline, name) for name in ("vae", "text_encoder", "tokenizer", "unet")}
     schedule = networks.sampler("ddim", 4)
@@ -142,19 +143,19 @@ def test_inner_tiles_move_from_step_to_step(doubles, monkeypatch):
     assert len({(axis[0], axis[-1]) for grid in grids for axis in grid}) == 1, "the outer ones stay"
 
 
-@pytest.mark.parametrize("hdr", [0, 0.5])
-def test_the_first_upscaler_gets_the_picture_as_hdr_says(networks, hdr):
-    given = []
-
-    class First(LanczosUpscaler):
-        def __call__(self, pixels, *rest):
-            given.append(pixels)
-            return super().__call__(pixels, *rest)
-
-    pixels = smooth(40, 50)
-    CreativeUpscaler(networks, First(), replace(SMALL, creativity=0, hdr=hdr))(pixels, (80, 100))
-    assert np.array_equal(given[0], exposed(pixels, hdr) if hdr else pixels)
-    assert np.array_equal(given[0], pixels) == (hdr == 0)
+@pytest.mark.parametrize("hdr", [0, 1])
+def test_hdr_is_for_the_picture_and_its_faces(networks, hdr):
+    pixels = smooth(400, 420)
+    wanted = exposed(pixels, hdr) if hdr else pixels
+    assert (np.abs(wanted.astype(int) - pixels).mean() > 10) == (hdr == 1)
+    pipeline = Pipeline(
+        detector=detector(face_at(similarity(0.5, 0, 100, 60))),
+        restorer=FunctionRestorer(lambda crops, fidelity: list(crops)),
+        upscaler=upscaler(networks, creativity=0, hdr=hdr),
+    )
+    result = pipeline.run(pixels, Settings(scale=1, adaptive=False))
+    assert result.faces[0].restored
+    assert np.abs(result.pixels.astype(int) - wanted).mean() < 1
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -343,8 +344,10 @@ def test_large_results_are_refused_on_a_cpu(doubles):
         upscaler(doubles, max_cpu_mp=0.01)(smooth(64, 64), (128, 128))
 
 
-def test_nan_is_an_error(doubles):
-    doubles.predicting = lambda x, alpha: x * float("nan")
+@pytest.mark.parametrize("method", ["predict", "decode"])
+def test_nan_is_an_error(doubles, method, monkeypatch):
+    compute = getattr(doubles, method)
+    monkeypatch.setattr(doubles, method, lambda *arguments: compute(*arguments) * float("nan"))
     with pytest.raises(NonFiniteError, match="doubles"):
         upscaler(doubles)(smooth(64, 64), (64, 64))
 

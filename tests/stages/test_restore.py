@@ -107,6 +107,13 @@ def test_seed_draws_noise_and_without_it_the_stored_noise_is_used():
     assert (one != plain).any()
 
 
+def test_networks_without_noise_ignore_the_seed():
+    plain, seeded = (
+        Loader("cpu", "fp32").restorer("lite")([grey(9)], settings)[0] for settings in (Settings(), Settings(seed=1))
+    )
+    np.testing.assert_array_equal(plain, seeded)
+
+
 def test_a_gpu_replays_recordings_of_restorers():
     assert NetRestorer("darker", Darker(), CPU)._network._fixed_size
 
