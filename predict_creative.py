@@ -238,5 +238,5 @@ class Predictor(predict.Predictor):
 
     def _scale(self, image: Path, resolution: int) -> float:
         """The scale with which the short side of a picture gets this number of px."""
-        height, width = decode(upload.source(image, self.uploads), DEFAULT_SETTINGS).pixels.shape[:2]
+        height, width = decode(upload.source(image, self.uploads), DEFAULT_SETTINGS, "the image").pixels.shape[:2]
         return float(min(max(resolution / min(height, width), 1), LARGEST_SCALE))

@@ -56,6 +56,14 @@ class Local:
         running: dict[Future[Outcome], tuple[Task, int]] = {}
         breaks = 0
         while True:
+            if not self._pool.active:  # a worker died between two pictures
+                breaks += 1
+                if breaks > BREAKS:
+                    raise FacemendError("the workers end before they begin a picture")
+                coming = chain(running.values(), coming)
+                running = {}
+                self._stop()
+                self._start()
             # No more than one for each worker: none begins another before the outcome of the last one is recorded.
             for task, number in islice(coming, self._count - len(running)):
                 running[self._pool.schedule(_run, (task,), timeout=LONGEST)] = task, number
@@ -64,15 +72,8 @@ class Local:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 try:
                     outcome = future.result()
-                except BrokenProcessPool as error:  # a worker died between two pictures
-                    breaks += 1
-                    if breaks > BREAKS:
-                        raise FacemendError(f"the workers end before they begin a picture ({error})") from error
-                    coming = chain(running.values(), coming)
-                    running = {}
-                    self._stop()
-                    self._start()
-                    break
+                except BrokenProcessPool:
+                    break  # the pool is not active any more
                 except (ProcessExpired, TimeoutError) as error:
                     task, number = running.pop(future)
                     if number < TRIES:

@@ -15,10 +15,11 @@ from facemend import job
 from facemend.batch import manifest
 from facemend.batch.places import open_place
 from facemend.batch.plan import TRIES, Loaded, Outcome, Plan, Task
-from facemend.errors import FacemendError, InputError, exists_already
+from facemend.errors import FacemendError, InputError, OptionError, exists_already
 from facemend.job import Outputs
 from facemend.loader import is_path
 from facemend.machine import process
+from facemend.machine.device import choose
 from facemend.pipeline import Pipeline
 from facemend.records import Picture
 from facemend.weights.installed import digest
@@ -54,7 +55,7 @@ class Worker:
         own = (name for name in names if isinstance(name, str | Path) and is_path(name) and Path(name).is_file())
         files.update({str(name): name for name in own})
         hashes = {name: digest(Path(path))[0] for name, path in files.items()}
-        gpu = models["device"] != "cpu" and torch.cuda.is_available()
+        gpu = choose(models["device"], "auto", "fp32").place.type != "cpu"
         return Loaded(self._pipeline.names, hashes, gpu)
 
     def run(self, task: Task) -> Outcome:
@@ -116,9 +117,13 @@ class Worker:
                 return Outcome(task.key, tuple(kept), skipped=True)
             paths = [path for path in done.outputs.paths() if path.exists()]
             is_claimed = not destination.mark(claim)
-            for path in reversed(paths):  # the result is last: where it is, the other files are too
-                if key(path) not in kept:
-                    destination.publish(path, key(path), replace=is_claimed or plan.force or plan.resume)
+            try:
+                for path in reversed(paths):  # the result is last: where it is, the other files are too
+                    if key(path) not in kept:
+                        destination.publish(path, key(path), replace=is_claimed or plan.force or plan.resume)
+            except OptionError:  # someone else's file, which has come since `check`
+                destination.delete([claim])
+                raise
         others = ("all pictures but the first",) if done.result.before.several else ()
         report = done.report() if plan.report else None
         return Outcome(task.key, tuple(map(key, paths)), lost=(*done.lost, *others), report=report)

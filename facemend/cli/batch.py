@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import posixpath
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from facemend.batch.manifest import State
+from facemend.batch.names import tasks
 from facemend.batch.places import is_url, open_place
 from facemend.batch.plan import Plan
 from facemend.batch.run import Batch, open_batch
@@ -47,7 +49,7 @@ def batch(options: argparse.Namespace, reporter: say.Reporter) -> None:
     if options.keep_dates and is_url(options.destination):
         raise OptionError("keep_dates", True, "False where the results go into a bucket")
     listing = _Listing(options.source, options.destination, reporter)
-    if next(listing.keys(), None) is None:  # known before the networks are loaded and the destination is made
+    if next(tasks(listing.keys(), ()), None) is None:  # before the networks are loaded and the destination made
         listing.note_left_out()
         reporter.failed(sources.no_pictures(options.source), options.source)
         return
@@ -91,9 +93,9 @@ class _Listing:
         self._reporter = reporter
         self._unreadable: set[str] = set()
         self.left_out: Counter[str] = Counter()
-        if not is_url(source) and not Path(source).is_dir():
+        if not is_url(source) and not os.path.isdir(source):
             raise InputError(f"{source} is not a folder", "check the path")
-        if not is_url(destination) and Path(destination).exists() and not Path(destination).is_dir():
+        if not is_url(destination) and os.path.exists(destination) and not os.path.isdir(destination):
             raise InputError(f"{destination} is not a folder", "name a folder for the results")
         if f"{source}/".startswith(f"{destination.rstrip('/')}/"):  # the root folder ends with / already
             raise OptionError("the destination", destination, "neither the source nor a folder that holds it")

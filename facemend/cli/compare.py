@@ -1,6 +1,7 @@
 """`facemend compare`."""
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def _face(text: str) -> int | str:
 
 def _target(source: Path, output: str | None) -> Path:
     """The file of the sheet; raises an InputError where the source is a folder or the suffix is unknown."""
-    if source.is_dir():
+    if os.path.isdir(source):
         raise DecodeError(f"cannot open {source}: it is a folder", "give one picture")
     if output is None:
         return source.with_name(f"{source.stem}{SHEET}.png")

@@ -1,6 +1,7 @@
 """The options of the upscaler `creative`."""
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,8 @@ def add_creative_options(parser: argparse.ArgumentParser) -> None:
 
 def _name_or_path(text: str) -> str:
     """A name as it is, and the path of what exists as an absolute one, as a batch may use it elsewhere."""
-    path = Path(not_empty(text))
-    return str(path.absolute()) if path.exists() and text not in hub.REPOSITORIES else text
+    is_path = os.path.exists(not_empty(text)) and text not in hub.REPOSITORIES
+    return str(Path(text).absolute()) if is_path else text
 
 
 def creative_arguments(options: argparse.Namespace) -> dict[str, Any]:

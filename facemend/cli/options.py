@@ -1,6 +1,7 @@
 """The options of `facemend restore` and `facemend batch`."""
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,7 +170,7 @@ def model(task: Task, *others: str) -> Callable[[str], str]:
 
     def parse(text: str) -> str:
         choices = ("auto", *public_names(task), *others)
-        if text not in choices and not Path(text).is_file():
+        if text not in choices and not os.path.isfile(text):
             raise argparse.ArgumentTypeError(f"{text!r} is not an existing file and none of {', '.join(choices)}")
         return text if text in choices else str(Path(text).absolute())
 

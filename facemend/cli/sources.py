@@ -44,7 +44,7 @@ def collect(
         failed(DecodeError.opening(error.filename, error), error.filename)
 
     if target := output_file(output):
-        if len(inputs) > 1 or inputs[0].is_dir():
+        if len(inputs) > 1 or os.path.isdir(inputs[0]):
             raise OptionError("output", output, "a folder where there are several pictures; end it with /")
         return [Source(path, target, has_suffix=True) for path in inputs if _exists(path, unreadable)]
     sources: list[Source] = []
@@ -52,9 +52,9 @@ def collect(
     for argument in inputs:
         if not _exists(argument, unreadable):
             continue
-        results = Path(output) if output is not None else argument if argument.is_dir() else argument.parent
+        results = Path(output) if output is not None else argument if os.path.isdir(argument) else argument.parent
         pictures = [argument]
-        if argument.is_dir():
+        if os.path.isdir(argument):
             left_out: Counter[str] = Counter()
             files = walk(argument, results, unreadable, left_out)
             pictures = sorted(path for path in files if _is_wanted(path, output is None, left_out))
@@ -63,7 +63,7 @@ def collect(
             if not pictures:
                 failed(no_pictures(argument), argument)
         for path in pictures:
-            folder = results / path.parent.relative_to(argument) if argument.is_dir() else results
+            folder = results / path.parent.relative_to(argument) if os.path.isdir(argument) else results
             target = names.target(path, folder, ENDING if output is None else "")
             if target is None:
                 note(f"{path} is given twice; it is restored once")
@@ -78,7 +78,7 @@ def output_file(output: str | None) -> Path | None:
     Raises:
         OptionError: its suffix is not that of a format we write.
     """
-    if output is None or not Path(output).suffix or output.endswith(("/", os.sep)) or Path(output).is_dir():
+    if output is None or not Path(output).suffix or output.endswith(("/", os.sep)) or os.path.isdir(output):
         return None
     formats.by_suffix(Path(output), "end it with / for a folder")
     return Path(output)

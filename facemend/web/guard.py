@@ -45,7 +45,10 @@ class Guard:
 
     def __init__(self, app: ASGIApp, host: str) -> None:
         self._app = app
-        self._host = host
+        self._host = host.lower()
+        name = socket.gethostname().lower()
+        # Found once, as a resolver may be slow.
+        self._names = {self._host, name, f"{name}.local", socket.getfqdn().lower()}
         self.token = "" if is_loopback(host) else secrets.token_urlsafe(16)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,7 +98,7 @@ class Guard:
         try:
             ipaddress.ip_address(name)
         except ValueError:
-            return name in {self._host.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
+            return name in self._names
         return True
 
 

@@ -5,6 +5,7 @@ weights. A revision is a hash of the content of all files. After a download, onl
 compared: its SHA-256, its size or nothing.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,7 +200,7 @@ def _wanted(part: Part, wanted: str | Path | None) -> str | Path:
     if wanted is None:
         return next((name for name in choices if find(name)), choices[0])
     path = Path(wanted)
-    if wanted not in choices and not (path.is_dir() or (path.is_file() and path.suffix == ".safetensors")):
+    if wanted not in choices and not (os.path.isdir(path) or (os.path.isfile(path) and path.suffix == ".safetensors")):
         raise OptionError(part, str(wanted), (*choices, "the path of a .safetensors file or of a folder"))
     return str(wanted) if wanted in choices else path
 

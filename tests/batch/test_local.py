@@ -1,6 +1,10 @@
 """Batches with processes of this machine."""
 
+import os
 import shutil
+import signal
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ from PIL import Image
 
 from facemend.batch import local
 from facemend.batch.manifest import State
+from facemend.batch.names import tasks
 from facemend.batch.places import Folder
 from facemend.batch.run import open_batch
 from facemend.errors import FacemendError, InputError, OptionError, OutputError
@@ -134,6 +139,40 @@ def test_files_of_others_are_kept(source, destination):
     outcomes, _ = run(source, destination, retry_failed=True, resume=True)
     assert outcomes["0/1.png"].skipped
     assert theirs.read_text() == "precious"
+
+
+@dataclass
+class Intruder:
+    """An upscaler that writes a file."""
+
+    path: Path
+
+    def __call__(self, pixels):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_text("precious")
+        return pixels
+
+
+def test_files_of_others_that_come_during_the_work_are_kept(source, destination):
+    numbered(source, [1])
+    theirs = destination / "0" / "1.png"
+    outcomes, _ = run(source, destination, upscaler=Intruder(theirs))
+    assert "must be a new file" in errors(outcomes)["0/1.png"]
+    for _ in range(2):
+        assert "must be a new file" in errors(run(source, destination, upscaler=Intruder(theirs))[0])["0/1.png"]
+        assert theirs.read_text() == "precious"
+
+
+def test_a_worker_that_is_killed_while_it_waits_is_replaced(source, destination):
+    numbered(source, range(3))
+    with local.Local(plan(source, destination), 1) as engine:
+        engine.load()
+        (worker,) = engine._pool._pool_manager.worker_manager.workers
+        os.kill(worker, signal.SIGKILL)
+        while engine._pool.active:
+            time.sleep(0.05)
+        outcomes = list(engine.outcomes(tasks(keys(source)(), ())))
+    assert [outcome.error for outcome in outcomes] == [None] * 3
 
 
 def test_results_of_other_settings_are_replaced_only_when_asked_for(source, destination):

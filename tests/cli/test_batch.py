@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from facemend.cli import _parser
+from facemend.files import formats
 from tests.batch.places import files, numbered
 from tests.programs import allow_ctrl_c
 
@@ -136,11 +137,16 @@ def test_mistakes_are_found_before_the_work(run, source, tmp_path, monkeypatch, 
     assert files(tmp_path) == before
 
 
-def test_a_folder_without_pictures_is_an_error(run, tmp_path, destination):
+@pytest.mark.parametrize("name", [None, "notes.txt", "layers.psd"])
+def test_a_folder_without_pictures_is_an_error(run, tmp_path, destination, name, monkeypatch):
+    monkeypatch.setattr(formats.Format, "installed", property(lambda row: row.name != "psd"))
     (tmp_path / "in").mkdir()
+    if name:
+        (tmp_path / "in" / name).touch()
     code, _, err = run("batch", tmp_path / "in", destination, *FAST)
     assert code == 2
     assert "holds no pictures to restore (JPEG, PNG, WebP, " in err
+    assert (name is None) == ("left out" not in err)
     assert not destination.exists()
 
 

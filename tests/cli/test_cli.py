@@ -12,6 +12,7 @@ from facemend.cli import main
 from tests.cli.conftest import size
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "old.jpg"
+TOO_LONG = "x" * 300  # for a name of a file, so the system does not look at it
 
 
 def test_help_lists_options_and_examples(run):
@@ -25,6 +26,25 @@ def test_an_unknown_option_is_told_with_the_command_whose_help_lists_the_options
     code, _, err = run("restore", "old.jpg", "--scael", "3")
     assert code == 2
     assert err == "facemend restore: unrecognized arguments: --scael 3; 'facemend restore --help' lists all options\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["restore", EXAMPLE, "--model", TOO_LONG], "is not an existing file"),
+        (["restore", EXAMPLE, "--upscaler", "creative", "--base", TOO_LONG, "-o", "{}/a.png"], "--base is"),
+        (["restore", f"{TOO_LONG}/a.jpg", "-o", "{}/a.png"], "cannot open"),
+        (["restore", EXAMPLE, "-o", f"{TOO_LONG}/a.png"], "the output is"),
+        (["compare", f"{TOO_LONG}/a.jpg"], "cannot open"),
+        (["batch", TOO_LONG, "{}/out"], "is not a folder"),
+    ],
+)
+def test_a_path_that_the_system_refuses_is_a_mistake(run, tmp_path, arguments, said):
+    code, _, err = run(*(str(argument).format(tmp_path) for argument in arguments))
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_program_restores_with_the_bundled_models_and_names_the_larger_ones(tmp_path):

@@ -1,3 +1,5 @@
+import socket
+
 import pytest
 
 from facemend.web.guard import Guard
@@ -17,6 +19,8 @@ from facemend.web.guard import Guard
         ("0.0.0.0", "192.0.2.7:8000", True),
         ("0.0.0.0", "[2001:db8::1]:8000", True),
         ("0.0.0.0", "evil.example:8000", False),
+        ("0.0.0.0", f"{socket.gethostname().upper()}:8000", True),
+        ("0.0.0.0", f"{socket.gethostname()}.local:8000", True),
         ("photos.example", "photos.example:8000", True),
         ("photos.example", "evil.example", False),
     ],

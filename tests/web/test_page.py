@@ -13,9 +13,9 @@ from facemend.cli import main
 from facemend.web import app
 from facemend.weights.models import MODELS
 from tests.cog.serving import Handler, listening
-from tests.pictures import smooth
+from tests.pictures import face_at, similarity, smooth
 from tests.web.photos import jpeg, phone, two_faces
-from tests.web.serving import LIMIT, PATIENCE, TILES, StandIn, serving
+from tests.web.serving import FACE, LIMIT, PATIENCE, TILES, StandIn, serving
 
 pytestmark = pytest.mark.slow
 
@@ -273,6 +273,23 @@ def test_stop_ends_the_work_within_one_tile(server, opened):
     assert tiles.done == 4
 
 
+def test_enter_in_an_option_starts_no_second_work(server, opened):
+    page, tiles = opened(server), server.networks.tiles
+    page.set_input_files("#file", [PHOTO])
+    page.select_option("#upscaler", "lanczos")
+    page.focus("#strength")
+    asked = []
+    page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    page.keyboard.press("Enter")
+    tiles.gate.release(3)
+    shows(page, f"Enlarging: 3 of {TILES}")
+    page.focus("#strength")
+    page.keyboard.press("Enter")
+    tiles.gate.release(TILES)
+    restored(page)
+    assert asked.count("restore") == 1
+
+
 def test_a_file_that_is_no_photo_is_explained_and_the_others_are_read(server, opened):
     page = opened(server)
     page.set_input_files("#file", [TEXT, TOO_LARGE, PHOTO])
@@ -365,6 +382,37 @@ def test_what_the_server_has_forgotten_is_sent_again_or_told(chromium, opened, m
         assert not page.is_checked("#face-0")
         page.click("#restore")
         restored(page)
+
+
+@pytest.mark.parametrize("after", [(), (FACE, face_at(similarity(1, 0, 20, 10)))])
+def test_other_faces_that_are_found_later_are_shown_and_restored(chromium, opened, monkeypatch, after):
+    monkeypatch.setattr(app, "KEPT", 100_000)
+    networks = StandIn()
+    with serving(networks) as (client, _):
+        page = opened(client, expected=NOT_FOUND)
+        page.set_input_files("#file", [PHOTO])
+        page.wait_for_selector("#boxes div")
+        page.uncheck("#face-0")
+        networks.faces = after
+        for _ in range(9):
+            client.upload(PHOTO["buffer"])
+        page.click("#restore")
+        restored(page)
+        assert page.locator("#chosen input:checked").count() == page.locator("#became li").count() == len(after)
+
+
+def test_a_file_that_is_gone_is_told(chromium, opened, monkeypatch, tmp_path):
+    monkeypatch.setattr(app, "KEPT", 100_000)
+    (tmp_path / "gone.png").write_bytes(PHOTO["buffer"])
+    with serving(StandIn()) as (client, _):
+        page = opened(client, expected=NOT_FOUND)
+        page.set_input_files("#file", [tmp_path / "gone.png"])
+        page.wait_for_selector("#boxes div")
+        (tmp_path / "gone.png").unlink()
+        for _ in range(9):
+            client.upload(PHOTO["buffer"])
+        page.click("#restore")
+        shows(page, "The file cannot be read any more. Choose it again.")
 
 
 def test_a_phones_photo_is_upright(lite, opened):

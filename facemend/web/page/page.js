@@ -137,25 +137,33 @@ async function read(file, batch) {
 
 /** Send a photo to the server, which keeps it in memory for a while. */
 async function send(photo) {
+  try {
+    await photo.file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Error("The file cannot be read any more. Choose it again.");
+  }
   const told = await ask("/photos", photo.file, () => {});
   Object.assign(photo, told, { chosen: new Set(told.faces.keys()) });
 }
 
-/** Send a photo that the server has forgotten. */
+/** Send a photo that the server has forgotten; the choice of faces is kept if the same ones are found. */
 async function sendAgain(photo) {
-  const { chosen } = photo;
+  const { faces, chosen } = photo;
   await send(photo);
-  photo.chosen = chosen;
+  if (String(photo.faces) === String(faces)) photo.chosen = chosen;
+  if (photo === current) showFound();
 }
 
 async function restore(photo, signal) {
   const options = {
     restorer: $("restorer").value, upscaler: $("upscaler").value, scale: Number($("scale").value),
     strength: Number($("strength").value), fidelity: Number($("fidelity").value), repair: $("repair").checked,
-    format: $("format").value, faces: null, // all
+    format: $("format").value,
   };
-  if (photo.chosen.size < photo.faces.length) options.faces = [...photo.chosen].sort((a, b) => a - b);
-  const once = () => ask(`/photos/${photo.key}/restore`, JSON.stringify(options), showProgress, signal);
+  const once = () => {
+    const faces = photo.chosen.size < photo.faces.length ? [...photo.chosen].sort((a, b) => a - b) : null; // all
+    return ask(`/photos/${photo.key}/restore`, JSON.stringify({ ...options, faces }), showProgress, signal);
+  };
   say("Waiting for its turn …");
   try {
     photo.result = await once();
@@ -204,8 +212,7 @@ function show(photo) {
   $("restore").classList.toggle("main", !result);
   $("slider").value = 50;
   showQueue();
-  showFaces();
-  showViews();
+  showFound();
 }
 
 /** Tell it if the server has forgotten a result: there is nothing to download. */
@@ -231,6 +238,12 @@ function showQueue() {
   }));
   $("queue").querySelectorAll("button")[focused]?.focus();
   showButtons();
+}
+
+/** Show the faces of the photo, and the buttons that zoom to them. */
+function showFound() {
+  showFaces();
+  showViews();
 }
 
 function showFaces() {
@@ -398,7 +411,7 @@ function downloadButton(text, { name, bytes }) {
     await load();
     showOptions();
     for (const photo of photos.filter(({ faces }) => !faces.length)) await send(photo); // a finder may see more now
-    if (current) showFaces();
+    if (current) showFound();
     return `${name} is on this computer now.`;
   });
   return button;
@@ -407,7 +420,7 @@ function downloadButton(text, { name, bytes }) {
 function showButtons() {
   const missing = $("missing").childElementCount > 0;
   $("restore").hidden = running !== null;
-  $("restore").disabled = missing;
+  $("restore").disabled = missing || running !== null; // Enter in an option presses it, also where it is hidden
   $("restore").textContent = current?.result ? "Restore again" : "Restore";
   $("all").hidden = running !== null || photos.length < 2;
   $("all").disabled = missing;
