@@ -51,7 +51,9 @@ class Worker:
         """What this worker has loaded."""
         models = self._plan.models
         files = dict(models["weights"])
-        names = (models.get(task) for task in ("restorer", "upscaler", "first", "base", "control"))
+        names = (
+            models.get(task) for task in ("restorer", "upscaler", "detector", "parser", "first", "base", "control")
+        )
         own = (name for name in names if isinstance(name, str | Path) and is_path(name) and Path(name).is_file())
         files.update({str(name): name for name in own})
         hashes = {name: digest(Path(path))[0] for name, path in files.items()}

@@ -52,6 +52,11 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         "fast; 'creative' invents detail, see below; 'auto' is the best one installed for the scale (%(default)s)",
     )  # fmt: skip
     what.add_argument(
+        "--parser", type=model("parser", "none"), default="auto", metavar="NAME|FILE",
+        help="finds the outline of a restored face, or a file of weights; 'none' pastes an oval; 'auto' is parsenet "
+        "where it is installed (%(default)s)",
+    )  # fmt: skip
+    what.add_argument(
         "--scale",
         type=float,
         default=DEFAULT_SETTINGS.scale,
@@ -90,6 +95,10 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     faces.add_argument(
         "--faces", default=DEFAULT_SETTINGS.faces, metavar="|".join(FACE_CHOICES) + "|0,2",
         help="which faces to restore; --boxes shows their numbers (all)",
+    )  # fmt: skip
+    faces.add_argument(
+        "--detector", type=model("detector"), default="auto", metavar="NAME|FILE",
+        help="finds faces, see 'facemend models', or a file of weights; 'auto' is the best one installed (%(default)s)",
     )  # fmt: skip
     faces.add_argument(
         "--aligned", action="store_true", help="the picture is one face, cut out and upright; no faces are looked for"

@@ -53,6 +53,8 @@ def models_of(options: argparse.Namespace, settings: Settings) -> dict[str, Any]
     return {
         "restorer": options.restorer,
         "upscaler": options.upscaler,
+        "detector": options.detector,
+        "parser": options.parser,
         "device": options.device,
         "precision": options.precision,
         "weights": dict(options.weights),

@@ -98,7 +98,18 @@ def test_options_of_models_and_of_the_machine_are_passed_to_load(run, photo, mon
         raise RuntimeError
 
     monkeypatch.setattr(Pipeline, "load", classmethod(load))
-    options = ["--model", "codeformer", "--upscaler", "lanczos", "--device", "cuda:1", "--precision", "bf16"]
+    options = [
+        "--model",
+        "codeformer",
+        "--upscaler",
+        "lanczos",
+        "--parser",
+        "none",
+        "--device",
+        "cuda:1",
+        "--precision",
+        "bf16",
+    ]
     weights = ["--weights", "parsenet=a.pth", "--weights", "codeformer=b=c.pth"]
     assert run("restore", photo, *options, *weights)[0] == 1
     (given,) = seen
@@ -107,7 +118,14 @@ def test_options_of_models_and_of_the_machine_are_passed_to_load(run, photo, mon
         "codeformer": "b=c.pth",
     }
     machine = {"device": "cuda:1", "precision": "bf16"}
-    models = {"restorer": "codeformer", "upscaler": "lanczos", "repairer": "none", "allow_noncommercial": False}
+    models = {
+        "restorer": "codeformer",
+        "upscaler": "lanczos",
+        "detector": "auto",
+        "parser": "none",
+        "repairer": "none",
+        "allow_noncommercial": False,
+    }
     assert given == {**models, "scale": 2.0, **machine}
 
 
