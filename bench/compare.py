@@ -210,7 +210,7 @@ def main() -> None:
         "The original programs run in float32 on PyTorch 2.12, as their users run them. Each program runs in its own",
         "process, and the two take turns. The times are medians; the memory is the peak of the process. The originals",
         "run ParseNet on every face of a photo. facemend runs it if it is installed. Otherwise, for example after",
-        "`facemend download gfpgan-v1.4`, it pastes a square with soft edges: the rows without ParseNet.",
+        "`facemend download gfpgan-v1.4`, it pastes an oval with soft edges: the rows without ParseNet.",
         "",
         "| work | original | facemend | ratio | goal | original's memory | facemend's |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -2,7 +2,7 @@
 
 The truth is the faces that the official mobile0.25 finds on the upright, uncropped portraits, carried along with each
 turn or crop. A face is wrong if it is missing, if a landmark is off by more than 0.3 eye distances, or if there is more
-than one. False faces are those found in pictures where an upright look of the official detector finds none.
+than one. Another table has the numbers of faces that both detectors find in folders of pictures.
 """
 
 import argparse
@@ -99,7 +99,7 @@ def milliseconds(detector: Detector, several: list[Pixels]) -> float:
 
 
 def main() -> None:
-    """Print a table of counts, one of false faces, one of times."""
+    """Print a table of counts, one of faces by folder, one of times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"), help="folder with weights/ and data/")
     options = parser.parse_args()

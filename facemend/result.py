@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from facemend.files import formats
+from facemend.files import formats, metadata
 from facemend.files.encode import encode, write
 from facemend.files.formats import Quality
 from facemend.records import Face, Floats, Metadata, Picture, Pixels, converted
@@ -116,4 +116,5 @@ class Result:
             strip_metadata: as for `save`.
         """
         described = Metadata() if strip_metadata else self.picture.metadata
-        return (*self.picture.lost, *formats.by_suffix(Path(path)).fitted(described).lost)
+        sized = metadata.sized(described, *self.pixels.shape[:2])
+        return (*self.picture.lost, *formats.by_suffix(Path(path)).fitted(sized).lost)

@@ -5,6 +5,7 @@ photographs. The student, a network of the same architecture with random initial
 teacher's outputs from degraded copies of the composites.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -229,10 +230,11 @@ def main() -> None:
     phase = loop.Phase(
         net, args.out / "detector.pt", args.steps, RATE, betas=(0.9, 0.999), max_norm=5.0, export_to=result_file
     )
+    frozen_from = math.ceil(FROZEN_FROM * args.steps)
     for clean, given in phase.batches(composites, None, args.workers):
-        if phase.progress >= FROZEN_FROM and net.training:
+        if phase.step == frozen_from:
             net.load_state_dict(phase.averaged.state_dict())
-            net.eval()  # batch norm is the only layer that behaves differently in evaluation mode
+        net.train(phase.step < frozen_from)  # batch norm is the only layer that behaves differently
         for x, degraded in ((clean, given), (clean.flip(-1), given.flip(-1))):  # twice, as composites are slow to make
             with torch.no_grad():
                 wanted = teacher(x)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, ImageFile, TiffImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
 from facemend.errors import DecodeError, MemoryLimitError
 from facemend.extras import install_remedy
@@ -32,8 +32,9 @@ def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = ""
 
     Args:
         source: a file, its bytes, a PIL image, or an (H, W), (H, W, 3) RGB or (H, W, 4) RGBA array of
-            uint8 or uint16. Pillow reduces 16-bit colours to 8 bits when it loads them, so a PIL image keeps 16 bits
-            only where it has not been loaded yet.
+            uint8 or uint16. Pillow reduces 16-bit colours to 8 bits when it loads them, and does not hand on all that
+            a PNG says. So a PIL image keeps 16 bits, and a PNG its texts and its cICP colours, only where it has not
+            been loaded yet.
         settings: its limits on the input and on the output it would get are checked before any pixel is decoded.
         name: what error messages call the source, instead of its path.
 
@@ -74,7 +75,8 @@ def _from_path(path: Path, settings: Settings) -> Picture:
 
 
 def _from_image(image: Image.Image, settings: Settings) -> Picture:
-    if isinstance(image, ImageFile.ImageFile) and image.tile and image.fp and deep.layout(image):
+    needs_file = bool(deep.layout(image)) or isinstance(image, PngImagePlugin.PngImageFile)
+    if needs_file and isinstance(image, ImageFile.ImageFile) and image.tile and image.fp and not image.tell():
         position = image.fp.tell()
         image.fp.seek(0)
         data = image.fp.read()
@@ -104,16 +106,17 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
         return _of_samples(reader(stream, partial(_check_size, settings=settings)), row)
     with quiet(), decoding():
         image = reader(stream)
-    several = _seek_picture(image, stream) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    several = tiff.seek_picture(image, stream) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
     return _picture(image, settings, row, stream, several)
 
 
 def _of_samples(samples: Samples, row: formats.Format) -> Picture:
     colours, lost = samples.colours, list(samples.lost)
+    grey = colours.ndim == 2
     if colours.dtype == np.float32:
         if colours.max(initial=0) > 1:
             lost.append("high dynamic range (it is tone-mapped to sRGB)")
-        colours = hdr.of_scene(colours)
+        colours = hdr.of_scene(np.repeat(colours[..., None], 3, axis=2) if grey else colours)
     elif colours.dtype == np.uint16:
         colours, exact = colour.deep_to_srgb(colours, samples.profile)
         if not exact:
@@ -124,18 +127,8 @@ def _of_samples(samples: Samples, row: formats.Format) -> Picture:
     alpha = samples.alpha
     if alpha is not None and alpha.dtype != colours.dtype:
         alpha = converted(alpha, colours.dtype)
-    picture = _assemble(colours, alpha, grey=colours.ndim == 2)
+    picture = _assemble(colours, alpha, grey)
     return replace(picture, metadata=metadata.upright(samples.metadata), format=row.name, lost=tuple(lost))
-
-
-def _seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool:
-    """Go to the first page of a TIFF that is not a reduced copy; return whether there are more of them."""
-    pages = tiff.Reader(stream).pages()
-    number, _ = next(pages, (0, None))
-    several = next(pages, None) is not None
-    with quiet(), decoding():
-        image.seek(number)
-    return several
 
 
 def _picture(
@@ -164,7 +157,9 @@ def _picture(
     tiff_image = image if isinstance(image, TiffImagePlugin.TiffImageFile) else None
     if several is None:
         with quiet(), decoding():
-            several = getattr(image, "is_animated", False)
+            several = getattr(image, "is_animated", False) or (
+                isinstance(image, JpegImagePlugin.JpegImageFile) and jpeg.has_frames(image)
+            )
     if not (layout and tiff_image and stream is not None):
         with quiet() if tiff_image else contextlib.nullcontext(), decoding():
             image.load()
@@ -181,10 +176,10 @@ def _picture(
         colours, alpha = deep.grey(image)
     else:
         colours, alpha = _samples(image, space.profile)
-        if tiff_image and not deep.has_alpha(tiff_image):
-            alpha = None
         if layout or (stream is None and deep.is_reduced(image)):
             lost.append("8 of 16 bits (Pillow has reduced this image)")
+    if tiff_image and not deep.has_alpha(tiff_image):
+        alpha = None
     if colours.dtype == np.uint16:
         colours, exact = colour.deep_to_srgb(colours, space.profile)
         if not exact:
@@ -194,6 +189,8 @@ def _picture(
     if space.to_srgb is not None:
         picture = replace(picture, pixels=hdr.to_sdr(picture.pixels, space.hdr, space.to_srgb))
         lost.append(f"high dynamic range ({space.hdr}; it is tone-mapped to sRGB)")
+    if name == "avif" and stream is not None and (bits := headers.avif_bits(stream)) > 8:
+        lost.append(f"8 of {bits} bits (Pillow reads no more)")
     lossless = name == "webp" and stream is not None and headers.is_lossless(stream)
     return replace(picture, metadata=said.metadata, format=name, several=several, lossless=lossless, lost=tuple(lost))
 

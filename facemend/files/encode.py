@@ -42,8 +42,8 @@ def encode(picture: Picture, format: str, quality: Quality = 95) -> bytes:  # no
     samples = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)[..., None] if picture.grey else picture.pixels
     if picture.alpha is not None:
         samples = np.dstack((samples, picture.alpha))
-    fitting = metadata.sized(row.fitted(picture.metadata), *picture.pixels.shape[:2])
-    data: bytes = pkgutil.resolve_name(row.writer)(samples, fitting, LOSSLESS if lossless else quality)
+    fitting = row.fitted(metadata.sized(picture.metadata, *picture.pixels.shape[:2]))
+    data: bytes = pkgutil.resolve_name(row.writer)(samples, fitting, LOSSLESS if lossless else int(quality))
     return data
 
 

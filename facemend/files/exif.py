@@ -134,7 +134,7 @@ class Block:
         if turned and across and down:
             first, second = (slice(one[0].at + 2, one[0].at + 12) for one in (across, down))
             self.data[first], self.data[second] = self.data[second], self.data[first]
-        self._remove_thumbnail()
+        self.remove_thumbnail()
 
     def set_size(self, height: int, width: int) -> None:
         """Set the size of the picture in px, wherever the block has it."""
@@ -212,7 +212,7 @@ class Block:
                 rational = struct.pack(f"{self.order}II", max(value, 0) or USUAL_DPI, 1)
                 self.data[one.at + 2 : one.at + 12] = self.entry(RATIONAL, 1, rational)
 
-    def _remove_thumbnail(self) -> None:
+    def remove_thumbnail(self) -> None:
         """Unlink the second directory, which describes the thumbnail, and clear its bytes, unless others use them."""
         start = self.number(self._link)
         if not start or self._link + 4 > len(self.data):
@@ -251,6 +251,7 @@ def with_resolution(exif: bytes | None, dpi: tuple[float, float]) -> bytes:
         dpi: px per inch across and down.
     """
     block = Block(exif) if exif else empty()
+    block.remove_thumbnail()  # nothing links to it from the new directory
     entries = block.main_entries()
     for tag, value in zip((X_RESOLUTION, Y_RESOLUTION), dpi, strict=True):
         whole = abs(value - round(value)) < 0.01  # a PNG has px per metre, so 300 dpi become 299.9994

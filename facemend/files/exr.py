@@ -34,16 +34,18 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     if values is None:
         raise DecodeError(f"its channels are {', '.join(channels)}", "save it with R, G, B")
     share, alpha = None, values[..., 3] if values.ndim == 3 and values.shape[2] == 4 else channels.get("A")
-    values = np.repeat(values[..., None], 3, axis=2) if values.ndim == 2 else values[..., :3]
-    values = np.nan_to_num(values, nan=0, posinf=HIGHEST, neginf=0)
+    grey = values.ndim == 2
+    values = np.nan_to_num(values[..., None] if grey else values[..., :3], nan=0, posinf=HIGHEST, neginf=0)
     if alpha is not None:
         opaque = np.clip(alpha, 0, 1)
-        values = (values / np.maximum(opaque, 1e-6)[..., None]).astype(np.float32)  # colours are premultiplied
+        values /= np.maximum(opaque, np.float32(1e-6))[..., None]  # colours are premultiplied
         share = to_dtype(opaque * 65535, np.uint16)
+        values[share == 0] = 0  # invisible, and may be of any brightness now
     lost = [f"{parts - 1} of its parts"] if parts > 1 else []
     others = len(channels.keys() - {"RGBA", "RGB", "Y", "A"})
     lost += [f"{others} of its channels (neither colours nor transparency)"] if others else []
-    return Samples(values @ _to_srgb(header).astype(np.float32).T, share, lost=tuple(lost))
+    colours = values[..., 0] if grey else values @ _to_srgb(header).T
+    return Samples(colours.astype(np.float32), share, lost=tuple(lost))
 
 
 def _to_srgb(header: dict[str, Any]) -> Reals:

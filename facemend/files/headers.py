@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import ImageFile, TiffImagePlugin
 
 from facemend.errors import DecodeError
-from facemend.files import exif, formats, metadata
+from facemend.files import exif, formats, metadata, tiff
 from facemend.files.decoders import decoding, quiet
 from facemend.records import Size
 
@@ -41,6 +41,9 @@ def read(path: Path) -> Header:
         stream.seek(0)
         with quiet(), decoding():
             image: ImageFile.ImageFile = reader(stream)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            tiff.seek_picture(image, stream)
+        with quiet(), decoding():
             tags = image.getexif()
             turned = tags.get(exif.ORIENTATION) in metadata.TURNED
             taken = str(tags.get_ifd(exif.EXIF).get(exif.TAKEN, ""))
@@ -61,6 +64,15 @@ def announced_size(head: bytes, name: str) -> tuple[int, int] | None:
         bits = int.from_bytes(head[21:25], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+
+
+def avif_bits(stream: BinaryIO) -> int:
+    """The bits of a channel of an AVIF, as its AV1 configuration box has them (AV1-ISOBMFF, 2.3)."""
+    stream.seek(0)
+    _, found, configuration = stream.read().partition(b"av1C")
+    flags = configuration[2] if len(configuration) > 2 else 0
+    high, twelve = flags & 0x40, flags & 0x20
+    return (12 if twelve else 10) if found and high else 8
 
 
 def is_lossless(stream: BinaryIO) -> bool:

@@ -1,14 +1,16 @@
-"""JPEG faults that Pillow does not report: too many scans, and missing pixels, which libjpeg fills with grey."""
+"""What Pillow does not report of a JPEG: too many scans, missing pixels, which libjpeg fills with grey, and frames."""
 
 import re
 
 import simplejpeg
+from PIL.JpegImagePlugin import JpegImageFile
 
 from facemend.errors import DecodeError
 
 MAX_SCANS = 50  # encoders write at most 24; each scan takes time for all pixels, even if it has few bytes
 MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")  # a marker that cannot occur inside compressed pixels
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
+MP_ENTRIES = 0xB002  # tag of the list of pictures
 DAMAGE = ("premature end", "bad Huffman code", "instead of RST")  # the other warnings of libjpeg are harmless
 
 
@@ -27,6 +29,15 @@ def check(data: bytes) -> None:
     except ValueError as error:
         if any(text in str(error) for text in DAMAGE):
             raise DecodeError(f"it is damaged or truncated ({error})", "use a complete copy") from error
+
+
+def has_frames(image: JpegImageFile) -> bool:
+    """Whether a file (CIPA DC-007, .mpo) has pictures of other viewpoints, and not just previews or a gain map."""
+    try:
+        entries = (image._getmp() or {}).get(MP_ENTRIES, [])
+    except SyntaxError:  # the index of the pictures is damaged; the first picture does not need it
+        return False
+    return any(entry["Attribute"]["MPType"].startswith("Multi-Frame") for entry in entries)
 
 
 def _count_scans(data: bytes) -> int:

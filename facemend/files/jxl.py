@@ -4,12 +4,12 @@ import io
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from facemend.errors import DecodeError
+from facemend.files import metadata
 from facemend.files.decoders import decoding
 from facemend.files.samples import CheckSize, Samples
-from facemend.records import Metadata
 
 CODESTREAM = b"\xff\x0a"
 RATIOS = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width over height
@@ -27,16 +27,18 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     header = _header(data)
     check_size(header.width, header.height)  # before the decoder allocates memory
     with decoding():
-        image: Image.Image = JXLImageFile(io.BytesIO(data))
-        image.load()
+        file = JXLImageFile(io.BytesIO(data))
+        file.load()  # type: ignore[no-untyped-call]
+        described, profile = metadata.of_image(file), file.info.get("icc_profile")
+        # One that was made from a JPEG is not upright yet.
+        image: Image.Image = ImageOps.exif_transpose(file) if file.jpeg else file
         alpha = np.asarray(image.getchannel("A")) if image.mode in ("RGBA", "LA") else None
         if image.mode not in ("L", "I;16"):
             image = image.convert("L" if image.mode == "LA" else "RGB")
-    info, colours = image.info, np.asarray(image)
+    colours = np.asarray(image)
     reduced = header.bits > 8 and colours.dtype == np.uint8
     lost = (f"8 of {header.bits} bits (pillow-jxl-plugin reads no more)",) if reduced else ()
-    described = Metadata(info.get("exif"), info.get("xmp"))
-    return Samples(colours, alpha, info.get("icc_profile"), described, lost)
+    return Samples(colours, alpha, profile, described, lost)
 
 
 class Header(NamedTuple):

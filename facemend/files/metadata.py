@@ -48,7 +48,7 @@ def read(image: Image.Image, stream: BinaryIO | None) -> Read:
     if isinstance(image, PngImagePlugin.PngImageFile) and stream is not None:
         found = _of_png(image, stream)
     else:
-        found = _of_image(image)
+        found = of_image(image)
     stored = _orientation(found)
     turned_by = image.info.get("original_orientation") or stored  # what pillow-heif has already applied
     return Read(upright(found, turned_by), stored, _is_adobe_rgb(found))
@@ -113,11 +113,11 @@ def _orientation(metadata: Metadata) -> int:
     return told or (xmp.orientation(metadata.xmp) if metadata.xmp else 0) or 1
 
 
-def _of_image(image: Image.Image) -> Metadata:
-    """The metadata that Pillow hands on as bytes."""
+def of_image(image: Image.Image) -> Metadata:
+    """The metadata that Pillow hands on as bytes; the picture may have another orientation."""
     lost: list[str] = []
     info = image.info
-    block = _usable(_exif(image).removeprefix(EXIF_PREFIX), lost)
+    block = usable(_exif(image).removeprefix(EXIF_PREFIX), lost)
     # Scanners write the resolution outside EXIF. In other formats `dpi` repeats EXIF, or is a default of Pillow.
     across, down = info.get("dpi", (0, 0)) if image.format in ("PNG", "BMP") or info.get("jfif_unit") else (0, 0)
     said = exif.Block(block) if block else None
@@ -161,7 +161,7 @@ def _exif(image: Image.Image) -> bytes:
     return image.getexif().tobytes() if written and len(image.getexif()) else b""
 
 
-def _usable(block: bytes, lost: list[str]) -> bytes | None:
+def usable(block: bytes, lost: list[str]) -> bytes | None:
     """An EXIF block, or None where it is empty or cannot be used; what is wrong with it is added to `lost`."""
     if not block or exif.is_empty(block):
         return None
@@ -182,7 +182,7 @@ def _of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
         return Metadata(lost=("EXIF, XMP and IPTC (of a BigTIFF)",)), 1
     lost: list[str] = []
     block, moved = tiff.exif(reader, page)
-    block = _usable(block or b"", lost)
+    block = usable(block or b"", lost)
     if moved:
         lost.append("offsets inside the MakerNote (it had to move)")
     values = {tag: value.data for tag, value in page.values.items()}
@@ -193,7 +193,7 @@ def _of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
 
 
 def _of_png(image: PngImagePlugin.PngImageFile, stream: BinaryIO) -> Metadata:
-    metadata = _of_image(image)
+    metadata = of_image(image)
     stream.seek(0)
     text, comment, records, lost = [], None, None, list(metadata.lost)
     try:
@@ -205,12 +205,16 @@ def _of_png(image: PngImagePlugin.PngImageFile, stream: BinaryIO) -> Metadata:
                 continue
             if keyword == PROFILE:
                 records = iptc.of_profile(png.of_profile(texts.get(keyword.decode(), "")))
+                if records is None:
+                    lost.append("IPTC (damaged or empty)")
             else:
                 text.append((kind, body))
         comments = [one for one in text if one[1].partition(b"\0")[0] == COMMENT]
         if len(comments) == 1:  # a JPEG has a place for one; several stay the texts of a PNG
             text.remove(comments[0])
             comment = texts.get("Comment", "").encode() or None
+            if comment is None:
+                lost.append("comment (damaged or empty)")
     except DecodeError:
         lost.append("PNG texts (damaged)")
     return replace(metadata, text=tuple(text), comment=comment, iptc=records, lost=tuple(lost))

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from facemend.errors import DecodeError
+from facemend.files import metadata
 from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import CheckSize, Samples
 from facemend.records import Metadata, to_dtype
@@ -23,6 +24,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
         DecodeError: it is damaged, or has no such picture.
     """
     from psd_tools import PSDImage
+    from psd_tools.api.utils import has_transparency
     from psd_tools.constants import Resource
 
     with decoding():
@@ -38,18 +40,23 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     with quiet(), decoding(), _damage_is_an_error():
         values = np.asarray(file.numpy())  # (H, W, C), 0 to 1
         profile = _resource(file, Resource.ICC_PROFILE)
+        unusable: list[str] = []
         described = Metadata(
-            exif=_resource(file, Resource.EXIF_DATA_1),
+            exif=metadata.usable(_resource(file, Resource.EXIF_DATA_1) or b"", unusable),
             xmp=_resource(file, Resource.XMP_METADATA),
             iptc=_resource(file, Resource.IPTC_NAA),
+            lost=tuple(unusable),
         )
+        is_transparent = values.shape[2] > count and has_transparency(file)
     if file.color_mode.name == "CMYK":
         values[..., :4] = 1 - values[..., :4]  # the file has the share of paper, not of ink
     dtype = np.uint16 if file.depth == 16 else np.uint8
     pixels = to_dtype(values * np.iinfo(dtype).max, dtype)
     colours = pixels[..., :count] if count > 1 else pixels[..., 0]
-    lost = ("layers",) if len(list(file.descendants())) > 1 else ()
-    return Samples(colours, pixels[..., count] if pixels.shape[2] > count else None, profile, described, lost)
+    lost = ["layers"] if len(list(file.descendants())) > 1 else []
+    if others := pixels.shape[2] - count - is_transparent:
+        lost.append(f"{others} of its channels (neither colours nor transparency)")
+    return Samples(colours, pixels[..., count] if is_transparent else None, profile, described, tuple(lost))
 
 
 @contextlib.contextmanager

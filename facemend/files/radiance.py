@@ -10,7 +10,7 @@ from facemend.errors import DecodeError
 from facemend.files.decoders import decoding
 from facemend.files.samples import CheckSize, Samples
 
-SIZE = re.compile(rb"\n-Y (\d+) \+X (\d+)\n")  # the only order of rows that is in use
+SIZE = re.compile(rb"\n-Y (\d{1,9}) \+X (\d{1,9})\n")  # the only order of rows that is in use
 HEADER = 1 << 16  # bytes that it can have
 
 

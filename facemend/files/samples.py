@@ -12,8 +12,8 @@ class Samples(NamedTuple):
     """An upright picture as its file has it.
 
     Attributes:
-        colours: (H, W, 3) RGB, (H, W, 4) CMYK or (H, W) grey, uint8 or uint16; or (H, W, 3) float32 of linear light
-            with the primaries of sRGB, where 1 is the white of paper and lights may be brighter.
+        colours: (H, W, 3) RGB, (H, W, 4) CMYK or (H, W) grey, uint8 or uint16; or (H, W, 3) RGB or (H, W) grey, float32
+            of linear light with the primaries of sRGB, where 1 is the white of paper and lights may be brighter.
         alpha: (H, W) of the same dtype, or None.
         profile: its ICC profile, or None.
         metadata: what the file says besides; EXIF may say another orientation.

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+from PIL import TiffImagePlugin
 
+from facemend.files.decoders import decoding, quiet
 from facemend.files.exif import (
     BYTE,
     BYTE_ORDERS,
@@ -114,6 +116,27 @@ class Reader:
     def _read(self, at: int, size: int) -> bytes:
         self._stream.seek(at)
         return self._stream.read(size)
+
+
+def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool:
+    """Go to the first page that is not a reduced copy.
+
+    Args:
+        image: a TIFF that Pillow has opened.
+        stream: its file.
+
+    Returns:
+        Whether there are more such pages.
+
+    Raises:
+        DecodeError: the file is damaged.
+    """
+    pages = Reader(stream).pages()
+    number, _ = next(pages, (0, None))
+    several = next(pages, None) is not None
+    with quiet(), decoding():
+        image.seek(number)
+    return several
 
 
 def is_dng(stream: BinaryIO) -> bool:

@@ -53,11 +53,12 @@ def psd(image):
 
 
 def exr(values, **header):
-    """An OpenEXR file of (H, W, 3 or 4) float32."""
+    """An OpenEXR file of (H, W, 1, 3 or 4) float32."""
     import OpenEXR
 
     stream = io.BytesIO()
-    name = "RGBA" if values.shape[2] == 4 else "RGB"
+    name = {1: "Y", 3: "RGB", 4: "RGBA"}[values.shape[2]]
+    values = values[..., 0] if name == "Y" else values
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, **header}
     OpenEXR.File(header, {name: np.ascontiguousarray(values)}).write(stream)
     return stream.getvalue()

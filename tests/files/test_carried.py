@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from facemend.files import formats, iptc, png, xmp
+from facemend.files import formats, iptc, metadata, png, xmp
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.files.exif import Block
 from facemend.records import Metadata, Picture
+from facemend.result import Result
 from tests.files.samples import close, noise, scene
 from tests.hostile import chunk, saved, saved_heif
 from tests.programs import exiftool, needs
@@ -177,6 +178,25 @@ def test_what_is_too_long_for_a_jpeg_is_named(part):
         assert (fitted.lost == ()) == kept
         assert kept or "too long for JPEG" in fitted.lost[0]
         assert (getattr(decode(encode(picture, "jpeg")).metadata, part) is not None) == kept
+
+
+def test_sizes_in_a_packet_that_become_longer_count():
+    longest = formats.FORMATS["jpeg"].longest["xmp"]
+    packet = (PACKET % 1).replace(b"</x:xmpmeta>", b"")
+    packet += b" " * (longest - len(packet) - len(b"</x:xmpmeta>")) + b"</x:xmpmeta>"
+    wide = Picture(np.zeros((2, 20000, 3), np.uint8), metadata=Metadata(xmp=packet))
+    assert len(metadata.sized(wide.metadata, 2, 20000).xmp) > longest
+    assert decode(encode(wide, "jpeg")).metadata.xmp is None
+    result = Result(wide, wide, (), "none", "lanczos", {})
+    assert any("too long for JPEG" in one for one in result.lost("a.jpg"))
+
+
+@pytest.mark.parametrize("body", [b"Comment\0\0damaged", b"Raw profile type iptc\0\0damaged"])
+def test_damaged_texts_of_a_png_are_named(body):
+    data = saved(Image.fromarray(scene()), "png")
+    end = data.index(b"IDAT") - 4
+    picture = decode(data[:end] + chunk(b"zTXt", body) + data[end:])
+    assert any("damaged" in one for one in picture.metadata.lost)
 
 
 def test_face_regions_of_a_turned_picture_are_named():

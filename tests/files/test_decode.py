@@ -17,6 +17,7 @@ from facemend.errors import DecodeError, TooLargeError
 from facemend.files import formats
 from facemend.files.decode import decode
 from facemend.files.encode import encode
+from facemend.files.png import SIGNATURE, chunk, chunks
 from facemend.records import Metadata, Picture, Settings
 from tests.files.samples import ORIENTATION, close, noise, orientation_block, png16, scene
 from tests.hostile import png, saved, saved_heif, whole
@@ -180,6 +181,46 @@ def test_a_pillow_image_of_16_bits_is_read_with_16_bits_or_named_as_reduced(kind
         assert picture.pixels.dtype == np.uint8
         if image.format == "TIFF" or kind == "path":
             assert picture.lost == ("8 of 16 bits (Pillow has reduced this image)",)
+
+
+def test_a_pillow_image_of_a_later_page_is_that_page():
+    pages = [np.full((6, 5, 3), value, np.uint16) for value in (1000, 60000)]
+    with Image.open(io.BytesIO(cv2.imencodemulti(".tiff", pages)[1].tobytes())) as image:
+        image.seek(1)
+        assert np.abs(decode(image).pixels.astype(int) - 60000 // 257).max() <= 1
+
+
+def test_a_pillow_image_of_a_png_has_all_that_the_file_has():
+    header, *others = chunks(saved(Image.fromarray(scene()), "png"))
+    said = (b"cICP", bytes([12, 13, 0, 1])), (b"tEXt", b"Comment\0one"), (b"tEXt", b"parameters\0a prompt")
+    data = SIGNATURE + b"".join(chunk(*one) for one in (header, *said, *others))
+    expected = decode(data)
+    with Image.open(io.BytesIO(data)) as image:
+        picture = decode(image)
+    assert np.array_equal(picture.pixels, expected.pixels)
+    assert not np.array_equal(picture.pixels, scene()), "the colours are those of Display P3"
+    assert picture.metadata == expected.metadata
+    assert (picture.metadata.comment, picture.metadata.text) == (b"one", said[2:])
+
+
+@pytest.mark.parametrize(("kind", "several"), [(0x020002, True), (0x010001, False), (0, False)])
+def test_pictures_of_other_viewpoints_in_a_jpeg_are_named(kind, several):
+    frames = [Image.fromarray(scene()), Image.fromarray(scene()[::-1])]
+    data = saved(frames[0], "mpo", save_all=True, append_images=frames[1:])
+    second = data.index(bytes(4) + struct.pack("<I", 0x030000), data.index(b"MPF\0")) + 4 + 16
+    picture = decode(data[:second] + struct.pack("<I", kind) + data[second + 4 :])
+    assert picture.several == several
+    cut = data.index(b"MPF\0") + 8
+    assert not decode(data[:cut] + bytes(4) + data[cut + 4 :]).several, "the index is damaged"
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_an_avif_of_more_bits_is_named_as_reduced(bits):
+    values = noise((16, 16, 3), np.uint16) >> (16 - bits)
+    image = values.astype(np.uint8) if bits == 8 else values
+    picture = decode(cv2.imencode(".avif", image, [cv2.IMWRITE_AVIF_DEPTH, bits])[1].tobytes())
+    assert picture.pixels.dtype == np.uint8
+    assert picture.lost == (() if bits == 8 else (f"8 of {bits} bits (Pillow reads no more)",))
 
 
 def test_decode_is_thread_safe():

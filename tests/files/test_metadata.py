@@ -66,6 +66,8 @@ def test_exif_is_kept_without_orientation_and_thumbnail(kind, depth):
     block = exif.tobytes()[6:]
     picture = decode(saved(Image.fromarray(scene()), "jpeg", exif=b"Exif\0\0" + with_thumbnail(block)))
     assert b"thumbnail!" not in picture.metadata.exif
+    dense = saved(Image.fromarray(scene()), "jpeg", exif=b"Exif\0\0" + with_thumbnail(block), dpi=(300, 300))
+    assert b"thumbnail!" not in decode(dense).metadata.exif
     if depth == 16:
         picture = Picture(picture.pixels.astype(np.uint16) * 257, metadata=picture.metadata)
     again = decode(encode(picture, kind))

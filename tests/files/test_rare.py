@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import shutil
+import struct
 import subprocess
 import sys
 
@@ -152,6 +153,42 @@ def test_numbers_of_an_exr_that_are_none_become_black_or_white():
     assert picture.pixels[0, :3, 0].tolist() == [0, 65535, 0]
 
 
+@needs("OpenEXR")
+def test_an_invisible_px_of_an_exr_changes_no_other():
+    values = np.full((4, 4, 4), (0.5, 0.5, 0.5, 1), np.float32)
+    plain = decode(rare.exr(values))
+    values[1, 1] = (0.001, 0.001, 0.001, 0)
+    picture = decode(rare.exr(values))
+    assert np.array_equal(picture.pixels, plain.pixels)
+    assert picture.lost == ()
+
+
+@needs("OpenEXR")
+def test_a_grey_exr_is_grey():
+    picture = decode(rare.exr(LIGHT[..., :1].astype(np.float32)))
+    assert picture.grey
+    assert close(picture.pixels[..., 0] / 65535, scene()[..., 0] / 255, 0.005)
+
+
+@needs("psd_tools")
+@pytest.mark.parametrize("is_transparency", [False, True])
+def test_a_saved_selection_of_a_psd_is_not_its_transparency(is_transparency):
+    samples = np.dstack((scene(), np.full((32, 48), 99, np.uint8)))
+    identifiers = {1053: struct.pack(">I", not is_transparency)}
+    picture = decode(rare.psd_of(samples, identifiers))
+    assert (picture.alpha is not None) == is_transparency
+    lost = () if is_transparency else ("1 of its channels (neither colours nor transparency)",)
+    assert picture.lost == lost
+
+
+@needs("psd_tools")
+@pytest.mark.parametrize("block", [b"junk", b"MM\0*\xff\xff\xff\xff"])
+def test_damaged_exif_of_a_psd_is_named(block):
+    metadata = decode(rare.psd_of(scene(), {1058: block})).metadata
+    assert metadata.exif is None
+    assert "EXIF (damaged" in metadata.lost[0]
+
+
 @needs("psd_tools")
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "CMYK"])
 def test_psd_modes(mode):
@@ -182,6 +219,20 @@ def test_jxl_keeps_exif_and_alpha():
     image = Image.fromarray(np.dstack((scene(), np.maximum(noise((32, 48)), 1))))
     picture = decode(rare.jxl(image, lossless=True, exif=exif.tobytes(), use_container=True))
     assert np.array_equal(picture.alpha, np.asarray(image)[..., 3])
+    assert b"Camera" in picture.metadata.exif
+
+
+@needs("pillow_jxl")
+def test_a_jxl_made_from_a_jpeg_is_upright_and_keeps_what_the_jpeg_said(tmp_path):
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Camera", 6
+    source = tmp_path / "in.jpg"
+    Image.fromarray(scene()).save(source, exif=exif, comment=b"a comment")
+    with Image.open(source) as image:
+        data = rare.jxl(image, lossless_jpeg=True)
+    picture, expected = decode(data), decode(source)
+    assert close(picture.pixels, expected.pixels, 3)
+    assert picture.metadata == expected.metadata
     assert b"Camera" in picture.metadata.exif
 
 

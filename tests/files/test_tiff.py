@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from facemend.errors import DecodeError
+from facemend.files import headers
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.files.exif import LONG, SHORT, Block
@@ -138,6 +139,41 @@ def test_a_reduced_copy_is_not_the_picture(dtype):
         picture = decode(bytes(block.data))
         assert np.array_equal(picture.pixels, pixels)
         assert picture.several == several
+
+
+def test_the_size_in_the_header_is_not_that_of_a_reduced_copy(tmp_path):
+    pages = noise((16, 24, 3)), noise((64, 96, 3))
+    block = Block(cv2.imencodemulti(".tiff", pages)[1].tobytes())
+    block.set_number(block.main, 254, 1)
+    (tmp_path / "copy.tif").write_bytes(bytes(block.data))
+    assert headers.read(tmp_path / "copy.tif").size == (64, 96)
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+def test_the_fourth_channel_of_a_bigtiff_is_alpha_where_it_says_so(kind):
+    samples = np.maximum(noise((6, 5, 4), np.uint16), 1)
+    tags = {
+        256: 5,
+        257: 6,
+        BITS: 16,
+        259: 1,
+        PHOTOMETRIC: 2,
+        STRIP: 0,
+        SAMPLES: 4,
+        278: 6,
+        279: samples.nbytes,
+        EXTRA: kind,
+    }
+    tags[STRIP] = 16 + 8 + 20 * len(tags) + 8
+    entries = b"".join(
+        struct.pack("<HHQ4H", tag, SHORT, 4, *[value] * 4) if tag == BITS else struct.pack("<HHQQ", tag, LONG, 1, value)
+        for tag, value in sorted(tags.items())
+    )
+    data = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, len(tags)) + entries + bytes(8) + samples.tobytes()
+    picture = decode(data)
+    assert (picture.alpha is not None) == (kind == 2)
+    assert np.array_equal(picture.pixels, samples[..., :3])
+    assert (OTHER in picture.lost) == (kind == 0)
 
 
 def test_metadata_of_a_file_with_nothing_but_a_reduced_copy_is_kept():
