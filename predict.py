@@ -220,14 +220,21 @@ class Predictor(BaseRunner):
         given = {name: inputs[name] for name in Settings.__dataclass_fields__ if name in inputs}
         given |= {"scale": upscale, "aligned": aligned and face_enhance, "seed": None if seed is None else int(seed)}
         given |= {"faces": "none" if not face_enhance else "center" if only_center_face else "all"}
-        return self.done(image, pipeline, Settings(**given), output_format, output_quality, strip_metadata)
+        source = upload.source(image, self.uploads)
+        return self.done(source, pipeline, Settings(**given), output_format, output_quality, strip_metadata)
 
     def done(
-        self, image: Path, pipeline: Pipeline, settings: Settings, output_format: str, quality: int, strip: bool
+        self,
+        source: Path | bytes,
+        pipeline: Pipeline,
+        settings: Settings,
+        output_format: str,
+        quality: int,
+        strip: bool,
     ) -> Path:
         """Do the work of a call, record its metrics, and return the result."""
         job = Job(
-            source=upload.source(image, self.uploads),
+            source=source,
             target=Path(self.folder.name) / uuid4().hex,  # with --upload-url the name is part of the public address
             name="the image",
             format=output_format,
@@ -268,6 +275,8 @@ class Predictor(BaseRunner):
                 self.suspect.detector(face)
             if self.suspect.parser:
                 list(self.suspect.parser([face]))
+            if self.suspect.repairer:
+                self.suspect.repairer(face)
             for restorer in self.suspect.restorers:
                 restorer([face])
             # With half the strength, the upscaler runs too, not only the restorer.

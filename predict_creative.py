@@ -15,7 +15,7 @@ import predict
 from facemend.container import upload
 from facemend.container.names import OLD_CREATIVE, UPSCALERS, sampler, with_old_names
 from facemend.creative import PRESETS
-from facemend.errors import InputError
+from facemend.errors import InputError, OptionError
 from facemend.files.decode import decode
 from facemend.loader import NONE, Loader
 from facemend.machine import process
@@ -225,18 +225,20 @@ class Predictor(predict.Predictor):
         creative = replace(PRESETS[name], **{option: value for option, value in given.items() if value is not None})
         if resolution and upscale_by:
             raise InputError(f"resolution is {resolution}, but must be left out where upscale_by is {upscale_by:g}")
-        scale = upscale_by or (
-            2 if name == "ultimate" and not resolution else self._scale(image, resolution or RESOLUTION)
-        )
+        if creative.keep_faces and self.models.detector is None:
+            raise OptionError("keep_faces", True, "false on this server, which has no detector")
+        source = upload.source(image, self.uploads)
+        scale = upscale_by or (2 if name == "ultimate" and not resolution else _scale(source, resolution or RESOLUTION))
         first = UPSCALERS.get(upscaler, upscaler)
         pipeline = self.models.pipeline("auto" if face_enhance else NONE, first, scale)
         pipeline.upscaler = CreativeUpscaler(self.networks, pipeline.upscaler, creative)
         settings = Settings(
             scale=scale, seed=None if seed is None else int(seed), faces="all" if face_enhance else "none"
         )
-        return self.done(image, pipeline, settings, output_format, output_quality, strip=False)
+        return self.done(source, pipeline, settings, output_format, output_quality, strip=False)
 
-    def _scale(self, image: Path, resolution: int) -> float:
-        """The scale with which the short side of a picture gets this number of px."""
-        height, width = decode(upload.source(image, self.uploads), DEFAULT_SETTINGS, "the image").pixels.shape[:2]
-        return float(min(max(resolution / min(height, width), 1), LARGEST_SCALE))
+
+def _scale(source: Path | bytes, resolution: int) -> float:
+    """The scale with which the short side of a picture gets this number of px."""
+    height, width = decode(source, DEFAULT_SETTINGS, "the image").pixels.shape[:2]
+    return float(min(max(resolution / min(height, width), 1), LARGEST_SCALE))

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,8 +10,9 @@ from comfy import model_management
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import CallbacksMP
 
-from facemend.loader import Loader, best
+from facemend.loader import Loader, best, files
 from facemend.pipeline import Pipeline
+from facemend.weights.models import Task
 
 ROOM = 2 * 2**30  # bytes that ComfyUI makes free: networks take up to 0.7 GB, and tiles are cut to fit the rest
 
@@ -28,7 +30,7 @@ class Networks:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # ComfyUI may call `_unloaded` while it makes room in `pipeline`
-        self._stages: dict[tuple[str, str], Any] = {}
+        self._stages: dict[tuple[str, str, tuple[Path | None, ...]], Any] = {}
         self._entry: Any = None
 
     def pipeline(self, restorer: str, upscaler: str) -> Pipeline:
@@ -52,10 +54,11 @@ class Networks:
                 parser=self._stage("parser", best("parser"), loader.parser),
             )
 
-    def _stage(self, task: str, name: str, load: Callable[[str], Any]) -> Any:
-        if (task, name) not in self._stages:
-            self._stages[task, name] = load(name)
-        return self._stages[task, name]
+    def _stage(self, task: Task, name: str, load: Callable[[str], Any]) -> Any:
+        key = task, name, files(task, name)
+        if key not in self._stages:
+            self._stages[key] = load(name)
+        return self._stages[key]
 
     def _follow(self, device: torch.device) -> None:
         """Start anew where ComfyUI's device is another one than before."""

@@ -114,7 +114,8 @@ class FacemendRestore(io.ComfyNode):
             pictures, masks = images.empty(image, size)
             reports = []
             for index, progress in enumerate(_progress(len(image))):
-                result = pipeline.run(images.pixels(image[index]), settings, progress)
+                with _own_names(f"picture {index + 1} of {len(image)}: " if len(image) > 1 else ""):
+                    result = pipeline.run(images.pixels(image[index]), settings, progress)
                 images.fill(pictures[index], masks[index], result)
                 reports.append(result.report())
         return io.NodeOutput(pictures, masks, json.dumps(reports))
@@ -145,12 +146,16 @@ def _progress(count: int) -> Iterator[Progress]:
 
 
 @contextmanager
-def _own_names() -> Iterator[None]:
-    """Give the options in errors the names of the inputs, and leave out what to do with options that are no input."""
+def _own_names(about: str = "") -> Iterator[None]:
+    """Give the options in errors the names of the inputs, and leave out what to do with options that are no input.
+
+    Args:
+        about: what messages begin with.
+    """
     try:
         yield
     except FacemendError as error:
-        raise FacemendError(error.message(_spelled)) from error
+        raise FacemendError(about + error.message(_spelled)) from error
 
 
 def _spelled(option: str) -> str | None:

@@ -51,6 +51,14 @@ def best(task: Task, scale: float = 0) -> str:
     return next((model.public_name for model in automatic(task, scale) if find(model.name)), WITHOUT[task])
 
 
+def files(task: Task, choice: str) -> tuple[Path | None, ...]:
+    """The files of a model and its companions, None for each that is not installed; () for a choice without a model.
+
+    As long as they are the same, so is what `Loader` loads for the choice.
+    """
+    return tuple(find(part.name) for part in lookup_for(task, choice).parts()) if choice in public_names(task) else ()
+
+
 class Loader:
     """Loads stages, and remembers which of the caller's own files it used.
 

@@ -98,6 +98,8 @@ def translated(given: Inputs, meanings: Meanings = OLD) -> dict[str, Any]:
         InputError: an old name and another input of the call ask for different things.
     """
     inputs = {name: value for name, value in given.items() if name not in meanings}
+    if given.get("use_controlnet_tile") is False:
+        given = {**given, "controlnet_strength": None}  # which has no meaning then
     for old in meanings:
         if given.get(old) is None:
             continue

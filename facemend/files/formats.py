@@ -323,8 +323,8 @@ def choose(picture: Picture, requested: str = "auto", size: tuple[int, int] | No
     if named is None or not named.writer:
         raise OptionError("format", requested, CHOICES)
     if reason := named.lacks(picture, size):
-        able = listed([row.name for row in WRITABLE if not row.lacks(picture, size)])
-        raise OptionError("format", named.name, f"{able} for a picture with {reason}")
+        able = listed([row.suffix[1:] for row in WRITABLE if not row.lacks(picture, size)])
+        raise OptionError("format", requested, f"{able} for a picture with {reason}")
     return named
 
 

@@ -1,15 +1,16 @@
 """The addresses of the server, and what each does."""
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from anyio import fail_after
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from facemend.errors import InputError
@@ -32,6 +33,8 @@ FILES = {  # the page; what else is in the folder is not sent
 }
 KEPT = 512 * 2**20  # bytes of photos and results
 LONGEST_OPTIONS = 64 * 2**10  # bytes
+LONGEST_PAUSE = 30.0  # s between two parts of a body
+SENT_AT_ONCE = 2**20  # bytes of a result
 RECEIVED = 2  # times the limit of a body that is received at most
 
 Item = TypeVar("Item", Photo, Restored)
@@ -76,7 +79,8 @@ def make(networks: Networks, desk: Desk, downloads: Desk, max_upload: int) -> St
 
     def result(request: Request) -> Response:
         kept = _kept(store, request, Restored)
-        return Response(kept.data, media_type=kept.media_type)
+        headers = {"Content-Length": str(len(kept.data))}
+        return StreamingResponse(_in_parts(kept.data), headers=headers, media_type=kept.media_type)
 
     def result_view(request: Request) -> Response:
         return Response(_kept(store, request, Restored).view, media_type="image/jpeg")
@@ -104,8 +108,14 @@ def _static(name: str, kind: str) -> Callable[[Request], Response]:
     return lambda request: Response(data, media_type=kind)
 
 
+async def _in_parts(data: bytes) -> AsyncIterator[bytes]:
+    """Yield parts of a file, each when the client has received the last one: the server holds no copy of the whole."""
+    for start in range(0, len(data), SENT_AT_ONCE):
+        yield data[start : start + SENT_AT_ONCE]
+
+
 async def _body(request: Request, limit: int) -> bytearray:
-    """The body of a request; 413 if it is over the limit.
+    """The body of a request; 413 if it is over the limit, and 408 if it stops before its end.
 
     What is a little over the limit is still received, but not kept: a client sees the answer only after it has sent
     everything.
@@ -114,8 +124,15 @@ async def _body(request: Request, limit: int) -> bytearray:
     length = request.headers.get("content-length", "0")
     if not length.isdecimal() or int(length) > RECEIVED * limit:
         raise problem
-    body, size = bytearray(), 0
-    async for part in request.stream():
+    body, size, stream = bytearray(), 0, request.stream()
+    while True:
+        try:
+            with fail_after(LONGEST_PAUSE):
+                part = await anext(stream, None)
+        except TimeoutError as error:
+            raise HTTPException(408, "the upload has stopped", {"Connection": "close"}) from error
+        if part is None:
+            break
         size += len(part)
         if size > RECEIVED * limit:
             raise problem

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
 from facemend.errors import Cancelled, FacemendError
+from facemend.machine import process
 from facemend.records import Progress
 
 PLACES = 4  # jobs at a time: one is computed, the others wait
@@ -121,6 +122,8 @@ class Desk:
                 log.error("a job failed\n%s", traceback.format_exc())
                 line = " ".join(f"unexpected {type(error).__name__}: {error}".split())
                 outcome = _event("failed", {"error": f"{line}; the server's terminal says more"})
+            finally:
+                process.give_back_memory()
             outbox.send_nowait(outcome)
 
 

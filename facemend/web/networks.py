@@ -3,10 +3,11 @@
 import inspect
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from facemend.errors import OptionError
-from facemend.loader import AUTO, WITHOUT, Loader, best
+from facemend.loader import AUTO, WITHOUT, Loader, best, files
 from facemend.pipeline import Pipeline
 from facemend.stages.upscale import LanczosUpscaler
 from facemend.weights import installed
@@ -16,6 +17,7 @@ LICENCES = {"yes": "free", "no": "non-commercial", "unclear": "licence unclear"}
 
 
 Stage = TypeVar("Stage")
+Key = tuple[str, tuple[Path | None, ...]]  # a name, and the files of the model and its companions
 
 
 def offered(task: Task) -> list[dict[str, Any]]:
@@ -54,7 +56,7 @@ class Networks:
     """
 
     def __init__(self) -> None:
-        self._loaded: dict[Task, tuple[str, Any]] = {}
+        self._loaded: dict[Task, tuple[Key, Any]] = {}
 
     def finder(self) -> Pipeline:
         """A pipeline that only finds faces, with the detector of the others."""
@@ -85,12 +87,13 @@ class Networks:
         )
 
     def _stage(self, task: Task, name: str, load: Callable[[str], Stage]) -> Stage:
-        loaded, stage = self._loaded.get(task, ("", None))
-        if loaded != name:
+        key = name, files(task, name)
+        loaded, stage = self._loaded.get(task, (None, None))
+        if loaded != key:
             self._loaded.pop(task, None)
             stage = None  # frees the memory of the last one before the next is loaded
             stage = load(name)
-            self._loaded[task] = (name, stage)
+            self._loaded[task] = (key, stage)
         return cast(Stage, stage)
 
 

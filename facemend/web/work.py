@@ -9,7 +9,6 @@ from facemend.files import formats
 from facemend.files.decode import decode
 from facemend.job import Encoded, run_in_memory
 from facemend.loader import AUTO
-from facemend.machine import process
 from facemend.pipeline import Pipeline
 from facemend.records import Face, Progress, Settings
 from facemend.web import pictures
@@ -47,7 +46,6 @@ def read(data: bytearray, networks: Networks, store: Store, progress: Progress) 
     name = finder.detector.name if finder.detector else ""
     photo = Photo(data, pictures.view(picture), pictures.thumbnail(picture), faces, name)
     height, width = picture.pixels.shape[:2]
-    process.give_back_memory()
     return {
         "key": store.add(photo),
         "size": [width, height],
@@ -102,7 +100,6 @@ class Restoration:
         pipeline = self._networks.pipeline(self._restorer, self._upscaler, settings.scale, settings.repair)
         done = self._run(pipeline, progress)
         restored = pictures.restored(done)
-        process.give_back_memory()
         return {
             **done.result.report(),
             "key": self._store.add(restored),

@@ -5,12 +5,12 @@ import ipaddress
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from facemend.errors import ChecksumError, DownloadError, OptionError, WeightsError
@@ -18,6 +18,7 @@ from facemend.weights.installed import blocks, check
 from facemend.weights.models import Model
 
 TIMEOUT = httpx.Timeout(30, connect=10)  # seconds; without a byte for so long, a connection counts as broken
+WAIT = 0.5  # seconds after which a process that waits for another's download shows how far that is
 PAUSES = (0.5, 1, 2, 4, 8)  # seconds to wait before each attempt to resume a broken transfer
 ALLOWED = "https, or http to this machine"
 PARTIAL_CONTENT, RANGE_NOT_SATISFIABLE = 206, 416  # HTTP status codes, RFC 9110
@@ -50,9 +51,10 @@ def fetch(model: Model, folder: Path, progress: Progress = lambda there: None) -
     try:
         if not _is_there(model, target):
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{target}.lock"):
+            transfer = _Transfer(model, target, progress)
+            with _acquired(FileLock(f"{target}.lock"), lambda: progress(transfer.there)):
                 if not _is_there(model, target):  # another process may have downloaded it while this one waited
-                    _Transfer(model, target, progress).run(urls)
+                    transfer.run(urls)
     except OSError as error:
         raise DownloadError(_shown(urls[0]), f"{folder} cannot be written: {error.strerror}", target) from error
     return target
@@ -67,6 +69,15 @@ def progress_bar(model: Model) -> Iterator[Progress]:
             bar.update(there - bar.n)
 
         yield move
+
+
+def _acquired(lock: FileLock, tell: Callable[[], None]) -> AbstractContextManager[object]:
+    """Wait for a lock that another process may have; `tell` is called meanwhile, and may raise to stop that."""
+    while True:
+        try:
+            return lock.acquire(timeout=WAIT)
+        except Timeout:
+            tell()
 
 
 def _is_there(model: Model, target: Path) -> bool:

@@ -100,6 +100,15 @@ def test_contradictions_fail_with_one_line(server, inputs, message):
     assert message in failure(server.predict(image=PICTURE, **inputs))
 
 
+def test_faces_cannot_be_kept_without_a_detector(tmp_path):
+    stand_in = ROOT / "tests" / "cog" / "stand_in_creative.py"
+    with serving(tmp_path, stand_in, schema=SCHEMA, FACEMEND_MODELS="lanczos", OMP_NUM_THREADS="1") as running:
+        error = failure(running.predict(image=PICTURE, upscale_by=1))
+        assert "keep_faces is True, but must be false on this server, which has no detector" in error
+        answer = running.predict(image=PICTURE, upscale_by=1, keep_faces=False, steps=1)
+    assert answer["status"] == "succeeded", answer
+
+
 def test_a_result_that_is_too_large_for_a_cpu_fails_with_the_name_of_the_input(server):
     error = failure(server.predict(image=data_url(png(smooth(600, 900))), upscale_by=4))
     assert "megapixels, over the limit of 4" in error
@@ -127,6 +136,8 @@ def test_old_names_select_the_preset():
     assert translated({"denoise": 0.4}, OLD_CREATIVE) == {"preset": "ultimate", "creativity": 0.4}
     assert translated({"use_controlnet_tile": False}, OLD_CREATIVE) == {"preset": "ultimate", "resemblance": 0}
     assert translated({"mask_blur": 8, "steps": 3}, OLD_CREATIVE) == {"steps": 3}
+    both = {"use_controlnet_tile": False, "controlnet_strength": 0.8}
+    assert translated(both, OLD_CREATIVE) == {"preset": "ultimate", "resemblance": 0}
 
 
 @pytest.mark.parametrize("scheduler", [None, *(name for name in SCHEMAS["scheduler"]["enum"])])

@@ -76,7 +76,7 @@ def test_warm_up_runs_every_network_twice(predictor):
     assert len(used) == 8  # the second run of each is recorded
 
 
-@pytest.mark.parametrize("stage", ["detect", "restore", "parse", "enlarge"])
+@pytest.mark.parametrize("stage", ["detect", "repair", "restore", "parse", "enlarge"])
 def test_healthcheck_runs_the_networks_only_after_an_unexpected_failure(predictor, monkeypatch, stage):
     """They are run at each health check until they succeed."""
     broken = stage
@@ -88,6 +88,10 @@ def test_healthcheck_runs_the_networks_only_after_an_unexpected_failure(predicto
     def detect(pixels, settings=None):
         reach("detect")
         return [face_at(similarity(10, 0, 0, 0))]
+
+    def repair(pixels, progress=None):
+        reach("repair")
+        return pixels, np.zeros(pixels.shape[:2], np.float32)
 
     def restore(crops, fidelity):
         reach("restore")
@@ -102,11 +106,11 @@ def test_healthcheck_runs_the_networks_only_after_an_unexpected_failure(predicto
         reach("enlarge")
         return pixels.repeat(2, axis=0).repeat(2, axis=1)
 
-    predictor.models.detector, predictor.models.parser = detect, parse
+    predictor.models.detector, predictor.models.parser, predictor.models.repairer = detect, parse, repair
     monkeypatch.setitem(predictor.models.restorers, "gfpgan-v1.4", FunctionRestorer(restore))
     monkeypatch.setitem(predictor.models.upscalers, "lanczos", FunctionUpscaler(enlarge))
     monkeypatch.setattr(predictor, "record_metric", lambda name, value: None)
-    inputs = {**INPUTS, "model": "gfpgan-v1.4", "face_enhance": True, "aligned": False}
+    inputs = {**INPUTS, "model": "gfpgan-v1.4", "face_enhance": True, "aligned": False, "repair": True}
     image = uploaded(predictor)
     Image.fromarray(smooth(48, 48)).save(image)
     assert predictor.healthcheck()

@@ -1,5 +1,9 @@
-import pytest
+from pathlib import Path
 
+import pytest
+import torch
+
+from facemend import loader
 from facemend.errors import NotInstalledError, OptionError
 from facemend.pipeline import Pipeline
 from facemend.web.networks import Networks, offered
@@ -25,6 +29,18 @@ def test_networks_are_loaded_once_and_one_for_each_task_is_kept():
     assert first.upscaler is second.upscaler
     assert second.restorer is None
     assert networks.pipeline().restorer is not first.restorer
+
+
+def test_an_upscaler_is_loaded_again_when_its_companion_has_come(monkeypatch):
+    model = MODELS["realesr-general-x4v3"]
+    there = {model.name}
+    monkeypatch.setattr(loader, "find", lambda name: Path(name) if name in there or name.startswith("lite") else None)
+    monkeypatch.setattr(loader, "load", lambda model, path: torch.nn.Identity())
+    networks = Networks()
+    first = networks.pipeline(upscaler=model.name, restorer="none").upscaler
+    assert networks.pipeline(upscaler=model.name, restorer="none").upscaler is first
+    there.update(part.name for part in model.parts())
+    assert networks.pipeline(upscaler=model.name, restorer="none").upscaler is not first
 
 
 def test_what_is_not_installed_is_an_error_of_its_own():

@@ -197,6 +197,16 @@ def test_a_body_over_the_limit_is_refused(server):
     connection.close()
 
 
+def test_a_body_that_stops_frees_its_place(server, monkeypatch):
+    monkeypatch.setattr(app, "LONGEST_PAUSE", 0.2)
+    for _ in range(5):
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"))
+        connection.request("POST", "/photos", b"x", {HEADER: "1", "Content-Length": "1000"})
+        assert connection.getresponse().status == 408
+        connection.close()
+    assert server.upload(PHOTO)
+
+
 def test_a_fifth_job_is_refused_and_the_others_are_done(server, photo):
     path = f"/photos/{photo['key']}/restore"
     with ExitStack() as stack:

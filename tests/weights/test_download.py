@@ -17,8 +17,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from facemend.errors import ChecksumError, DownloadError, OptionError
+from facemend.errors import Cancelled, ChecksumError, DownloadError, OptionError
+from facemend.weights import download
 from facemend.weights.download import fetch, progress_bar
 from facemend.weights.models import Model, lookup
 
@@ -440,6 +442,22 @@ def test_a_process_that_waits_for_a_killed_download_resumes_it(site, tmp_path):
     (_, first), (_, second) = site.asked
     assert first is None
     assert second.startswith("bytes="), "only the rest is requested"
+
+
+def test_a_process_that_waits_for_another_shows_that_ones_progress_and_can_be_stopped(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "WAIT", 0.01)
+    (tmp_path / "official.pth.part").write_bytes(CONTENT[:HALF])
+    seen = []
+
+    def stop(there):
+        seen.append(there)
+        raise Cancelled
+
+    with FileLock(tmp_path / "official.pth.lock"), pytest.raises(Cancelled):
+        fetch(site.row(), tmp_path, stop)
+    assert seen == [HALF]
+    assert site.asked == []
+    assert fetch(site.row(), tmp_path).read_bytes() == CONTENT
 
 
 def test_the_progress_bar_is_shown_on_terminals_only(site, tmp_path, capsys):
