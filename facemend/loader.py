@@ -187,7 +187,8 @@ class Loader:
     ) -> tuple[str, Model, Tensors | None] | None:
         """The name to show, the model and the tensors of the caller's file of what is asked for; None to go without."""
         if wanted is None or wanted == AUTO:
-            own = [lookup(name) for name in self._files if lookup(name).task == task]
+            own = [model for model in map(lookup, self._files) if model.task == task]
+            own.sort(key=lambda model: not model.automatic)
             models = filter(self._installed, (*own, *automatic(task, scale)))
             return next(((model.public_name, model, None) for model in models), None)
         if is_path(wanted):

@@ -18,6 +18,7 @@ from facemend.machine import process
 from facemend.records import (
     DEFAULT_SETTINGS,
     Box,
+    Crop,
     Face,
     Floats,
     Landmarks,
@@ -42,6 +43,7 @@ from facemend.stages.paste import (
     overlapping,
     paste,
     square_mask,
+    visible,
 )
 from facemend.stages.recolour import exposed
 from facemend.stages.redraw import CreativeUpscaler
@@ -178,7 +180,8 @@ class Pipeline:
             settings: `sensitivity` and `min_face` say which faces count; with `aligned` there is one, the picture.
 
         Returns:
-            The faces from left to right; their places are the indices that `Settings.faces` takes.
+            The faces from left to right; their places are the indices that `Settings.faces` takes. With `repair`, or
+            `Creative.hdr`, `run` looks for faces in a changed picture, and may find others.
 
         Raises:
             InputError: the picture cannot be read, or is too large.
@@ -327,14 +330,13 @@ class Pipeline:
         self, picture: Picture, size: Size, faces: Sequence[Box], settings: Settings, progress: Progress | None
     ) -> Pixels:
         report = partial(progress, "upscale") if progress else None
-        if self._redraws:
+        if self._redraws and settings.aligned and self._redraws.creative.keep_faces:  # the picture is a face
+            canvas = self._redraws.first(picture.pixels, size, settings, report)
+        elif self._redraws:
             canvas = self._redraws(picture.pixels, size, settings, report, keep=faces)
         else:
             canvas = self.upscaler(picture.pixels, size, settings, report)
-        ink = one_ink(picture.pixels)
-        if ink is not None and one_ink(canvas) is None:  # a network has added colours
-            print_in(canvas, ink)
-        return canvas
+        return _in_ink_of(picture.pixels, canvas)
 
     def _paste(
         self,
@@ -352,7 +354,7 @@ class Pipeline:
         for group in groups:
             layers = []
             for index in group:
-                layers.append(self._layer(treatments[index], restored[index], next(masks), ratio, settings))
+                layers.append(self._layer(picture, treatments[index], restored[index], next(masks), ratio, settings))
                 done += 1
                 if progress:
                     progress("paste", done, len(treatments))
@@ -371,15 +373,24 @@ class Pipeline:
             yield from (oval_mask(len(face)) for face in faces)
 
     def _layer(
-        self, treatment: Treatment, face: Pixels, mask: Floats, ratio: tuple[float, float], settings: Settings
+        self,
+        picture: Picture,
+        treatment: Treatment,
+        face: Pixels,
+        mask: Floats,
+        ratio: tuple[float, float],
+        settings: Settings,
     ) -> Layer:
         """A restored face ready to be pasted, with as many pixels as it covers."""
-        factor = canvas_px_per_crop_px(treatment.crop, ratio)
+        crop, finer = Crop(face, treatment.crop.matrix), None
+        factor = canvas_px_per_crop_px(crop, ratio)
         if factor >= ENLARGE_FACES_FROM:
-            side = round(face.shape[0] * factor)
+            part = visible(crop, picture.pixels.shape[:2])
+            height, width = (round(side * factor) for side in part.pixels.shape[:2])
             upscaler = self._redraws.first if self._redraws else self.upscaler
-            face = upscaler(face, (side, side), settings)
-        return Layer(enlarged(treatment.crop, face), mask, treatment.share)
+            pixels = upscaler(part.pixels, (height, width), settings)
+            finer = enlarged(part, _in_ink_of(part.pixels, pixels))
+        return Layer(crop, mask, treatment.share, finer)
 
 
 def _check_given(faces: Sequence[Face], settings: Settings) -> None:
@@ -387,6 +398,14 @@ def _check_given(faces: Sequence[Face], settings: Settings) -> None:
         raise OptionError("faces", faces, "a list of Face, as `find` returns them")
     if settings.aligned:
         raise OptionError("aligned", True, "False where faces are given")
+
+
+def _in_ink_of(before: Pixels, after: Pixels) -> Pixels:
+    """The px of an enlarged picture, which get the ink of the picture if it has one and a network has added colours."""
+    ink = one_ink(before)
+    if ink is not None and one_ink(after) is None:
+        print_in(after, ink)
+    return after
 
 
 def _continued(progress: Progress, stage: str, before: int, total: int) -> StageProgress:

@@ -227,6 +227,8 @@ class Settings:
                 raise OptionError(name, getattr(self, name), "True or False")
         if self.seed is not None and not (is_whole(self.seed) and 0 <= self.seed < 2**63):
             raise OptionError("seed", self.seed, "a whole number from 0 to 2**63 - 1")
+        if self.seed is not None:
+            object.__setattr__(self, "seed", int(self.seed))  # PyTorch takes no number of NumPy
         object.__setattr__(self, "faces", _faces(self.faces))
 
     def check_mask(self, mask: bool) -> None:

@@ -167,6 +167,12 @@ def test_auto_uses_the_callers_files_for_both(installed_networks):
     loader.check_all_used()
 
 
+def test_the_order_of_the_callers_files_does_not_matter(installed_networks):
+    loader = Loader("cpu", "fp32", {"codeformer": "b.pth", "gfpgan-v1.4": "a.pth"})
+    assert loader.auto(True).name == "gfpgan-v1.4 or codeformer"
+    loader.check_all_used()
+
+
 def test_a_file_that_auto_may_not_use_says_what_allows_it(installed_networks):
     loader = Loader("cpu", "fp32", {"gfpgan-v1.4": "a.pth", "codeformer": "b.pth"})
     assert loader.auto(False).name == "gfpgan-v1.4"

@@ -108,3 +108,7 @@ def test_16_bits_become_the_nearest_of_8_bits(level):
 
 def test_rounding_and_clamping():
     assert to_dtype(np.array([-3.0, 0.4, 0.6, 254.5001, 300]), np.uint8).tolist() == [0, 0, 1, 255, 255]
+
+
+def test_a_seed_of_numpy_becomes_a_number_that_pytorch_takes():
+    assert type(Settings(seed=np.int64(7)).seed) is int

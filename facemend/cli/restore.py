@@ -92,9 +92,11 @@ def _run(
             if sources.identity(path) in taken:
                 expected = "another file than the inputs and the other outputs"
                 raise OptionError("the output", str(path), expected, "rename one of them")
-        if options.skip_existing and outputs.existing() == outputs.paths():
-            skip(outputs.target)
-            return False
+        if options.skip_existing and outputs.target in outputs.existing():
+            check_result(outputs.target, source.path, settings)
+            if outputs.existing() == outputs.paths():
+                skip(outputs.target)
+                return False
         name_models()
         if picture.several:
             say.note(f"{source.path} holds several pictures; the first is restored")

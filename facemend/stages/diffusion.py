@@ -197,7 +197,7 @@ def load(places: Places, device: Device) -> Diffusion:
     """
     with _quiet():
         try:
-            pipeline = _pipeline(places, device)
+            pipeline = _pipeline(places)
             name = places.base.stem if places.base.is_file() else places.base.name
             return Diffusion(name, pipeline, _control(places.control, pipeline.unet, device), device)
         except Exception as error:  # a file of other networks may raise anything
@@ -209,10 +209,11 @@ def load(places: Places, device: Device) -> Diffusion:
             raise WeightsError(problem, "give files of Stable Diffusion 1.5 and a ControlNet for it") from error
 
 
-def _pipeline(places: Places, device: Device) -> Any:
+def _pipeline(places: Places) -> Any:
     from diffusers import StableDiffusionPipeline
 
-    options = {"dtype": device.dtype, "local_files_only": True, "safety_checker": None, "feature_extractor": None}
+    # Not yet in the precision of the device, which would round the parts that stay in float32.
+    options = {"dtype": torch.float32, "local_files_only": True, "safety_checker": None, "feature_extractor": None}
     options["requires_safety_checker"] = False
     if places.base.is_file():
         return StableDiffusionPipeline.from_single_file(str(places.base), config=str(places.texts), **options)

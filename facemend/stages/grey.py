@@ -11,6 +11,8 @@ SAMPLE = 1_000_000  # px looked at, evenly spread
 # Variance of what the luminance does not explain of a channel, in 8-bit levels squared: at most, in one ink. Old prints
 # have 2 or less, up to the noise of JPEG; photographs with colour have 10 or more.
 ONE_INK_VARIANCE = 5.0
+# Mean luminance, in 8-bit levels, below which less is allowed in 16 bits: there, colours in the dark are no noise.
+DARK = 96.0
 STRIP = 256  # rows converted at once, so that floats never fill the memory
 
 
@@ -32,7 +34,9 @@ def one_ink(pixels: Pixels) -> Floats | None:
     slope = ((luminance - middle)[:, None] * (channels - means)).mean(axis=0) / spread
     offset = means - slope * middle
     rest = channels - luminance[:, None] * slope - offset
-    if float(rest.var(axis=0).mean()) * (255 / peak(pixels)) ** 2 > ONE_INK_VARIANCE:
+    level = 255 / peak(pixels)
+    allowed = ONE_INK_VARIANCE * (1 if pixels.dtype == np.uint8 else min(1, float(middle) * level / DARK) ** 2)
+    if float(rest.var(axis=0).mean()) * level**2 > allowed:
         return None
     ink: Floats = np.stack((slope, offset)).astype(np.float32)
     return ink

@@ -28,11 +28,13 @@ class Layer:
         crop: the restored face with the map from the picture (not the canvas) to it; of any size.
         mask: (S, S) float32 in [0, 1]: where on the crop the face replaces the canvas; of any size.
         strength: 1 replaces, 0 leaves the canvas as it is.
+        finer: the part of the face that lies on the canvas, with more px, to be pasted in place of those of `crop`.
     """
 
     crop: Crop
     mask: Floats
     strength: float = 1.0
+    finer: Crop | None = None
 
 
 def paste(canvas: Pixels, layers: Sequence[Layer], ratio: tuple[float, float]) -> None:
@@ -48,7 +50,8 @@ def paste(canvas: Pixels, layers: Sequence[Layer], ratio: tuple[float, float]) -
     """
     ordered = sorted(layers, key=lambda layer: layer.crop.matrix.tolist())  # sums of floats depend on the order
     places = [_place(layer.crop, ratio, canvas.shape[:2]) for layer in ordered]
-    prepared = [shrunk(layer.crop.pixels, _to_canvas(layer.crop, ratio)) for layer in ordered]
+    pasted = [layer.finer or layer.crop for layer in ordered]
+    prepared = [shrunk(crop.pixels, _to_canvas(crop, ratio)) for crop in pasted]
     top, bottom = min(rows.start for rows, _ in places), max(rows.stop for rows, _ in places)
     left, right = min(columns.start for _, columns in places), max(columns.stop for _, columns in places)
     for start in range(top // STRIP * STRIP, bottom, STRIP):  # the same strips for a face alone and among others
@@ -88,8 +91,14 @@ def canvas_px_per_crop_px(crop: Crop, ratio: tuple[float, float]) -> float:
 
 def enlarged(crop: Crop, pixels: Pixels) -> Crop:
     """The crop with other, larger pixels of the same face."""
-    factor = pixels.shape[0] / crop.pixels.shape[0]
-    return Crop(pixels, compose(scaling(factor, factor), crop.matrix))
+    x, y = (pixels.shape[axis] / crop.pixels.shape[axis] for axis in (1, 0))
+    return Crop(pixels, compose(scaling(x, y), crop.matrix))
+
+
+def visible(crop: Crop, size: tuple[int, int]) -> Crop:
+    """The part of a crop that lies on a picture of this (height, width)."""
+    pixels, matrix = cut(crop.pixels, inverse(crop.matrix), size)
+    return Crop(pixels, inverse(matrix))
 
 
 @functools.lru_cache(maxsize=4)

@@ -320,6 +320,15 @@ def test_a_file_name_whose_format_cannot_hold_the_picture_is_named(run, tmp_path
     assert f"the output is '{tmp_path / 'clear.jpg'}', but must be png, webp or tiff for a picture with transp" in err
 
 
+def test_skip_existing_keeps_no_result_of_another_size_beside_missing_extra_files(run, drawn, photo):
+    assert run("restore", photo, "--scale", 2)[0] == 0
+    for extra in ([], ["--compare"], ["--boxes"]):
+        code, out, err = run("restore", photo, "--scale", 3, "--skip-existing", *extra)
+        assert (code, out) == (2, "")
+        assert "old_restored.jpg of 440 x 400 px', but must be the result of" in err
+    assert not photo.with_name("old_restored_compare.jpg").exists()
+
+
 def test_skip_existing_replaces_extra_files_whose_result_is_missing(run, drawn, photo):
     """The result is written last; where it is missing, the files beside it are written again."""
     extra = [photo.with_name("old_restored_compare.jpg"), photo.with_name("old_restored_boxes.jpg")]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from facemend.creative import SAMPLERS, Creative
 from facemend.errors import MemoryLimitError, WeightsError
 from facemend.loader import Loader
+from facemend.machine.device import Device
 from facemend.pipeline import Pipeline
 from facemend.records import Settings
 from facemend.stages import diffusion
@@ -46,6 +47,15 @@ def test_folders_are_loaded_without_messages_and_connections(folder, capfd):
     assert isinstance(pipeline.upscaler, CreativeUpscaler)
     assert pipeline.run(smooth(32, 40), Settings(faces="none")).pixels.shape == (64, 80, 3)
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_parts_that_stay_in_float32_are_not_rounded(folder):
+    places = hub.Places(folder / "base", folder / "control", folder / "base")
+    networks = diffusion.load(places, Device(torch.device("cpu"), torch.bfloat16))
+    saved = load_file(folder / "base" / "vae" / "diffusion_pytorch_model.safetensors")
+    loaded = networks._vae.state_dict()
+    assert all(torch.equal(loaded[name], saved[name]) for name in loaded)
+    assert next(networks._unet.parameters()).dtype is torch.bfloat16
 
 
 def original_name(name, layers=1):

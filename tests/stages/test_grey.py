@@ -19,6 +19,14 @@ def test_colourless_allows_noise_and_a_uniform_tint_but_no_colour():
     assert one_ink(dark) is not None, "a difference of one 8-bit level does not count in 16 bits either"
 
 
+@pytest.mark.parametrize("stops", [0, 2, 4, 6])
+def test_colours_in_the_dark_of_16_bits_are_colours(stops):
+    coloured = smooth(60, 60, np.uint16) // 4 + 20000
+    grey = np.repeat(coloured[..., :1], 3, axis=2)
+    assert one_ink(coloured >> stops) is None
+    assert one_ink(grey >> stops) is not None
+
+
 def test_grey_faces_keep_mean_and_contrast_of_the_crop():
     crop = np.repeat(smooth(512, 512)[..., :1], 3, 2)
     np.testing.assert_array_equal(in_tone_of(crop, crop, one_ink(crop)), crop)

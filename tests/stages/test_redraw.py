@@ -143,6 +143,17 @@ def test_inner_tiles_move_from_step_to_step(doubles, monkeypatch):
     assert len({(axis[0], axis[-1]) for grid in grids for axis in grid}) == 1, "the outer ones stay"
 
 
+def test_a_picture_that_is_a_kept_face_is_not_redrawn(doubles):
+    doubles.predicting = lambda x, alpha: pytest.fail("redrawn")
+    pixels = smooth(80, 80)
+    pipeline = Pipeline(detector=None, restorer=None, upscaler=upscaler(doubles))
+    made = pipeline.run(pixels, Settings(aligned=True)).pixels
+    assert np.array_equal(made, lanczos(pixels, (160, 160)))
+    doubles.predicting = blurring
+    pipeline.upscaler = upscaler(doubles, keep_faces=False)
+    assert not np.array_equal(pipeline.run(pixels, Settings(aligned=True)).pixels, made)
+
+
 @pytest.mark.parametrize("hdr", [0, 1])
 def test_hdr_is_for_the_picture_and_its_faces(networks, hdr):
     pixels = smooth(400, 420)
@@ -316,7 +327,7 @@ def test_large_restored_faces_are_enlarged_without_redrawing(doubles):
         upscaler=CreativeUpscaler(doubles, First(), SMALL),
     )
     pipeline.run(smooth(200, 200), Settings(scale=4, adaptive=False))
-    assert calls == [(200, 200, 3), (512, 512, 3)]
+    assert calls == [(200, 200, 3), (313, 313, 3)]
 
 
 def test_a_callback_cancels_after_any_tile(doubles):
