@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facemend.records import Box, Floats, Pixels, peak, to_dtype
+from facemend.stages.grey import one_ink
 
 SIGMA = 24  # px of the result; colours are compared after a blur of this size
 SMALL = 8  # px of the result that one px of the comparison covers
@@ -27,7 +28,10 @@ def exposed(pixels: Pixels, hdr: float) -> Pixels:
     values = pixels.astype(np.float32) * (255 / white)
     darker, brighter = EXPOSURES
     exposures = [np.clip(values * factor, 0, 255) for factor in (1 - darker * hdr, 1, 1 + brighter * hdr)]
-    return to_dtype(cv2.createMergeMertens().process(exposures) * white, pixels.dtype)
+    # A picture of one ink has hardly any saturation, and its rounding would decide.
+    saturation = 1.0 if one_ink(pixels) is None else 0.0
+    fusion = cv2.createMergeMertens(contrast_weight=1.0, saturation_weight=saturation, exposure_weight=0.0)
+    return to_dtype(fusion.process(exposures) * white, pixels.dtype)
 
 
 def inside(boxes: Sequence[Box], ys: npt.NDArray[Any], xs: npt.NDArray[Any]) -> Floats:
