@@ -212,15 +212,15 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
         small = (functional.avg_pool2d(x, factor) for x in (result, truth))  # equal in spite of sharpening
         near = distance(result, sharpened, factor) + losses.pixel(*small)
         enlarged = functional.interpolate(given, scale_factor=factor, mode="bicubic", align_corners=False)
-        images = [image * 2 - 1 for image in (enlarged, result, truth)]  # the discriminator's range
-        textured = images[2].lerp(images[1], away_from_edges(truth, factor))  # the truth along edges
-        pair = shown(phase.step, images[0], textured, images[2], FINE * factor)
-        matching, adversarial = adversary.losses(*pair)
-        amount, grid = losses.spectrum(*images[1:]), losses.grid(result, truth, period=4)
+        blurred, made, real = (image * 2 - 1 for image in (enlarged, result, truth))  # the discriminator's range
+        textured = real.lerp(made, away_from_edges(truth, factor))  # the truth along edges
+        judged = shown(phase.step, blurred, textured, real, FINE * factor)
+        matching, adversarial = adversary.losses(*judged)
+        amount, grid = losses.spectrum(made, real), losses.grid(result, truth, period=4)
         # Drawn items need no texture, and from grain the network would make strokes. There the distance counts twice.
         texture = counts * (MATCHING * matching + ADVERSARIAL * adversarial)
         phase.descend((2 - counts) * near + texture + SPECTRUM * amount + GRID * grid)
-        judge = adversary.learn(3 * phase.rate, *pair)
+        judge = adversary.learn(3 * phase.rate, *judged)
         phase.show(pixels=near, spectrum=amount, grid=grid, matching=matching, adversarial=adversarial, judge=judge)
     return phase.averaged
 
