@@ -225,7 +225,9 @@ class Pipeline:
                 with _timed(seconds, "repair"):
                     picture, mask = self._repair(before, progress)
             if self._redraws and self._redraws.creative.hdr:  # before faces are cut out, as they are pasted into it
-                picture = replace(picture, pixels=exposed(picture.pixels, self._redraws.creative.hdr))
+                has_colours = one_ink(picture.pixels) is None
+                even = exposed(picture.pixels, self._redraws.creative.hdr, has_colours)
+                picture = replace(picture, pixels=even)
             with _timed(seconds, "detect"):
                 if faces is not None:
                     found = list(faces)
@@ -251,7 +253,7 @@ class Pipeline:
                 )
                 alpha = None if before.alpha is None else linear(before.alpha, size)
             with _timed(seconds, "paste"):
-                self._paste(canvas, picture, treatments, restored, settings, progress)
+                self._paste(canvas, before, treatments, restored, settings, progress)
         if canvas.nbytes > LARGE:
             process.give_back_memory()
         return Result(

@@ -119,12 +119,14 @@ class Worker:
                 return Outcome(task.key, tuple(kept), skipped=True)
             paths = [path for path in done.outputs.paths() if path.exists()]
             is_claimed = not destination.mark(claim)
+            published = [claim]
             try:
                 for path in reversed(paths):  # the result is last: where it is, the other files are too
                     if key(path) not in kept:
                         destination.publish(path, key(path), replace=is_claimed or plan.force or plan.resume)
+                        published.append(key(path))
             except OptionError:  # someone else's file, which has come since `check`
-                destination.delete([claim])
+                destination.delete(published)
                 raise
         others = ("all pictures but the first",) if done.result.before.several else ()
         report = done.report() if plan.report else None

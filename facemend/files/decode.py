@@ -125,10 +125,11 @@ def _of_samples(samples: Samples, row: formats.Format) -> Picture:
         mode = "L" if colours.ndim == 2 else {3: "RGB", 4: "CMYK"}[colours.shape[2]]
         colours = np.asarray(colour.to_srgb(Image.fromarray(np.ascontiguousarray(colours), mode), samples.profile))
     alpha = samples.alpha
-    if alpha is not None and alpha.dtype != colours.dtype:
-        alpha = converted(alpha, colours.dtype)
-    picture = _assemble(colours, alpha, grey)
-    return replace(picture, metadata=metadata.upright(samples.metadata), format=row.name, lost=tuple(lost))
+    if alpha is not None:
+        alpha = _upright(converted(alpha, colours.dtype), samples.orientation)
+    picture = _assemble(_upright(colours, samples.orientation), alpha, grey)
+    described = metadata.upright(samples.metadata, samples.orientation)
+    return replace(picture, metadata=described, format=row.name, lost=tuple(lost))
 
 
 def _picture(

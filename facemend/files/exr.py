@@ -44,8 +44,8 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     lost = [f"{parts - 1} of its parts"] if parts > 1 else []
     others = len(channels.keys() - {"RGBA", "RGB", "Y", "A"})
     lost += [f"{others} of its channels (neither colours nor transparency)"] if others else []
-    colours = values[..., 0] if grey else values @ _to_srgb(header).T
-    return Samples(colours.astype(np.float32), share, lost=tuple(lost))
+    colours = values[..., 0] if grey else values @ _to_srgb(header).astype(np.float32).T
+    return Samples(colours, share, lost=tuple(lost))
 
 
 def _to_srgb(header: dict[str, Any]) -> Reals:

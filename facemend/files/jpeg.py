@@ -1,6 +1,7 @@
 """What Pillow does not report of a JPEG: too many scans, missing pixels, which libjpeg fills with grey, and frames."""
 
 import re
+import struct
 
 import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
@@ -35,8 +36,8 @@ def has_frames(image: JpegImageFile) -> bool:
     """Whether a file (CIPA DC-007, .mpo) has pictures of other viewpoints, and not just previews or a gain map."""
     try:
         entries = (image._getmp() or {}).get(MP_ENTRIES, [])
-    except SyntaxError:  # the index of the pictures is damaged; the first picture does not need it
-        return False
+    except (SyntaxError, TypeError, IndexError, struct.error):
+        return False  # the index is damaged; the first picture does not need it
     return any(entry["Attribute"]["MPType"].startswith("Multi-Frame") for entry in entries)
 
 

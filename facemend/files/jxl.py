@@ -4,7 +4,7 @@ import io
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from facemend.errors import DecodeError
 from facemend.files import metadata
@@ -29,16 +29,16 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     with decoding():
         file = JXLImageFile(io.BytesIO(data))
         file.load()  # type: ignore[no-untyped-call]
-        described, profile = metadata.of_image(file), file.info.get("icc_profile")
-        # One that was made from a JPEG is not upright yet.
-        image: Image.Image = ImageOps.exif_transpose(file) if file.jpeg else file
+        image: Image.Image = file
         alpha = np.asarray(image.getchannel("A")) if image.mode in ("RGBA", "LA") else None
         if image.mode not in ("L", "I;16"):
             image = image.convert("L" if image.mode == "LA" else "RGB")
     colours = np.asarray(image)
     reduced = header.bits > 8 and colours.dtype == np.uint8
     lost = (f"8 of {header.bits} bits (pillow-jxl-plugin reads no more)",) if reduced else ()
-    return Samples(colours, alpha, profile, described, lost)
+    described = metadata.of_image(file)
+    orientation = metadata.orientation(described) if file.jpeg else 1  # what was made from a JPEG is as it was there
+    return Samples(colours, alpha, file.info.get("icc_profile"), described, lost, orientation)
 
 
 class Header(NamedTuple):

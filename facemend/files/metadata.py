@@ -49,7 +49,7 @@ def read(image: Image.Image, stream: BinaryIO | None) -> Read:
         found = _of_png(image, stream)
     else:
         found = of_image(image)
-    stored = _orientation(found)
+    stored = orientation(found)
     turned_by = image.info.get("original_orientation") or stored  # what pillow-heif has already applied
     return Read(upright(found, turned_by), stored, _is_adobe_rgb(found))
 
@@ -108,7 +108,8 @@ def _is_adobe_rgb(metadata: Metadata) -> bool:
     return metadata.exif is not None and exif.Block(metadata.exif).is_adobe_rgb
 
 
-def _orientation(metadata: Metadata) -> int:
+def orientation(metadata: Metadata) -> int:
+    """The orientation of the stored px that EXIF, or else XMP, says: 1 to 8."""
     told = exif.Block(metadata.exif).orientation if metadata.exif else 0
     return told or (xmp.orientation(metadata.xmp) if metadata.xmp else 0) or 1
 

@@ -40,14 +40,11 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     with quiet(), decoding(), _damage_is_an_error():
         values = np.asarray(file.numpy())  # (H, W, C), 0 to 1
         profile = _resource(file, Resource.ICC_PROFILE)
-        unusable: list[str] = []
-        described = Metadata(
-            exif=metadata.usable(_resource(file, Resource.EXIF_DATA_1) or b"", unusable),
-            xmp=_resource(file, Resource.XMP_METADATA),
-            iptc=_resource(file, Resource.IPTC_NAA),
-            lost=tuple(unusable),
-        )
+        exif, xmp = _resource(file, Resource.EXIF_DATA_1), _resource(file, Resource.XMP_METADATA)
+        iptc = _resource(file, Resource.IPTC_NAA)
         is_transparent = values.shape[2] > count and has_transparency(file)
+    unusable: list[str] = []
+    described = Metadata(metadata.usable(exif or b"", unusable), xmp, iptc, lost=tuple(unusable))
     if file.color_mode.name == "CMYK":
         values[..., :4] = 1 - values[..., :4]  # the file has the share of paper, not of ink
     dtype = np.uint16 if file.depth == 16 else np.uint8

@@ -9,7 +9,7 @@ CheckSize = Callable[[int, int], None]  # width and height in px; raises TooLarg
 
 
 class Samples(NamedTuple):
-    """An upright picture as its file has it.
+    """A picture as its file has it.
 
     Attributes:
         colours: (H, W, 3) RGB, (H, W, 4) CMYK or (H, W) grey, uint8 or uint16; or (H, W, 3) RGB or (H, W) grey, float32
@@ -18,6 +18,7 @@ class Samples(NamedTuple):
         profile: its ICC profile, or None.
         metadata: what the file says besides; EXIF may say another orientation.
         lost: what could not be read, in words.
+        orientation: of the pixels, 1 to 8 as in EXIF.
     """
 
     colours: Pixels
@@ -25,3 +26,4 @@ class Samples(NamedTuple):
     profile: bytes | None = None
     metadata: Metadata = Metadata()
     lost: tuple[str, ...] = ()
+    orientation: int = 1

@@ -22,7 +22,7 @@ def choose(faces: Sequence[Face], size: Size, settings: Settings) -> list[int]:
         if max(settings.faces) >= len(faces):
             numbers = ",".join(map(str, settings.faces))
             count = f"{len(faces)} {'face was' if len(faces) == 1 else 'faces were'} found"
-            allowed = f"below {len(faces)}, as {count}" if faces else "all or none, as no faces were found"
+            allowed = f"below {len(faces)}, as {count}" if faces else "left out, as no faces were found"
             raise OptionError("faces", numbers, allowed)
         return sorted(set(settings.faces))
     every = list(range(len(faces)))

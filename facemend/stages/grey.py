@@ -11,8 +11,9 @@ SAMPLE = 1_000_000  # px looked at, evenly spread
 # Variance of what the luminance does not explain of a channel, in 8-bit levels squared: at most, in one ink. Old prints
 # have 2 or less, up to the noise of JPEG; photographs with colour have 10 or more.
 ONE_INK_VARIANCE = 5.0
-# Mean luminance, in 8-bit levels, below which less is allowed in 16 bits: there, colours in the dark are no noise.
-DARK = 96.0
+# In 16 bits, dark pictures have colours too. So less is allowed below this mean luminance, in 8-bit levels, and the
+# variance is that of means of so many px a side, in which noise is small.
+DARK, MEAN = 96.0, 4
 STRIP = 256  # rows converted at once, so that floats never fill the memory
 
 
@@ -26,7 +27,11 @@ def one_ink(pixels: Pixels) -> Floats | None:
         (2, 3): slope and offset of each channel, on the scale of `pixels`; None for a picture with colours.
     """
     step = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / SAMPLE))
-    sample = np.ascontiguousarray(pixels[::step, ::step]).astype(np.float32)
+    if pixels.dtype == np.uint16:
+        height, width = (math.ceil(side / max(step, MEAN)) for side in pixels.shape[:2])
+        sample = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    else:
+        sample = np.ascontiguousarray(pixels[::step, ::step]).astype(np.float32)
     channels, luminance = sample.reshape(-1, 3), cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY).reshape(-1)
     middle, means = luminance.mean(), channels.mean(axis=0)
     spread = max(float(luminance.var()), 1e-3)

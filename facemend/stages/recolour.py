@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from facemend.records import Box, Floats, Pixels, peak, to_dtype
-from facemend.stages.grey import one_ink
 
 SIGMA = 24  # px of the result; colours are compared after a blur of this size
 SMALL = 8  # px of the result that one px of the comparison covers
@@ -17,20 +16,19 @@ FEATHER = 0.25  # of a face's box, over which it fades into its redrawn surround
 EXPOSURES = 0.7, 0.6  # of the brightness, by which the dark and the bright copy for hdr differ
 
 
-def exposed(pixels: Pixels, hdr: float) -> Pixels:
+def exposed(pixels: Pixels, hdr: float, has_colours: bool = True) -> Pixels:
     """Even out dark and bright parts: exposure fusion (Mertens, Kautz and Van Reeth 2007) of three brightnesses.
 
     Args:
         pixels: (H, W, 3) RGB, uint8 or uint16.
         hdr: how much the brightnesses differ, 0 to 1.
+        has_colours: whether saturation says something; in a picture of one ink, rounding would decide.
     """
     white = peak(pixels)
     values = pixels.astype(np.float32) * (255 / white)
     darker, brighter = EXPOSURES
     exposures = [np.clip(values * factor, 0, 255) for factor in (1 - darker * hdr, 1, 1 + brighter * hdr)]
-    # A picture of one ink has hardly any saturation, and its rounding would decide.
-    saturation = 1.0 if one_ink(pixels) is None else 0.0
-    fusion = cv2.createMergeMertens(contrast_weight=1.0, saturation_weight=saturation, exposure_weight=0.0)
+    fusion = cv2.createMergeMertens(contrast_weight=1.0, saturation_weight=float(has_colours), exposure_weight=0.0)
     return to_dtype(fusion.process(exposures) * white, pixels.dtype)
 
 

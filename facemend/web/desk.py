@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from anyio import CapacityLimiter, create_memory_object_stream, create_task_group, from_thread, to_thread
+from anyio import CancelScope, CapacityLimiter, create_memory_object_stream, create_task_group, from_thread, to_thread
 from anyio.streams.memory import MemoryObjectSendStream
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -123,7 +123,8 @@ class Desk:
                 line = " ".join(f"unexpected {type(error).__name__}: {error}".split())
                 outcome = _event("failed", {"error": f"{line}; the server's terminal says more"})
             finally:
-                process.give_back_memory()
+                with CancelScope(shield=True):
+                    await to_thread.run_sync(process.give_back_memory)
             outbox.send_nowait(outcome)
 
 

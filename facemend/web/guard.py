@@ -46,9 +46,7 @@ class Guard:
     def __init__(self, app: ASGIApp, host: str) -> None:
         self._app = app
         self._host = host.lower()
-        name = socket.gethostname().lower()
-        # Found once, as a resolver may be slow.
-        self._names = {self._host, name, f"{name}.local", socket.getfqdn().lower()}
+        self._names = _own_names() if not is_loopback(host) else set()  # found once, as a resolver may be slow
         self.token = "" if is_loopback(host) else secrets.token_urlsafe(16)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,8 +96,13 @@ class Guard:
         try:
             ipaddress.ip_address(name)
         except ValueError:
-            return name in self._names
+            return name in {self._host, *self._names}
         return True
+
+
+def _own_names() -> set[str]:
+    name = socket.gethostname().lower()
+    return {name, f"{name}.local", socket.getfqdn().lower()}
 
 
 def _forbidden(reason: str) -> Response:

@@ -103,7 +103,10 @@ class _Transfer:
     @property
     def there(self) -> int:
         """The number of bytes received so far."""
-        return self.part.stat().st_size if self.part.exists() else 0
+        try:
+            return self.part.stat().st_size
+        except FileNotFoundError:
+            return 0
 
     def run(self, urls: list[httpx.URL]) -> None:
         """Download the file from the first URL that works. If none does, raise the error of the last one."""

@@ -163,6 +163,15 @@ def test_files_of_others_that_come_during_the_work_are_kept(source, destination)
         assert theirs.read_text() == "precious"
 
 
+def test_what_was_written_beside_a_result_that_another_file_keeps_out_is_removed(source, destination):
+    numbered(source, [1])
+    theirs = destination / "0" / "1.png"
+    run(source, destination, upscaler=Intruder(theirs), compare=True)
+    assert files(destination) == {"0/1.png": b"precious"}
+    theirs.unlink()
+    assert not errors(run(source, destination, compare=True)[0])
+
+
 def test_a_worker_that_is_killed_while_it_waits_is_replaced(source, destination):
     numbered(source, range(3))
     with local.Local(plan(source, destination), 1) as engine:

@@ -272,7 +272,7 @@ def huge(side):
         (lambda: huge(2600), {"upscale": 8}, "432.64 megapixels, over the limit of 400"),
         (lambda: data_url(photo()), {"aligned": True}, "an aligned face is square.*leave out aligned"),
         (lambda: data_url(png(smooth(64, 64))), {"aligned": True, "model": "restoreformer"}, "^FacemendError: Zero"),
-        (lambda: data_url(png(np.zeros((9, 9, 4), np.uint8))), {"output_format": "jpg"}, "output_format is 'jpeg'"),
+        (lambda: data_url(png(np.zeros((9, 9, 4), np.uint8))), {"output_format": "jpg"}, "output_format is 'jpg'"),
     ],
     ids=lambda value: None if callable(value) else "",
 )

@@ -210,8 +210,9 @@ def test_pictures_of_other_viewpoints_in_a_jpeg_are_named(kind, several):
     second = data.index(bytes(4) + struct.pack("<I", 0x030000), data.index(b"MPF\0")) + 4 + 16
     picture = decode(data[:second] + struct.pack("<I", kind) + data[second + 4 :])
     assert picture.several == several
-    cut = data.index(b"MPF\0") + 8
-    assert not decode(data[:cut] + bytes(4) + data[cut + 4 :]).several, "the index is damaged"
+    start = data.index(b"MPF\0")
+    for place, other in ((8, bytes(4)), (28, b"\1\xb0\2"), (40, b"\2\xb0\4")):  # the index is damaged
+        assert not decode(data[: start + place] + other + data[start + place + len(other) :]).several
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])

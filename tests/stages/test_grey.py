@@ -27,6 +27,14 @@ def test_colours_in_the_dark_of_16_bits_are_colours(stops):
     assert one_ink(grey >> stops) is not None
 
 
+@pytest.mark.parametrize(("mean", "variance"), [(50, 1.5), (30, 1), (20, 0.5), (10, 0.3)])
+def test_noise_in_the_dark_of_16_bits_is_no_colour(mean, variance):
+    light = smooth(200, 200)[..., :1] / 127 * mean
+    noise = np.random.default_rng(0).normal(0, np.sqrt(variance), (200, 200, 3))
+    sepia = np.rint(np.clip(light * (1, 0.9, 0.75) + noise, 0, 255) * 257).astype(np.uint16)
+    assert one_ink(sepia) is not None
+
+
 def test_grey_faces_keep_mean_and_contrast_of_the_crop():
     crop = np.repeat(smooth(512, 512)[..., :1], 3, 2)
     np.testing.assert_array_equal(in_tone_of(crop, crop, one_ink(crop)), crop)
