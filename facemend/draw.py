@@ -54,8 +54,9 @@ def numbered(picture: Picture, faces: Sequence[Face]) -> Pixels:
         size = max(0.5, line * 0.35)
         (width, height), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, size, line)
         top = max(y0, height + 2 * line)
-        cv2.rectangle(pixels, (x0, top - height - 2 * line), (x0 + width + 2 * line, top), colour, -1)
-        cv2.putText(pixels, label, (x0 + line, top - line), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), line)
+        left = max(0, min(x0, pixels.shape[1] - width - 2 * line))
+        cv2.rectangle(pixels, (left, top - height - 2 * line), (left + width + 2 * line, top), colour, -1)
+        cv2.putText(pixels, label, (left + line, top - line), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), line)
     return pixels
 
 

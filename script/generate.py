@@ -44,9 +44,9 @@ MODELS_PAGE = """\
 
 This page is generated from `facemend/weights/models.py`. Change that file and run `make generated`.
 
-`facemend download NAME` fetches a model and checks its SHA-256. The `lite` models come with the package: there is one
-for each task, all with the name `lite`, and [weights/README.md](../weights/README.md) describes them. The upscaler
-`lanczos` is a filter without a network and needs no file.
+`facemend download NAME` fetches a model and checks its SHA-256; for `creative`, see below. The `lite` models come with
+the package: there is one for each task, all with the name `lite`, and [weights/README.md](../weights/README.md)
+describes them. The upscaler `lanczos` is a filter without a network and needs no file.
 
 - **Scale**: how many times wider and higher an upscaler makes a picture. facemend resizes the result to the scale that
   you ask for.
@@ -121,7 +121,7 @@ CMYK) are computed in 8 bits.
 
 A fourth channel of a TIFF is transparency only if ExtraSamples says so; otherwise it is left out. A page marked as a
 reduced copy is not the picture. HEIC with 10 or 12 bits is read as 16 bits, and so becomes PNG unless TIFF is asked
-for. A WebP without loss stays without loss; `--quality lossless` writes any WebP so, and a JPEG
+for. A WebP without loss stays so from `--quality 95` on; `--quality lossless` writes any WebP so, and a JPEG
 with quality 100. A TIFF is written without compression.
 """
 

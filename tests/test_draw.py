@@ -1,6 +1,7 @@
 import numpy as np
+import pytest
 
-from facemend.draw import draw_faces
+from facemend.draw import draw_faces, numbered
 from facemend.records import Face, Landmarks, Picture
 from tests.pictures import face_at, similarity, smooth
 
@@ -31,3 +32,15 @@ def test_a_face_whose_landmarks_fit_no_face_is_left_out():
     mask = np.zeros((100, 100), np.float32)
     draw_faces(mask, Picture(smooth(100, 100)), [Face((0, 0, 9, 9), Landmarks(*[(5.0, 5.0)] * 5), 0.9)])
     assert not mask.any()
+
+
+@pytest.mark.parametrize("box", [(-60, 10, 200, 320), (288, 100, 330, 150), (-40, 5, 20, 60)])
+@pytest.mark.parametrize("share", [1, 0.57])
+def test_the_number_of_a_face_at_the_edge_is_in_the_picture(box, share):
+    marks = Landmarks((20, 40), (40, 40), (30, 60), (20, 80), (40, 80))
+    counts = []
+    for place in (box, (100, 100, 200, 200)):
+        face = Face(place, marks, 0.9, restored=True, share=share)
+        drawn = numbered(Picture(np.full((300, 300, 3), 128, np.uint8)), [face])
+        counts.append((drawn == 0).all(axis=2).sum())
+    assert counts[0] == counts[1] > 0

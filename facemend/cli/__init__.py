@@ -112,13 +112,13 @@ def _parser() -> argparse.ArgumentParser:
 
     _command(commands, "models", show_models, "list the models: size, licence, commercial use, installed or not")
 
-    downloading = _command(commands, "download", download, "download weights, checked by SHA-256")
+    downloading = _command(commands, "download", download, "download weights and check them")
     downloading.add_argument("names", nargs="*", metavar="NAME", help="a model of 'facemend models'")
     others = "except the networks of the upscaler creative, which have to be named"
     downloading.add_argument("--all", action="store_true", help=f"every model, {others}")
     downloading.add_argument("--commercial", action="store_true", help="those of --all that allow commercial use")
 
-    _command(commands, "verify", verify, "hash every installed file again")
+    _command(commands, "verify", verify, "check every installed file again")
     return parser
 
 

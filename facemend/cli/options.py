@@ -190,4 +190,6 @@ def _weights(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not equals or not path or name not in MODELS:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=PATH with a NAME of {', '.join(MODELS)}")
+    if not os.path.isfile(path):
+        raise argparse.ArgumentTypeError(f"{path!r} is not an existing file")
     return name, Path(path)

@@ -51,6 +51,8 @@ def collect(
     names = Names()
     for argument in inputs:
         if not _exists(argument, unreadable):
+            if len(inputs) > 1 and argument == inputs[-1] and output is None:
+                note(f"if {argument} is to be the result, write -o {argument}")
             continue
         results = Path(output) if output is not None else argument if os.path.isdir(argument) else argument.parent
         pictures = [argument]

@@ -30,7 +30,7 @@ def align(pixels: Pixels, landmarks: Landmarks, size: int = TEMPLATE_SIZE) -> Cr
     Returns:
         The crop. None where no similarity transform fits the landmarks (they lie in one point, say), or where the crop
         lies outside the picture.
-        What lies outside the picture is its mirror image.
+        What lies outside the picture is the mirror image of the part of the picture in the crop.
     """
     matrix = _similarity(landmarks.array().astype(np.float64), _template(size), OFF * size / TEMPLATE_SIZE)
     if matrix is None:

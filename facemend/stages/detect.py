@@ -16,6 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from facemend.errors import MemoryLimitError, Remedy
+from facemend.machine import memory
 from facemend.machine.device import Device
 from facemend.machine.network import Network
 from facemend.nets import retinaface
@@ -28,6 +30,7 @@ SHORT_SIDE = 640  # px the short side is brought to: small faces are found, a hu
 LONG_SIDE = 4096  # px, for panoramas
 SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, where the first found nothing
 SMALL = 40  # px of the first view; a turned face that only the second look shows must be lower than this
+AT_ONCE = 1 << 21  # px of the views that go through the network together
 OVERVIEW_SIDE = 160  # px of a square that shows the whole picture
 OVERVIEW_BORDER = 0.25  # around the picture in that square, over its long side; shows faces larger than the picture
 CLOSE_UP = 0.95  # height of a face over the picture's short side from which the overview shows it better
@@ -193,7 +196,25 @@ class RetinaFaceDetector:
         ]
 
     def _decoded(self, same_size: Sequence[View], threshold: float) -> Decoded:
-        """All detections with a score above the threshold, in views of one size."""
+        """All detections with a score above the threshold, in views of one size.
+
+        The network takes many of them at once. The number does not depend on the memory, as scores may depend on it.
+        """
+        height, width = same_size[0].pixels.shape[:2]
+        count = max(1, AT_ONCE // (height * width))
+        parts = []
+        for start in range(0, len(same_size), count):
+            try:
+                part = self._detections(same_size[start : start + count], threshold)
+            except Exception as error:
+                if not memory.exhausted(error):
+                    raise
+                problem = f"{self.name} does not fit into the memory of {self._device.place}"
+                raise MemoryLimitError(problem, "close other programs", Remedy("use {} cpu", "device")) from error
+            parts.append(part._replace(view=part.view + start))
+        return Decoded(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def _detections(self, same_size: Sequence[View], threshold: float) -> Decoded:
         pixels = np.stack([cv2.cvtColor(view.pixels, cv2.COLOR_RGB2BGR) for view in same_size])
         tensor = self._device.tensor(pixels)
         if pixels.dtype == np.uint16:

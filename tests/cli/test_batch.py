@@ -177,6 +177,7 @@ def test_options_reach_the_plan(run, source, destination, tmp_path, monkeypatch)
 
     monkeypatch.setattr(batch, "open_batch", stop)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.pth").touch()
     wanted = "--engine ray --workers 3 --retry-failed --format webp --quality lossless --repair --mask --compare"
     given = "--boxes --strip-metadata --keep-dates --force --json --weights codeformer=own.pth --faces 0,2 --device cpu"
     assert run("batch", "in", "out", *wanted.split(), *given.split())[0] == 1

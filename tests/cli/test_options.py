@@ -110,6 +110,9 @@ def test_options_of_models_and_of_the_machine_are_passed_to_load(run, photo, mon
         "--precision",
         "bf16",
     ]
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.pth", "b=c.pth"):
+        (tmp_path / name).touch()
     weights = ["--weights", "parsenet=a.pth", "--weights", "codeformer=b=c.pth"]
     assert run("restore", photo, *options, *weights)[0] == 1
     (given,) = seen

@@ -119,6 +119,7 @@ def test_a_mask_needs_repair(run, drawn, photo):
         (["--faces", "7"], "--faces is '7', but must be below 1, as 1 face was found"),
         (["--model", "gfpgan"], "'gfpgan' is not an existing file and none of auto, gfpgan-v1.4"),
         (["--weights", "nonsense"], "NAME=PATH"),
+        (["--weights", "parsenet=no.pth"], "'no.pth' is not an existing file"),
         (["--weights", "lite=my.pth"], "lite-detector"),
         (["--format", "gif"], "'facemend restore --help'"),
         (["--bo\ngus"], "--bo gus"),

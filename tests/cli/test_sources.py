@@ -116,6 +116,12 @@ def test_several_inputs_need_an_output_folder(run, photo):
     assert "a folder" in err
 
 
+def test_a_last_name_that_does_not_exist_may_be_meant_as_the_result(run, drawn, photo):
+    code, _, err = run("restore", photo, photo.with_name("new.png"))
+    assert code == 2
+    assert f"if {photo.with_name('new.png')} is to be the result, write -o {photo.with_name('new.png')}" in err
+
+
 def test_an_unreadable_folder_is_reported_and_the_others_are_restored(run, drawn, photo, tmp_path, monkeypatch):
     closed = tmp_path / "closed"
     closed.mkdir()

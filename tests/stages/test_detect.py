@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from facemend.errors import NonFiniteError
+from facemend.errors import MemoryLimitError, NonFiniteError
 from facemend.machine.device import Device
 from facemend.nets import retinaface
 from facemend.records import Settings
+from facemend.stages import detect
 from facemend.stages.detect import RetinaFaceDetector
 from facemend.weights import load
 from tests.conftest import WEIGHTS
@@ -328,6 +329,29 @@ def lite():
 @pytest.fixture(scope="module")
 def example():
     return cv2.cvtColor(cv2.imread(str(EXAMPLE)), cv2.COLOR_BGR2RGB)
+
+
+def test_views_go_through_the_network_in_parts(lite, example, monkeypatch):
+    turned = np.rot90(example)
+    expected = lite(turned, Settings())
+    calls = []
+    detections = detect.RetinaFaceDetector._detections
+    monkeypatch.setattr(
+        detect.RetinaFaceDetector,
+        "_detections",
+        lambda self, views, *more: calls.append(len(views)) or detections(self, views, *more),
+    )
+    monkeypatch.setattr(detect, "AT_ONCE", 3 * 64 * 64)
+    (face,) = lite(turned, Settings())
+    assert max(calls) == 3
+    np.testing.assert_allclose(face.box, expected[0].box, atol=0.01)
+
+    def exhausted(*given):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(lite, "_network", exhausted)
+    with pytest.raises(MemoryLimitError, match="lite does not fit"):
+        lite(turned, Settings())
 
 
 def assert_is(face, upright, matrix):
