@@ -271,6 +271,11 @@ class Pipeline:
         if self.repairer is None:
             raise OptionError("repairer", NONE, "a model where pictures are repaired")
         pixels, mask = self.repairer(picture.pixels, partial(progress, "repair") if progress else None)
+        ink = one_ink(picture.pixels) if mask.any() else None
+        if ink is not None:  # the px that are filled have traces of the scratch's colour
+            filled = pixels[mask > 0][None]
+            print_in(filled, ink)
+            pixels[mask > 0] = filled[0]
         return replace(picture, pixels=pixels), mask
 
     def _find(self, picture: Picture, settings: Settings) -> list[Face]:

@@ -795,6 +795,24 @@ class TestRepair:
             tint, expected = (line.astype(float)[:, 2] / line[:, 0] for line in (result[31], pixels[29]))
             assert np.abs(tint - expected.mean()).max() < 0.05
 
+    def test_what_is_filled_in_a_picture_of_one_ink_has_that_ink(self):
+        light = smooth(64, 80)[..., :1] / 255
+        sepia = np.rint(light * (235, 215, 180)).astype(np.uint8)
+
+        def brown(pixels, progress=None):
+            mask = np.zeros(pixels.shape[:2], np.float32)
+            mask[20:24] = 1
+            filled = pixels.copy()
+            filled[20:24] = (90, 60, 30)
+            return filled, mask
+
+        machine, _ = self.machine()
+        machine.repairer = brown
+        line = machine.run(sepia, Settings(scale=1, repair=True)).pixels[21].astype(float)
+        np.testing.assert_allclose(line[:, 2] / line[:, 0], 180 / 235, atol=0.02)
+        machine.repairer = lambda pixels, progress=None: (pixels, np.zeros(pixels.shape[:2], np.float32))
+        assert np.array_equal(machine.run(sepia, Settings(scale=1, repair=True)).pixels, sepia)
+
     def test_without_a_repairer_it_is_an_error(self):
         machine, _ = self.machine()
         machine.repairer = None
