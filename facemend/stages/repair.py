@@ -194,7 +194,6 @@ def plain_areas(found: Found) -> Found:
         areas = wide | opened(found, 2 * limit // 3)
         areas[cv2.dilate(opened(areas, LINE_WIDTH * limit), disc(limit)) > 0] = 0
         wide[straight_lines(areas, limit) > 0] = 0
-        wide = opened(wide, limit)  # without the rims and ends that are left of lines
     return cv2.dilate(wide, disc(limit)).astype(np.uint8, copy=False)
 
 
