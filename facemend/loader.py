@@ -188,7 +188,7 @@ class Loader:
         """The name to show, the model and the tensors of the caller's file of what is asked for; None to go without."""
         if wanted is None or wanted == AUTO:
             own = [model for model in map(lookup, self._files) if model.task == task]
-            own.sort(key=lambda model: not model.automatic)
+            own.sort(key=lambda model: not model.automatic)  # as without files of the caller's
             models = filter(self._installed, (*own, *automatic(task, scale)))
             return next(((model.public_name, model, None) for model in models), None)
         if is_path(wanted):

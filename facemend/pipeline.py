@@ -15,10 +15,10 @@ from facemend.errors import InputError, OptionError, Remedy
 from facemend.files.decode import Source, decode
 from facemend.loader import AUTO, NONE, Loader, Weights
 from facemend.machine import process
+from facemend.pasting import Pasting
 from facemend.records import (
     DEFAULT_SETTINGS,
     Box,
-    Crop,
     Face,
     Floats,
     Landmarks,
@@ -34,24 +34,13 @@ from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler
 from facemend.stages.align import TEMPLATE, TEMPLATE_SIZE, align, whole
 from facemend.stages.assign import Assigned, Auto, assign
 from facemend.stages.choose import choose
-from facemend.stages.grey import in_tone_of, one_ink, print_in
-from facemend.stages.paste import (
-    Layer,
-    canvas_px_per_crop_px,
-    enlarged,
-    oval_mask,
-    overlapping,
-    paste,
-    square_mask,
-    visible,
-)
+from facemend.stages.grey import in_tone_of, keep_ink, one_ink, print_in
 from facemend.stages.recolour import exposed
 from facemend.stages.redraw import CreativeUpscaler
 from facemend.stages.restore import RestorerFunction
 from facemend.stages.upscale import UpscalerFunction, lanczos, linear
 from facemend.treatment import Treatment, share
 
-ENLARGE_FACES_FROM = 1.5  # canvas px per crop px from which a face goes through the upscaler before it is pasted
 NEARLY_SQUARE = 0.02  # relative difference of width and height that an aligned face may have
 LARGE = 64 * 2**20  # bytes of a result from which freed memory is given back; that takes little time in comparison
 
@@ -253,7 +242,11 @@ class Pipeline:
                 )
                 alpha = None if before.alpha is None else linear(before.alpha, size)
             with _timed(seconds, "paste"):
-                self._paste(canvas, before, treatments, restored, settings, progress)
+                faces_upscaler = self._redraws.first if self._redraws else self.upscaler
+                pasting = Pasting(self.parser, faces_upscaler, settings)
+                pasting(canvas, (height, width), treatments, restored, partial(progress, "paste") if progress else None)
+                if before.grey or _equal_channels(before.pixels):
+                    canvas[:] = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)[..., None]
         if canvas.nbytes > LARGE:
             process.give_back_memory()
         return Result(
@@ -343,61 +336,7 @@ class Pipeline:
             canvas = self._redraws(picture.pixels, size, settings, report, keep=faces)
         else:
             canvas = self.upscaler(picture.pixels, size, settings, report)
-        return _in_ink_of(picture.pixels, canvas)
-
-    def _paste(
-        self,
-        canvas: Pixels,
-        picture: Picture,
-        treatments: Sequence[Treatment],
-        restored: Sequence[Pixels],
-        settings: Settings,
-        progress: Progress | None,
-    ) -> None:
-        ratio = canvas.shape[1] / picture.pixels.shape[1], canvas.shape[0] / picture.pixels.shape[0]
-        groups = overlapping([treatment.crop for treatment in treatments], ratio, canvas.shape[:2])
-        masks = self._masks([restored[index] for group in groups for index in group], settings)
-        done = 0
-        for group in groups:
-            layers = []
-            for index in group:
-                layers.append(self._layer(picture, treatments[index], restored[index], next(masks), ratio, settings))
-                done += 1
-                if progress:
-                    progress("paste", done, len(treatments))
-            paste(canvas, layers, ratio)
-        if picture.grey or _equal_channels(picture.pixels):
-            canvas[:] = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)[..., None]
-
-    def _masks(self, faces: Sequence[Pixels], settings: Settings) -> Iterator[Floats]:
-        """A mask for each restored face: where it is pasted."""
-        if settings.aligned:
-            yield from (np.ones(face.shape[:2], np.float32) for face in faces)
-        elif self.parser:
-            for face, mask in zip(faces, self.parser(faces), strict=True):
-                yield np.minimum(square_mask(len(face)), mask)
-        else:
-            yield from (oval_mask(len(face)) for face in faces)
-
-    def _layer(
-        self,
-        picture: Picture,
-        treatment: Treatment,
-        face: Pixels,
-        mask: Floats,
-        ratio: tuple[float, float],
-        settings: Settings,
-    ) -> Layer:
-        """A restored face ready to be pasted, with as many pixels as it covers."""
-        crop, finer = Crop(face, treatment.crop.matrix), None
-        factor = canvas_px_per_crop_px(crop, ratio)
-        if factor >= ENLARGE_FACES_FROM:
-            part = visible(crop, picture.pixels.shape[:2])
-            height, width = (round(side * factor) for side in part.pixels.shape[:2])
-            upscaler = self._redraws.first if self._redraws else self.upscaler
-            pixels = upscaler(part.pixels, (height, width), settings)
-            finer = enlarged(part, _in_ink_of(part.pixels, pixels))
-        return Layer(crop, mask, treatment.share, finer)
+        return keep_ink(picture.pixels, canvas)
 
 
 def _check_given(faces: Sequence[Face], settings: Settings) -> None:
@@ -405,14 +344,6 @@ def _check_given(faces: Sequence[Face], settings: Settings) -> None:
         raise OptionError("faces", faces, "a list of Face, as `find` returns them")
     if settings.aligned:
         raise OptionError("aligned", True, "False where faces are given")
-
-
-def _in_ink_of(before: Pixels, after: Pixels) -> Pixels:
-    """The px of an enlarged picture, which get the ink of the picture if it has one and a network has added colours."""
-    ink = one_ink(before)
-    if ink is not None and one_ink(after) is None:
-        print_in(after, ink)
-    return after
 
 
 def _continued(progress: Progress, stage: str, before: int, total: int) -> StageProgress:

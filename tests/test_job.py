@@ -241,7 +241,7 @@ def test_seconds_of_all_steps_add_up_to_the_total(tmp_path, monkeypatch):
     monkeypatch.setattr(job, "decode", clock.taking(1, job.decode))
     monkeypatch.setattr(os, "fsync", clock.taking(100, os.fsync))
     monkeypatch.setattr("facemend.pipeline.align", clock.taking(3, align))
-    monkeypatch.setattr("facemend.pipeline.paste", clock.taking(6, paste))
+    monkeypatch.setattr("facemend.pasting.paste", clock.taking(6, paste))
     slow = Pipeline(
         detector=clock.taking(2, detector(FACE)),
         restorer=FunctionRestorer(clock.taking(4, identity)),

@@ -19,6 +19,7 @@ LAYERS = [  # a part (a folder or a file) may import itself and the parts in the
     {"stages"},
     {"loader"},
     {"result", "treatment", "draw", "sheet"},
+    {"pasting"},
     {"pipeline"},
     {"job", "collection", "comparison"},
     {"web", "batch"},

@@ -140,32 +140,30 @@ def test_a_grey_print_on_a_coloured_page_gets_a_grey_face():
     np.testing.assert_array_equal(result.pixels[:50], page[:50])
 
 
+def sepia(height, width):
+    """A picture of one ink."""
+    return np.rint(smooth(height, width, seed=4)[..., :1] / 255 * (235, 215, 180)).astype(np.uint8)
+
+
+def colouring(pixels):
+    """Twice as large, with less red in every other column."""
+    large = pixels.repeat(2, axis=0).repeat(2, axis=1)
+    large[:, ::2, 0] //= 2
+    return large
+
+
 def test_an_upscaler_that_colours_is_held_to_the_ink_of_the_picture():
-    light = smooth(200, 220, seed=4)[..., :1] / 255
-    sepia = np.rint(light * (235, 215, 180)).astype(np.uint8)
-
-    def colouring(pixels):
-        large = pixels.repeat(2, axis=0).repeat(2, axis=1)
-        large[:, ::2, 0] //= 2
-        return large
-
-    result = pipeline(None, FunctionUpscaler(colouring)).run(sepia)
+    picture = sepia(200, 220)
+    result = pipeline(None, FunctionUpscaler(colouring)).run(picture)
     assert one_ink(result.pixels) is not None
-    plain = lanczos(sepia, (400, 440)).astype(int)
+    plain = lanczos(picture, (400, 440)).astype(int)
     tint = (plain[..., 0] - plain[..., 2]).mean()
     assert (result.pixels[..., 0].astype(int) - result.pixels[..., 2]).mean() == pytest.approx(tint, abs=8)
 
 
 def test_an_enlarged_face_is_held_to_the_ink_of_the_picture():
-    light = smooth(400, 420, seed=4)[..., :1] / 255
-    sepia = np.rint(light * (235, 215, 180)).astype(np.uint8)
-
-    def colouring(pixels):
-        large = pixels.repeat(2, axis=0).repeat(2, axis=1)
-        large[:, ::2, 0] //= 2
-        return large
-
-    result = pipeline(identity, FunctionUpscaler(colouring)).run(sepia, Settings(scale=8, adaptive=False))
+    picture = sepia(400, 420)
+    result = pipeline(identity, FunctionUpscaler(colouring)).run(picture, Settings(scale=8, adaptive=False))
     assert result.faces[0].restored
     assert one_ink(result.pixels) is not None
 
@@ -183,7 +181,7 @@ def test_of_a_face_beyond_the_picture_only_the_visible_part_is_enlarged(turn, mo
 
     machine = pipeline(lambda crops, fidelity: [face] * len(crops), Recording(), (matrix,))
     part = machine.run(picture, Settings(scale=4, adaptive=False)).pixels
-    monkeypatch.setattr("facemend.pipeline.visible", lambda crop, size: crop)
+    monkeypatch.setattr("facemend.pasting.visible", lambda crop, size: crop)
     whole = machine.run(picture, Settings(scale=4, adaptive=False)).pixels
     np.testing.assert_allclose(part.astype(int), whole, atol=3)
     assert np.abs(whole.astype(int) - lanczos(picture, (400, 480))).mean() > 10
@@ -796,8 +794,7 @@ class TestRepair:
             assert np.abs(tint - expected.mean()).max() < 0.05
 
     def test_what_is_filled_in_a_picture_of_one_ink_has_that_ink(self):
-        light = smooth(64, 80)[..., :1] / 255
-        sepia = np.rint(light * (235, 215, 180)).astype(np.uint8)
+        picture = sepia(64, 80)
 
         def brown(pixels, progress=None):
             mask = np.zeros(pixels.shape[:2], np.float32)
@@ -808,10 +805,10 @@ class TestRepair:
 
         machine, _ = self.machine()
         machine.repairer = brown
-        line = machine.run(sepia, Settings(scale=1, repair=True)).pixels[21].astype(float)
+        line = machine.run(picture, Settings(scale=1, repair=True)).pixels[21].astype(float)
         np.testing.assert_allclose(line[:, 2] / line[:, 0], 180 / 235, atol=0.02)
         machine.repairer = lambda pixels, progress=None: (pixels, np.zeros(pixels.shape[:2], np.float32))
-        assert np.array_equal(machine.run(sepia, Settings(scale=1, repair=True)).pixels, sepia)
+        assert np.array_equal(machine.run(picture, Settings(scale=1, repair=True)).pixels, picture)
 
     def test_without_a_repairer_it_is_an_error(self):
         machine, _ = self.machine()

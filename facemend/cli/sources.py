@@ -54,9 +54,10 @@ def collect(
             if len(inputs) > 1 and argument == inputs[-1] and output is None:
                 note(f"if {argument} is to be the result, write -o {argument}")
             continue
-        results = Path(output) if output is not None else argument if os.path.isdir(argument) else argument.parent
+        is_folder = os.path.isdir(argument)
+        results = Path(output) if output is not None else argument if is_folder else argument.parent
         pictures = [argument]
-        if os.path.isdir(argument):
+        if is_folder:
             left_out: Counter[str] = Counter()
             files = walk(argument, results, unreadable, left_out)
             pictures = sorted(path for path in files if _is_wanted(path, output is None, left_out))
@@ -65,7 +66,7 @@ def collect(
             if not pictures:
                 failed(no_pictures(argument), argument)
         for path in pictures:
-            folder = results / path.parent.relative_to(argument) if os.path.isdir(argument) else results
+            folder = results / path.parent.relative_to(argument) if is_folder else results
             target = names.target(path, folder, ENDING if output is None else "")
             if target is None:
                 note(f"{path} is given twice; it is restored once")

@@ -66,6 +66,7 @@ OLD_CREATIVE: Meanings = {  # inputs of fewjative/ultimate-sd-upscale
     "use_controlnet_tile": lambda used: _ultimate() if used else _ultimate(resemblance=0),
     **{name: lambda value: {} for name in NOT_USED},
 }
+SWITCHES = {"use_controlnet_tile": "controlnet_strength"}  # where the first is false, the second means nothing
 
 
 def sampler(scheduler: str | None, name: str | None) -> str | None:
@@ -98,10 +99,9 @@ def translated(given: Inputs, meanings: Meanings = OLD) -> dict[str, Any]:
         InputError: an old name and another input of the call ask for different things.
     """
     inputs = {name: value for name, value in given.items() if name not in meanings}
-    if given.get("use_controlnet_tile") is False:
-        given = {**given, "controlnet_strength": None}  # which has no meaning then
+    switched_off = {name for switch, name in SWITCHES.items() if given.get(switch) is False}
     for old in meanings:
-        if given.get(old) is None:
+        if given.get(old) is None or old in switched_off:
             continue
         for name, value in meanings[old](given[old]).items():
             if inputs.setdefault(name, value) != value:

@@ -159,7 +159,7 @@ def _picture(
     if several is None:
         with quiet(), decoding():
             several = getattr(image, "is_animated", False) or (
-                isinstance(image, JpegImagePlugin.JpegImageFile) and jpeg.has_frames(image)
+                isinstance(image, JpegImagePlugin.JpegImageFile) and jpeg.has_viewpoints(image)
             )
     if not (layout and tiff_image and stream is not None):
         with quiet() if tiff_image else contextlib.nullcontext(), decoding():

@@ -1,4 +1,4 @@
-"""What Pillow does not report of a JPEG: too many scans, missing pixels, which libjpeg fills with grey, and frames."""
+"""What Pillow does not report of a JPEG: too many scans, pixels that are missing, pictures of other viewpoints."""
 
 import re
 import struct
@@ -32,7 +32,7 @@ def check(data: bytes) -> None:
             raise DecodeError(f"it is damaged or truncated ({error})", "use a complete copy") from error
 
 
-def has_frames(image: JpegImageFile) -> bool:
+def has_viewpoints(image: JpegImageFile) -> bool:
     """Whether a file (CIPA DC-007, .mpo) has pictures of other viewpoints, and not just previews or a gain map."""
     try:
         entries = (image._getmp() or {}).get(MP_ENTRIES, [])

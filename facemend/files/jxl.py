@@ -37,7 +37,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     reduced = header.bits > 8 and colours.dtype == np.uint8
     lost = (f"8 of {header.bits} bits (pillow-jxl-plugin reads no more)",) if reduced else ()
     described = metadata.of_image(file)
-    orientation = metadata.orientation(described) if file.jpeg else 1  # what was made from a JPEG is as it was there
+    orientation = metadata.orientation(described) if file.jpeg else 1  # only what was made from a JPEG is not turned
     return Samples(colours, alpha, file.info.get("icc_profile"), described, lost, orientation)
 
 

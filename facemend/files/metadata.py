@@ -115,7 +115,7 @@ def orientation(metadata: Metadata) -> int:
 
 
 def of_image(image: Image.Image) -> Metadata:
-    """The metadata that Pillow hands on as bytes; the picture may have another orientation."""
+    """The metadata that Pillow hands on as bytes, as the file has it: before the picture is made upright."""
     lost: list[str] = []
     info = image.info
     block = usable(_exif(image).removeprefix(EXIF_PREFIX), lost)

@@ -1,8 +1,9 @@
-"""How much memory a network may use for one call, and whether an error says that memory ran out."""
+"""How much memory a network may use for one call, whether an error says that it ran out, and what users are told."""
 
 import psutil
 import torch
 
+from facemend.errors import MemoryLimitError, Remedy
 from facemend.machine import cgroup
 
 WORKING = 2 * 2**30  # bytes at most for one call on a CPU; more is not faster
@@ -42,6 +43,20 @@ def _reserved_unused(place: torch.device) -> int:
 def power_of_two(count: int) -> int:
     """Return the largest power of two that is not above `count`, at least 1."""
     return 1 << max(count.bit_length() - 1, 0)
+
+
+def does_not_fit(what: str, place: torch.device, *remedies: Remedy, parts: str = "") -> MemoryLimitError:
+    """The error for networks that do not fit into the memory of a device.
+
+    Args:
+        what: the networks.
+        place: the device.
+        remedies: what else may be done.
+        parts: in which parts of the work they do not fit, such as "tiles of 64 px".
+    """
+    problem = f"{what} does not fit into the memory of {place}{f' in {parts}' if parts else ''}"
+    elsewhere = [] if place.type == "cpu" else [Remedy("use {} cpu", "device")]
+    return MemoryLimitError(problem, "close other programs", *remedies, *elsewhere)
 
 
 def exhausted(error: BaseException) -> bool:

@@ -5,7 +5,6 @@ from typing import TypeVar
 
 import torch
 
-from facemend.errors import MemoryLimitError, Remedy
 from facemend.machine import memory
 from facemend.records import Pixels
 
@@ -38,11 +37,7 @@ def in_batches(
             if not memory.exhausted(error):
                 raise
             if batch == 1:
-                raise MemoryLimitError(
-                    f"{name} does not fit into the memory of {place}",
-                    "close other programs",
-                    Remedy("use {} cpu", "device"),
-                ) from error
+                raise memory.does_not_fit(name, place) from error
             batch //= 2
         else:
             done += batch

@@ -16,7 +16,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from facemend.errors import MemoryLimitError, Remedy
 from facemend.machine import memory
 from facemend.machine.device import Device
 from facemend.machine.network import Network
@@ -198,7 +197,8 @@ class RetinaFaceDetector:
     def _decoded(self, same_size: Sequence[View], threshold: float) -> Decoded:
         """All detections with a score above the threshold, in views of one size.
 
-        The network takes many of them at once. The number does not depend on the memory, as scores may depend on it.
+        The network takes as many at once as `AT_ONCE` allows. The free memory does not decide, as the rounding of
+        scores may depend on the number.
         """
         height, width = same_size[0].pixels.shape[:2]
         count = max(1, AT_ONCE // (height * width))
@@ -209,12 +209,12 @@ class RetinaFaceDetector:
             except Exception as error:
                 if not memory.exhausted(error):
                     raise
-                problem = f"{self.name} does not fit into the memory of {self._device.place}"
-                raise MemoryLimitError(problem, "close other programs", Remedy("use {} cpu", "device")) from error
+                raise memory.does_not_fit(self.name, self._device.place) from error
             parts.append(part._replace(view=part.view + start))
         return Decoded(*map(np.concatenate, zip(*parts, strict=True)))
 
     def _detections(self, same_size: Sequence[View], threshold: float) -> Decoded:
+        """The same, for views that go through the network together."""
         pixels = np.stack([cv2.cvtColor(view.pixels, cv2.COLOR_RGB2BGR) for view in same_size])
         tensor = self._device.tensor(pixels)
         if pixels.dtype == np.uint16:

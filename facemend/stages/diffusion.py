@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from facemend.creative import Creative
-from facemend.errors import MemoryLimitError, OptionError, Remedy, WeightsError
+from facemend.errors import OptionError, WeightsError
 from facemend.extras import install_remedy
 from facemend.machine import memory
 from facemend.machine.device import Device
@@ -202,8 +202,7 @@ def load(places: Places, device: Device) -> Diffusion:
             return Diffusion(name, pipeline, _control(places.control, pipeline.unet, device), device)
         except Exception as error:  # a file of other networks may raise anything
             if memory.exhausted(error):
-                problem = f"{places.base} does not fit into the memory of {device.place}"
-                raise MemoryLimitError(problem, "close other programs", Remedy("use {} cpu", "device")) from error
+                raise memory.does_not_fit(str(places.base), device.place) from error
             reason = " ".join(str(error).split())[:200]
             problem = f"cannot load {places.base} with {places.control} ({type(error).__name__}: {reason})"
             raise WeightsError(problem, "give files of Stable Diffusion 1.5 and a ControlNet for it") from error

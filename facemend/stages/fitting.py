@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import torch
 
-from facemend.errors import MemoryLimitError, Remedy
+from facemend.errors import Remedy
 from facemend.machine import memory
 
 log = logging.getLogger(__name__)
@@ -44,13 +44,7 @@ def in_fitting_tiles(
             if not memory.exhausted(error):
                 raise
             if tile <= smallest:
-                elsewhere = [] if place.type == "cpu" else [Remedy("use {} cpu", "device")]
-                raise MemoryLimitError(
-                    f"{name} does not fit into the memory of {place} in tiles of {tile} px",
-                    "close other programs",
-                    *remedies,
-                    *elsewhere,
-                ) from error
+                raise memory.does_not_fit(name, place, *remedies, parts=f"tiles of {tile} px") from error
         # Outside of `except`, as an exception that is being handled keeps the tensors of the failed run alive.
         tile = max(tile // 2, smallest) // step * step
         log.warning("%s ran out of memory; it continues in tiles of %d px", name, tile)

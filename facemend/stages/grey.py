@@ -11,9 +11,8 @@ SAMPLE = 1_000_000  # px looked at, evenly spread
 # Variance of what the luminance does not explain of a channel, in 8-bit levels squared: at most, in one ink. Old prints
 # have 2 or less, up to the noise of JPEG; photographs with colour have 10 or more.
 ONE_INK_VARIANCE = 5.0
-# In 16 bits, dark pictures have colours too. So less is allowed below this mean luminance, in 8-bit levels, and the
-# variance is that of means of so many px a side, in which noise is small.
-DARK, MEAN = 96.0, 4
+DARK = 96.0  # mean luminance in 8-bit levels; in 16 bits, darker pictures have colours of less variance
+AVERAGED = 4  # px of a side; in 16 bits the variance is that of means of so many px, where noise is small
 STRIP = 256  # rows converted at once, so that floats never fill the memory
 
 
@@ -28,7 +27,7 @@ def one_ink(pixels: Pixels) -> Floats | None:
     """
     step = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / SAMPLE))
     if pixels.dtype == np.uint16:
-        height, width = (math.ceil(side / max(step, MEAN)) for side in pixels.shape[:2])
+        height, width = (math.ceil(side / max(step, AVERAGED)) for side in pixels.shape[:2])
         sample = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
     else:
         sample = np.ascontiguousarray(pixels[::step, ::step]).astype(np.float32)
@@ -39,8 +38,9 @@ def one_ink(pixels: Pixels) -> Floats | None:
     slope = ((luminance - middle)[:, None] * (channels - means)).mean(axis=0) / spread
     offset = means - slope * middle
     rest = channels - luminance[:, None] * slope - offset
-    level = 255 / peak(pixels)
-    allowed = ONE_INK_VARIANCE * (1 if pixels.dtype == np.uint8 else min(1, float(middle) * level / DARK) ** 2)
+    level, allowed = 255 / peak(pixels), ONE_INK_VARIANCE
+    if pixels.dtype == np.uint16:
+        allowed *= min(1, float(middle) * level / DARK) ** 2
     if float(rest.var(axis=0).mean()) * level**2 > allowed:
         return None
     ink: Floats = np.stack((slope, offset)).astype(np.float32)
@@ -53,6 +53,14 @@ def print_in(pixels: Pixels, ink: Floats) -> None:
         strip = pixels[top : top + STRIP]
         luminance = cv2.cvtColor(strip, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
         strip[:] = to_dtype(luminance * ink[0] + ink[1], pixels.dtype)
+
+
+def keep_ink(before: Pixels, after: Pixels) -> Pixels:
+    """Return the enlarged px of a picture. Where it has one ink and a network has added colours, they get that ink."""
+    ink = one_ink(before)
+    if ink is not None and one_ink(after) is None:
+        print_in(after, ink)
+    return after
 
 
 def in_tone_of(face: Pixels, crop: Pixels, ink: Floats) -> Pixels:

@@ -98,18 +98,8 @@ def test_options_of_models_and_of_the_machine_are_passed_to_load(run, photo, mon
         raise RuntimeError
 
     monkeypatch.setattr(Pipeline, "load", classmethod(load))
-    options = [
-        "--model",
-        "codeformer",
-        "--upscaler",
-        "lanczos",
-        "--parser",
-        "none",
-        "--device",
-        "cuda:1",
-        "--precision",
-        "bf16",
-    ]
+    options = ["--model", "codeformer", "--upscaler", "lanczos", "--parser", "none"]
+    options += ["--device", "cuda:1", "--precision", "bf16"]
     monkeypatch.chdir(tmp_path)
     for name in ("a.pth", "b=c.pth"):
         (tmp_path / name).touch()

@@ -3,6 +3,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -141,6 +142,21 @@ def test_inner_tiles_move_from_step_to_step(doubles, monkeypatch):
     sampled(doubles, replace(SMALL, tile=256, steps=3), smooth(700, 700))
     assert len(set(grids)) == 3
     assert len({(axis[0], axis[-1]) for grid in grids for axis in grid}) == 1, "the outer ones stay"
+
+
+def test_a_colourless_picture_stays_so_with_hdr(networks):
+    grey = np.repeat(smooth(60, 70, np.uint16)[..., :1], 3, axis=2)
+
+    class Tinting(LanczosUpscaler):
+        def __call__(self, pixels, size, *options):
+            return cv2.add(super().__call__(pixels, size), (1000, 0, 0, 0))
+
+    upscaler = CreativeUpscaler(networks, Tinting(), replace(SMALL, creativity=0, hdr=0.5))
+    machine = Pipeline(detector=None, restorer=None, upscaler=upscaler)
+    pixels = machine.run(grey, Settings(faces="none")).pixels
+    assert np.ptp(exposed(grey, 0.5, has_colours=False).astype(int), axis=2).max() == 1, "exposure fusion rounds"
+    assert np.ptp(pixels, axis=2).max() == 0
+    assert abs(pixels.mean() - grey.mean()) > 1000
 
 
 def test_a_picture_that_is_a_kept_face_is_not_redrawn(doubles):

@@ -2,6 +2,7 @@
 
 import http.client
 import io
+import threading
 import time
 from contextlib import ExitStack
 
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from facemend.cli import main
+from facemend.machine import process
 from facemend.web import app
 from facemend.web.networks import Networks
 from tests.pictures import face_at, similarity, smooth
@@ -99,6 +101,17 @@ def test_an_unexpected_failure_is_told_and_logged(server, photo, monkeypatch, ca
     assert kind == "failed"
     assert told["error"] == "unexpected ZeroDivisionError: division by zero; the server's terminal says more"
     assert "Traceback" in caplog.text
+
+
+@pytest.mark.parametrize("outcome", ["done", "failed"])
+def test_memory_is_given_back_after_each_job_and_the_server_does_not_wait_for_it(server, photo, monkeypatch, outcome):
+    threads = []
+    monkeypatch.setattr(process, "give_back_memory", lambda: threads.append(threading.current_thread()))
+    faces = [0] if outcome == "done" else [7]
+    kind, _ = server.ask(f"/photos/{photo['key']}/restore", json={"faces": faces})
+    assert kind == outcome
+    (thread,) = threads
+    assert thread.name.startswith("AnyIO worker")
 
 
 def test_the_page_answers_at_once_while_it_computes(server, photo):
