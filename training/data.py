@@ -167,7 +167,7 @@ class Faces(Dataset[tuple[Tensor, Tensor, Tensor]]):
             truth = self._swap_background(truth, corner, rng)
         truth = degradations.retone(truth.astype(np.float32), rng)
         recipe = degradations.draw_bad(rng) if index < self.lead_in else degradations.draw(rng)
-        _, given = degradations.apply(truth, recipe, rng)
+        given = degradations.enlarge(degradations.apply(truth, recipe, rng), recipe, truth.shape)
         return to_tensor(given), to_tensor(truth), torch.from_numpy(corner)
 
     def _warp(self, portrait: Portrait, corner: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.uint8]:

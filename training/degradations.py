@@ -89,12 +89,8 @@ def near(level: tuple[float, int, float, int], rng: Rng) -> Recipe:
     )
 
 
-def apply(image: Image, recipe: Recipe, rng: Rng) -> tuple[Image, Image]:
-    """Degrade an image.
-
-    Returns:
-        The degraded image, shrunk; and the same resized to the size of `image`. Both have whole numbers.
-    """
+def apply(image: Image, recipe: Recipe, rng: Rng) -> Image:
+    """Degrade an image. The result is shrunk, and has whole numbers."""
     height, width = image.shape[:2]
     result = blur(image, recipe.blur, recipe.stretch, recipe.angle)
     if recipe.scratches:
@@ -112,11 +108,15 @@ def apply(image: Image, recipe: Recipe, rng: Rng) -> tuple[Image, Image]:
     small = np.clip(np.rint(result), 0, 255).astype(np.uint8)
     if recipe.quality is not None:
         small = jpeg(small, recipe.quality)
+    return small.astype(np.float32)
+
+
+def enlarge(small: Image, recipe: Recipe, shape: tuple[int, ...]) -> Image:
+    """Resize a shrunk image to the height and width in `shape`. The result has whole numbers."""
+    height, width, *_ = shape
     if small.shape[:2] == (height, width):
-        return small.astype(np.float32), small.astype(np.float32)
-    return small.astype(np.float32), cv2.resize(small, (width, height), interpolation=recipe.enlarge_filter).astype(
-        np.float32
-    )
+        return small
+    return cv2.resize(small.astype(np.uint8), (width, height), interpolation=recipe.enlarge_filter).astype(np.float32)
 
 
 def grey(image: Image) -> NDArray[np.float32]:

@@ -74,7 +74,7 @@ class Composites(Dataset[tuple[Tensor, Tensor]]):
         if rng.random() < 0.55:
             # A face of less than about 14 px is not recognisable and must not be learned as a face.
             recipe = degradations.draw_mild(rng, float(np.clip(smallest / 14, 1, 4)))
-            given = degradations.apply(clean, recipe, rng)[1]
+            given = degradations.enlarge(degradations.apply(clean, recipe, rng), recipe, clean.shape)
         return to_input(clean), to_input(given)
 
     def _compose(self, side: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], float]:

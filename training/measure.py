@@ -119,8 +119,8 @@ def degraded(yardstick: ModuleType, level: str, image: Image, seed: int) -> tupl
 def old_print(factor: int, image: Image, seed: int) -> tuple[Image, Image]:
     """Degrade an image to a scan of a small old print with paper grain: the small image, and it enlarged again."""
     recipe = degradations.Recipe(blur=0.3 * factor, shrink=factor, grain=GRAIN, noise=2, grey_noise=True, quality=88)
-    small, enlarged = degradations.apply(image.astype(np.float32), recipe, np.random.default_rng(seed))
-    return rounded(small), rounded(enlarged)
+    small = degradations.apply(image.astype(np.float32), recipe, np.random.default_rng(seed))
+    return rounded(small), rounded(degradations.enlarge(small, recipe, image.shape))
 
 
 def largest(faces: list[Face]) -> Face | None:

@@ -113,7 +113,7 @@ def scan(clean: Image, damaged: Image, rng: Rng) -> tuple[Image, Image, Image]:
     for image in (clean, damaged):
         toned = degradations.retone(image, np.random.default_rng(seed)) if tone else image
         copies.append(degradations.blur(toned, blur))
-    return degradations.apply(copies[1], recipe, rng)[0], copies[1], np.abs(copies[1] - copies[0])
+    return degradations.apply(copies[1], recipe, rng), copies[1], np.abs(copies[1] - copies[0])
 
 
 def changed_by_fill(image: Image) -> Image:

@@ -48,11 +48,11 @@ TEXT = 0.75  # share of text among the drawn items
 SMALLEST_LETTERS = 6  # px of the input
 
 
-class Crops(Dataset[tuple[Tensor, Tensor, Tensor, np.float32]]):
+class Crops(Dataset[tuple[Tensor, Tensor, np.float32]]):
     """Small degraded crops and the images to restore them to; all items of a batch have the same factor.
 
-    Each item: input (3, 48, 48), truth and sharpened truth (3, 48 * factor, 48 * factor), in [0, 1]; and whether the
-    discriminator counts for it: 1 for a part of a photograph, 0 for a drawn item or where grain was added.
+    Each item: input (3, 48, 48) and truth (3, 48 * factor, 48 * factor), uint8; and whether the discriminator counts
+    for it: 1 for a part of a photograph, 0 for a drawn item or where grain was added.
     `drawn` is the share of drawn items among the first and among the last items; in between it changes linearly. Text
     is drawn with `fonts`, or with Pillow's font if there are none.
     """
@@ -74,19 +74,18 @@ class Crops(Dataset[tuple[Tensor, Tensor, Tensor, np.float32]]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, np.float32]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, np.float32]:
         factor = int(np.random.default_rng([self.seed, 1, index // self.batch]).choice(self.factors))
         rng = np.random.default_rng([self.seed, 2, index])
         drawn = rng.random() < np.interp(index, (0, self.length), self.drawn)
         truth = self._drawn(factor, rng) if drawn else self._part(SIZE * factor, rng)
         if rng.random() < 0.3:
             truth = degradations.retone(truth, rng)
-        truth = np.ascontiguousarray(truth)
+        truth = np.rint(np.clip(np.ascontiguousarray(truth), 0, 255))
         how = fine_copy(factor, rng) if drawn and rng.random() < 0.7 else recipe(factor, rng)
-        small, _ = degradations.apply(truth, how, rng)
-        wanted = truth + SHARPEN[factor] * (truth - cv2.GaussianBlur(truth, (0, 0), 0.6 * factor))
-        inputs, truths, sharpened = (data.to_tensor(np.clip(x, 0, 255)) / 2 + 0.5 for x in (small, truth, wanted))
-        return inputs, truths, sharpened, np.float32(not drawn and not how.grain)
+        small = degradations.apply(truth, how, rng)
+        given, wanted = (torch.from_numpy(x.transpose(2, 0, 1).astype(np.uint8)) for x in (small, truth))
+        return given, wanted, np.float32(not drawn and not how.grain)
 
     def _drawn(self, factor: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Text or a drawing."""
@@ -158,6 +157,11 @@ def lanczos(side: int, factor: int) -> Tensor:
     return torch.from_numpy(filters)
 
 
+def sharpen(truth: Tensor, factor: int) -> Tensor:
+    """Sharpen a truth, (N, 3, 48 * factor, 48 * factor), in [0, 1]."""
+    return (truth + SHARPEN[factor] * losses.fine(truth, 0.6 * factor)).clamp(0, 1)
+
+
 def distance(result: Tensor, sharpened: Tensor, factor: int) -> Tensor:
     """(N,) the error of pixels and edges, and at factor 2 of the amount of detail, against a sharpened truth."""
     loss = losses.pixel(result, sharpened) + 0.3 * losses.gradient(result, sharpened, scales=1)
@@ -187,10 +191,10 @@ def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int, workers: i
         The network with averaged weights.
     """
     phase = loop.Phase(net, out / "upscaler-pixels.pt", steps, 1e-3)
-    for given, truth, sharpened, _ in phase.batches(crops, crops.batch, workers):
+    for given, truth, _ in phase.batches(crops, crops.batch, workers):
         factor = truth.shape[-1] // SIZE
-        result = at_factor(phase.forward(given), factor)
-        loss = distance(result, sharpened, factor)
+        result = at_factor(phase.forward(given / 255), factor)
+        loss = distance(result, sharpen(truth / 255, factor), factor)
         phase.descend(loss)
         phase.show(loss=loss)
     return phase.averaged
@@ -204,7 +208,9 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
     """
     adversary = Adversary(next(net.parameters()).device)
     phase = loop.Phase(net, out / "upscaler-texture.pt", steps, 3e-4, betas=(0.5, 0.99), adversary=adversary)
-    for given, truth, sharpened, counts in phase.batches(crops, crops.batch, workers):
+    for *images, counts in phase.batches(crops, crops.batch, workers):
+        given, truth = (image / 255 for image in images)
+        sharpened = sharpen(truth, truth.shape[-1] // SIZE)
         if truth.shape[-1] > SCALE * SIZE:  # compared at the network's own size: it cannot draw finer detail
             truth, sharpened = (functional.avg_pool2d(x, truth.shape[-1] // (SCALE * SIZE)) for x in (truth, sharpened))
         factor = truth.shape[-1] // SIZE
