@@ -49,7 +49,7 @@ SMALLEST_LETTERS = 6  # px of the input
 
 
 class Crops(Dataset[tuple[Tensor, Tensor, np.float32]]):
-    """Small degraded crops and the images to restore them to; all items of a batch have the same factor.
+    """Small degraded crops and the images to restore them to; `alike` items after each other have the same factor.
 
     Each item: input (3, 48, 48) and truth (3, 48 * factor, 48 * factor), uint8; and whether the discriminator counts
     for it: 1 for a part of a photograph, 0 for a drawn item or where grain was added.
@@ -61,21 +61,21 @@ class Crops(Dataset[tuple[Tensor, Tensor, np.float32]]):
         self,
         photos: list[NDArray[np.uint8]],
         portraits: list[NDArray[np.uint8]],
-        batch: int,
+        alike: int,
         seed: int,
         length: int,
         factors: tuple[int, ...],
         drawn: tuple[float, float],
         fonts: Sequence[Path] = (),
     ) -> None:
-        self.photos, self.portraits, self.batch, self.seed, self.length = photos, portraits, batch, seed, length
+        self.photos, self.portraits, self.alike, self.seed, self.length = photos, portraits, alike, seed, length
         self.factors, self.drawn, self.fonts = factors, drawn, fonts
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, np.float32]:
-        factor = int(np.random.default_rng([self.seed, 1, index // self.batch]).choice(self.factors))
+        factor = int(np.random.default_rng([self.seed, 1, index // self.alike]).choice(self.factors))
         rng = np.random.default_rng([self.seed, 2, index])
         drawn = rng.random() < np.interp(index, (0, self.length), self.drawn)
         truth = self._drawn(factor, rng) if drawn else self._part(SIZE * factor, rng)
@@ -184,14 +184,16 @@ def away_from_edges(image: Tensor, factor: int) -> Tensor:
     return 1 - functional.max_pool2d(edge, 2 * factor + 1, stride=1, padding=factor)
 
 
-def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int, workers: int = 0) -> nn.Module:
-    """First phase: minimise the distance to the sharpened truth.
+def train_pixels(
+    net: nn.Module, crops: Crops, out: Path, steps: int, batch: int, workers: int = 0, echoes: int = 1
+) -> nn.Module:
+    """First phase: minimise the distance to the sharpened truth. Each crop is used `echoes` times.
 
     Returns:
         The network with averaged weights.
     """
     phase = loop.Phase(net, out / "upscaler-pixels.pt", steps, 1e-3)
-    for given, truth, _ in phase.batches(crops, crops.batch, workers):
+    for given, truth, _ in phase.batches(crops, batch, workers, echoes):
         factor = truth.shape[-1] // SIZE
         result = at_factor(phase.forward(given / 255), factor)
         loss = distance(result, sharpen(truth / 255, factor), factor)
@@ -200,7 +202,9 @@ def train_pixels(net: nn.Module, crops: Crops, out: Path, steps: int, workers: i
     return phase.averaged
 
 
-def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: int = 0) -> nn.Module:
+def train_texture(
+    net: nn.Module, crops: Crops, out: Path, steps: int, batch: int, workers: int = 0, echoes: int = 1
+) -> nn.Module:
     """Second phase: the same, and a discriminator teaches fine detail.
 
     Returns:
@@ -208,7 +212,7 @@ def train_texture(net: nn.Module, crops: Crops, out: Path, steps: int, workers: 
     """
     adversary = Adversary(next(net.parameters()).device)
     phase = loop.Phase(net, out / "upscaler-texture.pt", steps, 3e-4, betas=(0.5, 0.99), adversary=adversary)
-    for *images, counts in phase.batches(crops, crops.batch, workers):
+    for *images, counts in phase.batches(crops, batch, workers, echoes):
         given, truth = (image / 255 for image in images)
         sharpened = sharpen(truth, truth.shape[-1] // SIZE)
         if truth.shape[-1] > SCALE * SIZE:  # compared at the network's own size: it cannot draw finer detail
@@ -247,21 +251,23 @@ def main() -> None:
         help="folders of .ttf or .otf files to draw text with (default: Pillow's font)",
     )
     parser.add_argument("--batch", type=int, default=12, help="crops a step (%(default)s)")
+    parser.add_argument("--echoes", type=int, default=1, help="steps in which each crop is used (%(default)s)")
     parser.add_argument("--photos", type=Path, help="folder that training/photographs.py makes, to train with as well")
     args = loop.begin(parser)
     fonts = data.font_files(args.fonts)
     photos, portraits = data.photos_and_portraits(args.data, args.photos)
     net: nn.Module = SRVGGNetCompact(num_conv=9).to(args.device, memory_format=torch.channels_last)
+    alike, options = args.batch * args.echoes, (args.batch, args.workers, args.echoes)
     if args.start:
         net.load_state_dict(load_file(args.start))
         first: nn.Module = copy.deepcopy(net)
     else:
-        crops = Crops(photos, portraits, args.batch, 0, args.steps * args.batch, FACTORS, DRAWN, fonts)
-        first = train_pixels(net, crops, args.out, args.steps, args.workers)
+        crops = Crops(photos, portraits, alike, 0, args.steps * args.batch // args.echoes, FACTORS, DRAWN, fonts)
+        first = train_pixels(net, crops, args.out, args.steps, *options)
         net.load_state_dict(first.state_dict())
-    length = args.texture_steps * args.batch
-    crops = Crops(photos, portraits, args.batch, 1, length, TEXTURE_FACTORS, TEXTURE_DRAWN, fonts)
-    second = train_texture(net, crops, args.out, args.texture_steps, args.workers)
+    length = args.texture_steps * args.batch // args.echoes
+    crops = Crops(photos, portraits, alike, 1, length, TEXTURE_FACTORS, TEXTURE_DRAWN, fonts)
+    second = train_texture(net, crops, args.out, args.texture_steps, *options)
     loop.export(weights.blend(second, first, TEXTURED), args.out / "lite-upscaler.safetensors")
 
 

@@ -284,9 +284,9 @@ def test_the_upscaler_command_makes_weights_that_load_and_continues_from_its_che
     shared, tmp_path, monkeypatch, one_thread
 ):
     folder = few(shared, tmp_path)
-    options = ["--data", folder, "--out", tmp_path, "--batch", 1]
+    options = ["--data", folder, "--out", tmp_path, "--batch", 1, "--echoes", 2]
     for steps in (2, 4):
-        command(monkeypatch, upscaler, *options, "--steps", 2, "--texture-steps", steps)
+        command(monkeypatch, upscaler, *options, "--steps", 6, "--texture-steps", steps)
         assert torch.load(tmp_path / "upscaler-texture.pt", weights_only=True)["step"] == steps
     made, more = tmp_path / "lite-upscaler.safetensors", tmp_path / "on/lite-upscaler.safetensors"
     assert good(SRVGGNetCompact(num_conv=9), made)
@@ -346,7 +346,7 @@ def test_the_losses_of_the_discriminator_count_for_photographs_only(tmp_path, mo
         crops = upscaler.Crops([picture()], [picture()], 1, 0, 2, (2,), (drawn, drawn))
         folder = tmp_path / str(weight)
         folder.mkdir()
-        made.append(upscaler.train_texture(SRVGGNetCompact(num_conv=1), crops, folder, 2).state_dict())
+        made.append(upscaler.train_texture(SRVGGNetCompact(num_conv=1), crops, folder, 2, 1).state_dict())
     assert all(torch.equal(made[0][key], made[1][key]) for key in made[0]) == bool(drawn)
 
 
