@@ -71,7 +71,7 @@ class Adversary:
             size of the truth's features. The adversarial loss (N,): the negated score.
         """
         self.net.requires_grad_(False)
-        with torch.autocast(result.device.type, torch.bfloat16):
+        with loop.autocast(result.device):
             score, features = self.net(result)
             with torch.no_grad():
                 _, wanted = self.net(truth)
@@ -82,7 +82,7 @@ class Adversary:
     def learn(self, rate: float, result: Tensor, truth: Tensor) -> Tensor:
         """Train the discriminator for one step at this learning rate; returns its hinge loss."""
         self.net.requires_grad_(True)
-        with torch.autocast(result.device.type, torch.bfloat16):
+        with loop.autocast(result.device):
             real, fake = self.net(truth)[0].float(), self.net(result.detach())[0].float()
         loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
         loop.descend(loss, self.optimizer, rate, max_norm=5.0)

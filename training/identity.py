@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training import loop
+
 SIDE = 150  # px, of the network's input
 CENTRE, WIDTH = (257.0, 311.0), 336.0  # px, of the square that dlib cuts from an aligned face; medians of 100 faces
 SHIFT, SCALE = 7.0, 0.04  # how much that square varies: standard deviations of its centre in px, and of its width
@@ -40,7 +42,7 @@ class Likeness:
             truth: the true faces, same shape and range.
         """
         sampled = squares(step, len(result)).to(result.device)
-        with torch.autocast(result.device.type, torch.bfloat16):
+        with loop.autocast(result.device):
             found = self.describe(cut(result, sampled)).float()
             with torch.no_grad():
                 wanted = self.describe(cut(truth, sampled)).float()

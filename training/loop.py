@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
+from facemend.machine.device import choose
 from facemend.nets.unet import UNet
 
 SAVED_EVERY = 200  # steps
@@ -127,8 +128,8 @@ class Phase:
                 export(self.averaged, self.export_to)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Run the network with autocast to bfloat16; the result is float32."""
-        with torch.autocast(self.device.type, torch.bfloat16):
+        """Run the network with `autocast`; the result is float32."""
+        with autocast(self.device):
             result: Tensor = self.net(*inputs)
         return result.float()
 
@@ -159,6 +160,13 @@ class Phase:
                 a.lerp_(b, 1 - decay)
             else:
                 a.copy_(b)
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """A context in which networks run in bfloat16, on hardware that has instructions for it."""
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=choose(str(device), "auto", "bf16").dtype == torch.bfloat16
+    )
 
 
 def echoed(tensors: list[Tensor], batch: int, echoes: int) -> Iterator[list[Tensor]]:
