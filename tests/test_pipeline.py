@@ -670,7 +670,7 @@ class CDLL(ctypes.CDLL):
 def settings():
     return {
         "gc": gc.isenabled(),
-        "frozen": gc.get_freeze_count() > 0,
+        "frozen": gc.get_freeze_count() > frozen,
         "threads": torch.get_num_threads(),
         "tf32": [torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32],
         "temp": tempfile.tempdir,
@@ -683,7 +683,7 @@ def library():
     pipeline.run(np.zeros((40, 40, 3), np.uint8), Settings(aligned=True, strength=0.5))
     pipeline.run(np.zeros((40, 50, 3), np.uint8))
 
-ctypes.CDLL, mallopt = CDLL, []
+ctypes.CDLL, mallopt, frozen = CDLL, [], gc.get_freeze_count()  # some versions of Python start with frozen objects
 cgroup.processors = lambda: 1.5
 torch.set_num_threads(3)
 seen = [settings()]
