@@ -41,6 +41,9 @@ class Bucket:
         except (BaseError, FileNotFoundError) as error:
             raise self._failed("list", prefix, error) from error
 
+    def is_file(self, key: str, file: Path) -> bool:  # noqa: D102
+        return False
+
     def exists(self, key: str) -> bool:  # noqa: D102
         try:
             obstore.head(self._store, key)

@@ -54,21 +54,27 @@ class Manifest:
         self._count = 0
         self._written = 0.0
         others: set[int] = set()
+        partial: dict[int, str] = {}  # pictures of which some results were deleted
         if parts := sorted(place.list(FOLDER)):
             exists = place.index()
             for part in parts:
                 for line in _complete_lines(part, place.read(part)):
                     picture = hash(line["input"])
+                    partial.pop(picture, None)
                     is_ours = line["recipe"] == recipe
                     if line["outputs"] and not all(map(exists, line["outputs"])):
                         self._states.pop(picture, None)
                         others.discard(picture)
+                        if any(map(exists, line["outputs"])):
+                            partial[picture] = line["input"]
                     elif is_ours:
                         self._states[picture] = State(line["state"])
                         others.discard(picture)
                     elif line["outputs"]:
                         self._states.pop(picture, None)
                         others.add(picture)
+        for key in partial.values():  # the others of their results are replaced
+            place.mark(claim(key))
         self.others = len(others)
 
     def state(self, key: str) -> State | None:
@@ -102,8 +108,9 @@ class Manifest:
 def claim(key: str) -> str:
     """The file that says that the results of a picture, if there are any, come from a batch that was stopped.
 
-    A worker writes it before the results, and the driver deletes it when the picture is in the manifest. So results
-    without it, which the manifest does not have either, are files of somebody else.
+    A worker writes it before the results, and the driver deletes it when the picture is in the manifest. The driver
+    also writes it where some results of a picture were deleted, as they are all made again. So results without it,
+    which the manifest does not have either, are files of somebody else.
     """
     return f"{CLAIMS}{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()}"
 

@@ -36,6 +36,9 @@ class Place(Protocol):
     def exists(self, key: str) -> bool:
         """Whether there is a file."""
 
+    def is_file(self, key: str, file: Path) -> bool:
+        """Whether a file of this place is that file of this machine, under whatever name."""
+
     def index(self) -> Callable[[str], bool]:
         """A function like `exists`, for many calls; of a bucket it tells what was there when it was made."""
 
@@ -114,6 +117,10 @@ class Folder:
 
     def exists(self, key: str) -> bool:  # noqa: D102
         return (self._path / key).exists()
+
+    def is_file(self, key: str, file: Path) -> bool:  # noqa: D102
+        path = self._path / key
+        return path.exists() and path.samefile(file)
 
     def index(self) -> Callable[[str], bool]:  # noqa: D102
         return self.exists

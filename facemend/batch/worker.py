@@ -100,6 +100,9 @@ class Worker:
 
         def check(picture: Picture, outputs: Outputs) -> bool:
             keys = [key(path) for path in outputs.paths()]
+            for one in keys:
+                if destination.is_file(one, source):
+                    raise OptionError("the output", f"{destination.name}/{one}", "another file than the input")
             existing = [one for one in keys if destination.exists(one)]
             if existing and not plan.force and not destination.exists(claim):
                 if not plan.resume:

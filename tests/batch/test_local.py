@@ -107,6 +107,29 @@ def test_files_beside_a_result_that_failed_are_replaced_by_the_next_try(source, 
     assert set(files(destination)) == {"0/1.png", "0/1_compare.jpg"}
 
 
+@pytest.mark.parametrize("deleted", ["0/1.png", "0/1_compare.jpg"])
+def test_a_picture_of_which_a_result_was_deleted_is_made_again(source, destination, deleted):
+    numbered(source, [1])
+    run(source, destination, compare=True)
+    made = files(destination)
+    (destination / deleted).unlink()
+    assert not errors(run(source, destination, compare=True)[0])
+    assert files(destination) == made
+    assert run(source, destination, compare=True) == ({}, {State.DONE: 1})
+
+
+def test_a_picture_is_never_replaced_by_its_result(source, destination):
+    numbered(source, [1])
+    (destination / "0").mkdir(parents=True)
+    picture = destination / "0" / "1.png"
+    shutil.move(source / "0" / "1.png", picture)
+    (source / "0" / "1.png").symlink_to(picture)
+    before = picture.read_bytes()
+    outcomes, _ = run(source, destination, force=True)
+    assert "must be another file than the input" in errors(outcomes)["0/1.png"]
+    assert picture.read_bytes() == before
+
+
 def test_of_several_pictures_in_a_file_the_first_is_restored(source, destination):
     numbered(source, [1])
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("blue", "green")]
