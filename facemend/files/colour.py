@@ -57,7 +57,12 @@ def deep_to_srgb(pixels: Pixels, profile: bytes | None) -> tuple[Pixels, bool]:
         if mode == "CMYK":
             raise LookupError("it has look-up tables")
         return _matrix_to_srgb(pixels, profile), True
-    except (struct.error, LookupError, ValueError):  # a profile of another kind, or one that only LittleCMS can read
+    except (
+        struct.error,
+        ArithmeticError,
+        LookupError,
+        ValueError,
+    ):  # a profile of another kind, or one that only LittleCMS can read
         image = Image.fromarray(converted(pixels, np.uint8), mode)
         return converted(np.asarray(to_srgb(image, profile)), np.uint16), False
 
@@ -109,15 +114,16 @@ def _transform_to_srgb(mode: str, profile: bytes | None) -> ImageCms.ImageCmsTra
     None means that nothing is to be converted: the profile is that of sRGB, or it cannot be used for these pixels.
     """
     if mode == "LAB":
-        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+        source, name = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), "Lab"
     elif profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        except OSError:  # the profile is damaged; the pixels are not
+            name = source.profile.xcolor_space.strip()
+        except (OSError, ValueError):  # the profile is damaged; the pixels are not
             return None
     else:
         return None
-    space = MODES.get(source.profile.xcolor_space.strip())
+    space = MODES.get(name)
     if space is None or not (space == mode or (space == "RGB" and mode in ("L", "YCbCr"))):
         return None
     # Optimisation makes grey curves less accurate.

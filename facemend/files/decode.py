@@ -161,9 +161,13 @@ def _picture(
             several = getattr(image, "is_animated", False) or (
                 isinstance(image, JpegImagePlugin.JpegImageFile) and jpeg.has_viewpoints(image)
             )
+    stored = [tile.args for tile in getattr(image, "tile", ())]  # how, until the samples are loaded
     if not (layout and tiff_image and stream is not None):
         with quiet() if tiff_image else contextlib.nullcontext(), decoding():
             image.load()
+    for raw_mode, step in (("L;2", 85), ("L;4", 17)):
+        if name == "png" and raw_mode in stored and "transparency" in image.info:
+            image.info["transparency"] *= step  # Pillow has scaled the samples, but not this one
     with quiet():  # after loading, which rotates a TIFF, and finds the EXIF block at the end of a PNG
         said = metadata.read(image, stream)
         space = spaces.of(image, stream, said.adobe_rgb)

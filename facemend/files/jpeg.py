@@ -9,7 +9,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from facemend.errors import DecodeError
 
 MAX_SCANS = 50  # encoders write at most 24; each scan takes time for all pixels, even if it has few bytes
-MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])")  # a marker that cannot occur inside compressed pixels
+MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")  # a marker that cannot occur inside compressed pixels
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 MP_ENTRIES = 0xB002  # tag of the list of pictures
 DAMAGE = ("premature end", "bad Huffman code", "instead of RST")  # the other warnings of libjpeg are harmless

@@ -1,6 +1,7 @@
 """Read JPEG XL files, by pillow-jxl-plugin."""
 
 import io
+import struct
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from facemend.files.decoders import decoding
 from facemend.files.samples import CheckSize, Samples
 
 CODESTREAM = b"\xff\x0a"
+INDEX = {b"jxlc": 0, b"jxlp": 4}  # boxes with the codestream -> bytes of the number of the part before it
 RATIOS = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width over height
 
 
@@ -28,6 +30,8 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     check_size(header.width, header.height)  # before the decoder allocates memory
     with decoding():
         file = JXLImageFile(io.BytesIO(data))
+    check_size(*file.size)  # the decoder's own reading, in case it differs
+    with decoding():
         file.load()  # type: ignore[no-untyped-call]
         image: Image.Image = file
         alpha = np.asarray(image.getchannel("A")) if image.mode in ("RGBA", "LA") else None
@@ -49,10 +53,26 @@ class Header(NamedTuple):
     bits: int
 
 
+def _codestream(data: bytes) -> int:
+    """Where the codestream begins: at the start, or in a box of a container (ISO/IEC 18181-2), whole or in parts."""
+    position = 0
+    while not data.startswith(CODESTREAM) and position + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        header = 8
+        if length == 1:  # a long box
+            header, length = 16, int.from_bytes(data[position + 8 : position + 16], "big")
+        if kind in INDEX:
+            return position + header + INDEX[kind]
+        if length < header:  # a box to the end of the file, or a damaged one
+            return len(data)
+        position += length
+    return position
+
+
 def _header(data: bytes) -> Header:
-    """Read the start of the codestream (ISO/IEC 18181-1, D.2 and D.3), wherever it is in a container."""
-    start = data.find(CODESTREAM)
-    if start < 0:
+    """Read the start of the codestream (ISO/IEC 18181-1, D.2 and D.3)."""
+    start = _codestream(data)
+    if not data.startswith(CODESTREAM, start):
         raise DecodeError("damaged (it has no codestream)", "use a whole file")
     bits = int.from_bytes(data[start + len(CODESTREAM) :][:16], "little")
 

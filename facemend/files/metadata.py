@@ -124,7 +124,8 @@ def of_image(image: Image.Image) -> Metadata:
     said = exif.Block(block) if block else None
     unsaid = not (said and exif.fields(said.main, exif.X_RESOLUTION))
     other = said is not None and image.format == "PNG" and not _agree(said.dpi, (across, down))
-    if across > 0 and down > 0 and (unsaid or other):  # of a PNG, most programs read only this one
+    valid = all(1 <= value <= exif.HIGHEST_DPI for value in (across, down))
+    if valid and (unsaid or other):  # of a PNG, most programs read only this one
         block = exif.with_resolution(block, (across, down))
     if any(body.startswith(EXTENDED_XMP) for _, body in getattr(image, "applist", ())):
         lost.append("the second part of the XMP packet (over 64 KB)")

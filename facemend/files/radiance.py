@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from facemend.errors import DecodeError
-from facemend.files.decoders import decoding
+from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import CheckSize, Samples
 
 SIZE = re.compile(rb"\n-Y (\d{1,9}) \+X (\d{1,9})\n")  # the only order of rows that is in use
@@ -25,7 +25,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     if size is None:
         raise DecodeError("its size is not given, or its rows are in a rare order", "save it again")
     check_size(int(size[2]), int(size[1]))
-    with decoding():
+    with quiet(), decoding():
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3:
         raise DecodeError("damaged (OpenCV cannot read it)", "use a whole file")

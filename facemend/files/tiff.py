@@ -1,5 +1,6 @@
 """TIFF files: their metadata as EXIF, and the writer (TIFF 6.0)."""
 
+import io
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -94,12 +95,14 @@ class Reader:
         size = 12 * min(self._number(start, "H"), MOST_FIELDS)
         rows = self._read(start + 2, size)
         values: dict[int, Value] = {}
+        left = self._stream.seek(0, io.SEEK_END)  # values that lie over each other could need any amount of memory
         for tag, kind, count, place in struct.iter_unpack(f"{self.order}HHI4s", rows[: len(rows) // 12 * 12]):
             length = SIZES.get(kind, 0) * count
             at = struct.unpack(f"{self.order}I", place)[0] if length > 4 else 0
-            data = self._read(at, length) if at and length <= LONGEST_VALUE else place[:length]
+            data = self._read(at, length) if at and length <= min(LONGEST_VALUE, left) else place[:length]
             if 0 < len(data) == length and tag not in values:
                 values[tag] = Value(tag, kind, count, data, at)
+                left -= length
         return Directory(start, values, self._number(start + 2 + size))
 
     def first(self, directory: Directory, tag: int) -> int:

@@ -5,8 +5,11 @@ import re
 # XMP has a property as an attribute, prefix:Name="6", or as an element, <prefix:Name>6</prefix:Name>. The prefixes are
 # those that part 2 of the XMP specification prefers; programs keep to them.
 PROPERTY = rb"""((?:\s%(name)s\s*=\s*["']|<%(name)s\s*>)\s*)([^"'<>]*)"""
-# The size in px of the picture that face regions are relative to
-REGIONS_APPLY_TO = re.compile(rb"<mwg-rs:AppliedToDimensions\b.*?(?:/>|</mwg-rs:AppliedToDimensions>)", re.DOTALL)
+# The size in px of the picture that face regions are relative to. No match contains the start of another: otherwise
+# the time for many elements without an end grows with the square of their number.
+REGIONS_APPLY_TO = re.compile(
+    rb"<(mwg-rs:AppliedToDimensions)\b(?:(?!<mwg-rs:AppliedToDimensions\b).)*?(?:/>|</\1>)", re.DOTALL
+)
 SRGB_PROFILE = b"sRGB IEC61966-2.1"
 
 

@@ -85,7 +85,7 @@ class Restoration:
         **settings: Any,
     ) -> None:
         if unknown := settings.keys() - SETTINGS:
-            raise TypeError(f"{', '.join(sorted(unknown))} is not known")
+            raise TypeError(f"{', '.join(map(repr, sorted(unknown)))} is not known")
         if format not in formats.CHOICES:
             raise OptionError("format", format, formats.CHOICES)
         self._photo, self._networks, self._store = photo, networks, store

@@ -144,6 +144,11 @@ def test_only_the_size_that_face_regions_refer_to_becomes_that_of_the_result(sai
     assert xmp.sized(page + said + page, height=64, width=96) == page + changed + page
 
 
+def test_many_elements_of_xmp_without_an_end_are_read_once():
+    packet = b"<mwg-rs:AppliedToDimensions " * 200_000  # if each was compared with all that follow, hours
+    assert xmp.sized(packet, height=64, width=96) == packet
+
+
 def test_several_comments_of_a_jpeg_become_one_of_several_lines():
     data = saved(Image.fromarray(scene()), "jpeg", comment=b"second")
     first = b"\xff\xfe" + (2 + len(b"first")).to_bytes(2, "big") + b"first"

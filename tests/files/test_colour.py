@@ -63,8 +63,14 @@ def test_the_profile_of_a_palette_image_is_converted():
 
 @pytest.mark.parametrize(
     "data",
-    [b"junk", profile()[:200], bytes(500), grey_profile(1.0)],
-    ids=["junk", "cut off", "zeros", "of grey pictures"],  # else the time in a profile becomes part of the name
+    [b"junk", profile()[:200], bytes(500), grey_profile(1.0), profile()[:16] + b"\xffGB " + profile()[20:]],
+    ids=[
+        "junk",
+        "cut off",
+        "zeros",
+        "of grey pictures",
+        "no ASCII",
+    ],  # else the time in a profile becomes part of the name
 )
 def test_an_unusable_profile_is_ignored(data):
     picture = decode(saved(Image.fromarray(scene()), "png", icc_profile=data))

@@ -1,6 +1,7 @@
 """PNG and TIFF files with 16 bits per channel."""
 
 import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.records import Picture
 from tests.files.samples import noise, png16
+from tests.hostile import chunk
 
 
 def test_transparent_colour_of_a_16_bit_png_becomes_alpha():
@@ -18,6 +20,14 @@ def test_transparent_colour_of_a_16_bit_png_becomes_alpha():
     picture = decode(png16(samples, (b"tRNS", key)))
     assert picture.alpha.dtype == np.uint16
     assert (np.argwhere(picture.alpha == 0) == [[1, 2]]).all()
+
+
+@pytest.mark.parametrize(("bits", "row"), [(2, b"\x1b"), (4, b"\x01\x23")])
+def test_transparent_grey_of_few_bits_becomes_alpha(bits, row):
+    header = struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0)
+    parts = (b"IHDR", header), (b"tRNS", struct.pack(">H", 1)), (b"IDAT", zlib.compress(b"\0" + row)), (b"IEND", b"")
+    picture = decode(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    assert picture.alpha.tolist() == [[255, 0, 255, 255]]
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 3), (6, 5, 4)])

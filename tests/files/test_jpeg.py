@@ -15,6 +15,13 @@ def test_the_limit_on_scans_is_exact():
         check(scans(8, MAX_SCANS - PROGRESSIVE + 2))
 
 
+def test_scans_behind_a_marker_without_a_length_are_counted():
+    picture = scans(8, MAX_SCANS + 60)
+    start = picture.index(b"\xff\xda")
+    with pytest.raises(DecodeError, match="scans"):
+        check(picture[:start] + b"\xff\x01" + picture[start:])
+
+
 def test_24_scans_are_accepted_and_a_hundred_refused():
     check(scans(8, 24 - PROGRESSIVE + 1))
     with pytest.raises(DecodeError, match="scans"):

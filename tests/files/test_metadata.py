@@ -12,7 +12,14 @@ from facemend.files.encode import encode
 from facemend.files.exif import SHORT, Block
 from facemend.records import Metadata, Picture
 from tests.files.samples import EXIF_IFD, GPS_IFD, MAKE, ORIENTATION, close, orientation_block, scene
-from tests.hostile import saved, saved_heif
+from tests.hostile import chunk, saved, saved_heif
+
+
+@pytest.mark.parametrize("per_metre", [0xFFFFFFFF, 0x7FFFFFFF, 10])
+def test_a_resolution_that_no_program_means_is_ignored(per_metre):
+    body = struct.pack(">IIB", per_metre, per_metre, 1)
+    data = encode(Picture(scene()), "png")
+    assert decode(data[:33] + chunk(b"pHYs", body) + data[33:]).metadata.exif is None
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

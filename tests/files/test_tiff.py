@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from facemend.errors import DecodeError
-from facemend.files import headers
+from facemend.files import headers, tiff
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.files.exif import LONG, SHORT, Block
@@ -174,6 +174,14 @@ def test_the_fourth_channel_of_a_bigtiff_is_alpha_where_it_says_so(kind):
     assert (picture.alpha is not None) == (kind == 2)
     assert np.array_equal(picture.pixels, samples[..., :3])
     assert (OTHER in picture.lost) == (kind == 0)
+
+
+def test_values_over_each_other_take_no_more_memory_than_the_file():
+    length, count = 1 << 20, 40
+    fields = [struct.pack("<HHII", 60000 + i, 7, length, 8 + 2 + 12 * count + 4) for i in range(count)]
+    data = b"II*\0" + struct.pack("<IH", 8, count) + b"".join(fields) + bytes(4) + bytes(length)
+    directory = tiff.Reader(io.BytesIO(data)).first_directory()
+    assert sum(len(value.data) for value in directory.values.values()) <= len(data)
 
 
 def test_metadata_of_a_file_with_nothing_but_a_reduced_copy_is_kept():
