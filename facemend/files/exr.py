@@ -1,11 +1,13 @@
 """Read OpenEXR files, by the package of the OpenEXR project."""
 
+import contextlib
+import io
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from facemend.errors import DecodeError
-from facemend.files.decoders import decoding
+from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import CheckSize, Samples
 from facemend.files.spaces import to_srgb
 from facemend.records import Reals, to_dtype
@@ -26,7 +28,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
         (left, top), (right, bottom) = header["dataWindow"]
     check_size(int(right) - int(left) + 1, int(bottom) - int(top) + 1)
     stream.seek(0)
-    with decoding():
+    with quiet(), decoding(), contextlib.redirect_stdout(io.StringIO()):  # where it prints warnings
         file = OpenEXR.File(stream)
         channels = {name: np.asarray(channel.pixels, np.float32) for name, channel in file.channels().items()}
         parts = len(file.parts)

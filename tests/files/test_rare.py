@@ -107,6 +107,14 @@ def test_the_size_of_a_jxl_is_not_read_from_another_box():
     assert decode(data[:end] + box + data[end:]).pixels.shape == (60, 48, 3)
 
 
+@needs("OpenEXR")
+def test_a_damaged_exr_file_prints_nothing(capsys):
+    data = rare.exr(noise((64, 64, 3)).astype(np.float32))
+    with pytest.raises(DecodeError):
+        decode(data[: len(data) * 2 // 3])
+    assert capsys.readouterr().out == ""
+
+
 @needs("pillow_jxl")
 def test_a_damaged_jxl_file_is_reported_without_advice_for_programmers():
     with pytest.raises(DecodeError, match=r"damaged, cut short or unsupported \(Generic Error\); use a whole file"):
