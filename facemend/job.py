@@ -141,6 +141,7 @@ def run(
     check_writable(outputs, overwrite=job.force or job.resume)
     result = pipeline.run(picture, settings, progress)
     computed = time.perf_counter()
+    check_writable(outputs, overwrite=job.force or job.resume)  # again: others may have written files meanwhile
     make_folder(outputs.target)
     kept = outputs.existing() if job.resume else []
     kept = kept if outputs.target in kept else []

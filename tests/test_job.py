@@ -273,6 +273,17 @@ def test_a_network_that_fails_leaves_no_file_and_keeps_the_old_one(tmp_path, mac
     assert (tmp_path / "new.png").read_bytes() == b"old"
 
 
+def test_a_file_that_another_program_writes_meanwhile_is_kept(tmp_path):
+    target = tmp_path / "new.png"
+
+    def meanwhile(stage, done, total):
+        target.write_bytes(b"another's")
+
+    with pytest.raises(OptionError, match="must be a new file"):
+        run(Job(source=PICTURE, target=target), pipeline(), Settings(), progress=meanwhile)
+    assert target.read_bytes() == b"another's"
+
+
 @pytest.mark.parametrize("stage", ["restore", "upscale", "paste"])
 def test_cancelled_in_any_stage_leaves_no_file_and_keeps_the_old_one(tmp_path, stage):
     def cancel(now, done, total):
