@@ -58,12 +58,17 @@ class Pasting:
         groups = overlapping([treatment.crop for treatment in treatments], ratio, canvas.shape[:2])
         masks = self._masks([restored[index] for group in groups for index in group])
         done = 0
+
+        def repeat(*tiles: int) -> None:  # so that a caller can cancel between the tiles of a face
+            if progress:
+                progress(done, len(treatments))
+
         for group in groups:
             layers = []
             for index in group:
                 treatment = treatments[index]
                 crop = Crop(restored[index], treatment.crop.matrix)
-                layers.append(Layer(crop, next(masks), treatment.share, self._finer(crop, size, ratio)))
+                layers.append(Layer(crop, next(masks), treatment.share, self._finer(crop, size, ratio, repeat)))
                 done += 1
                 if progress:
                     progress(done, len(treatments))
@@ -79,11 +84,12 @@ class Pasting:
         else:
             yield from (oval_mask(len(face)) for face in faces)
 
-    def _finer(self, crop: Crop, size: Size, ratio: tuple[float, float]) -> Crop | None:
+    def _finer(self, crop: Crop, size: Size, ratio: tuple[float, float], progress: StageProgress) -> Crop | None:
         """The visible part of a face with as many px as it covers; None where the face has enough."""
         factor = canvas_px_per_crop_px(crop, ratio)
         if factor < ENLARGE_FACES_FROM:
             return None
         part = visible(crop, size)
         height, width = (round(side * factor) for side in part.pixels.shape[:2])
-        return enlarged(part, keep_ink(part.pixels, self.upscaler(part.pixels, (height, width), self.settings)))
+        finer = self.upscaler(part.pixels, (height, width), self.settings, progress)
+        return enlarged(part, keep_ink(part.pixels, finer))

@@ -13,6 +13,7 @@ SAMPLE = 1_000_000  # px looked at, evenly spread
 ONE_INK_VARIANCE = 5.0
 DARK = 96.0  # mean luminance in 8-bit levels; in 16 bits, darker pictures have colours of less variance
 AVERAGED = 4  # px of a side; in 16 bits the variance is that of means of so many px, where noise is small
+ADDED = 2  # a network that multiplies the colours by more has added some
 STRIP = 256  # rows converted at once, so that floats never fill the memory
 
 
@@ -25,6 +26,12 @@ def one_ink(pixels: Pixels) -> Floats | None:
     Returns:
         (2, 3): slope and offset of each channel, on the scale of `pixels`; None for a picture with colours.
     """
+    ink, colours = _nearest_ink(pixels)
+    return ink if colours <= 1 else None
+
+
+def _nearest_ink(pixels: Pixels) -> tuple[Floats, float]:
+    """The ink that is most like a picture, and how much colour it lacks: 1 is the most in a picture of one ink."""
     step = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / SAMPLE))
     if pixels.dtype == np.uint16:
         height, width = (math.ceil(side / max(step, AVERAGED)) for side in pixels.shape[:2])
@@ -41,10 +48,8 @@ def one_ink(pixels: Pixels) -> Floats | None:
     level, allowed = 255 / peak(pixels), ONE_INK_VARIANCE
     if pixels.dtype == np.uint16:
         allowed *= min(1, float(middle) * level / DARK) ** 2
-    if float(rest.var(axis=0).mean()) * level**2 > allowed:
-        return None
     ink: Floats = np.stack((slope, offset)).astype(np.float32)
-    return ink
+    return ink, float(rest.var(axis=0).mean()) * level**2 / max(allowed, 1e-9)
 
 
 def print_in(pixels: Pixels, ink: Floats) -> None:
@@ -56,9 +61,12 @@ def print_in(pixels: Pixels, ink: Floats) -> None:
 
 
 def keep_ink(before: Pixels, after: Pixels) -> Pixels:
-    """Return the enlarged px of a picture. Where it has one ink and a network has added colours, they get that ink."""
-    ink = one_ink(before)
-    if ink is not None and one_ink(after) is None:
+    """Return the enlarged px of a picture. Where it has one ink and a network has added colours, they get that ink.
+
+    A network that sharpens makes the few colours of a grey picture, such as those of a stamp, a little stronger.
+    """
+    ink, colours = _nearest_ink(before)
+    if colours <= 1 and _nearest_ink(after)[1] > max(1, ADDED * colours):
         print_in(after, ink)
     return after
 

@@ -53,19 +53,25 @@ def paste(canvas: Pixels, layers: Sequence[Layer], ratio: tuple[float, float]) -
     pasted = [layer.finer or layer.crop for layer in ordered]
     prepared = [shrunk(crop.pixels, _to_canvas(crop, ratio)) for crop in pasted]
     top, bottom = min(rows.start for rows, _ in places), max(rows.stop for rows, _ in places)
-    left, right = min(columns.start for _, columns in places), max(columns.stop for _, columns in places)
     for start in range(top // STRIP * STRIP, bottom, STRIP):  # the same strips for a face alone and among others
-        strip = canvas[start : min(start + STRIP, bottom), left:right]
+        stop = min(start + STRIP, bottom)
+        inside = [i for i, (rows, _) in enumerate(places) if rows.start < stop and rows.stop > start]
+        if not inside:
+            continue
+        left, right = min(places[i][1].start for i in inside), max(places[i][1].stop for i in inside)
+        strip = canvas[start:stop, left:right]
         if not strip.size:
-            return
-        shares = np.zeros((len(ordered), *strip.shape[:2]), np.float32)
-        for share, layer, (_, columns) in zip(shares, ordered, places, strict=True):
+            continue
+        shares = np.zeros((len(inside), *strip.shape[:2]), np.float32)
+        for share, i in zip(shares, inside, strict=True):
+            columns = places[i][1]
             here = slice(columns.start - left, columns.stop - left)
-            share[:, here] = _laid_mask(layer, ratio, (columns.start, start), share[:, here].shape)
-        if len(ordered) > 1:
-            _divide(shares, ordered, ratio, (left, start))
+            share[:, here] = _laid_mask(ordered[i], ratio, (columns.start, start), share[:, here].shape)
+        if len(inside) > 1:
+            _divide(shares, [ordered[i] for i in inside], ratio, (left, start))
         total = np.zeros(strip.shape, np.float32)
-        for share, layer, (_, columns), (pixels, matrix) in zip(shares, ordered, places, prepared, strict=True):
+        for share, i in zip(shares, inside, strict=True):
+            layer, columns, (pixels, matrix) = ordered[i], places[i][1], prepared[i]
             here = slice(columns.start - left, columns.stop - left)
             beneath, weight = strip[:, here], share[:, here, None] * np.float32(layer.strength)
             face = _laid(pixels, compose(shift(-columns.start, -start), matrix), beneath.shape[:2], cv2.INTER_LANCZOS4)
@@ -103,11 +109,12 @@ def visible(crop: Crop, size: tuple[int, int]) -> Crop:
 
 @functools.lru_cache(maxsize=4)
 def square_mask(size: int) -> Floats:
-    """(size, size) float32: 1 inside, fading to 0 before the crop's edge."""
+    """(size, size) float32: 1 inside, fading to 0 at the crop's edge."""
     edge = size // 20
     mask = np.zeros((size, size), np.float32)
     mask[edge:-edge, edge:-edge] = 1
-    return cv2.GaussianBlur(mask, (2 * edge + 1, 2 * edge + 1), 0).astype(np.float32, copy=False)
+    mask = cv2.GaussianBlur(mask, (2 * edge - 1, 2 * edge - 1), 0).astype(np.float32, copy=False)
+    return mask / mask.max()  # exactly 1 inside, where a sum of rounded weights is not
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from facemend.stages.grey import in_tone_of, one_ink, print_in
+from facemend.stages.grey import in_tone_of, keep_ink, one_ink, print_in
 from tests.pictures import smooth
 
 
@@ -69,6 +69,26 @@ def test_a_tint_that_grows_with_the_light_is_one_ink_and_is_printed_again(dtype)
     coloured[..., 0] //= 2
     print_in(coloured, ink)
     assert one_ink(coloured) is not None
+
+
+def marked(chroma):
+    """A grey picture with a few red marks, at the limit of what counts as one ink."""
+    picture = np.repeat(smooth(300, 300, seed=2)[..., :1], 3, axis=2)
+    for i in range(6):
+        picture[20 + 40 * i : 25 + 40 * i, 100:105, 0] = np.clip(
+            picture[20 + 40 * i, 100, 0].astype(int) + chroma, 0, 255
+        )
+        picture[20 + 40 * i : 25 + 40 * i, 100:105, 1:] //= 2
+    return picture
+
+
+def test_few_colours_of_a_grey_picture_may_become_stronger_but_new_ones_are_taken_away():
+    limit = next(chroma for chroma in range(255, 0, -1) if one_ink(marked(chroma)) is not None)
+    before, after = marked(limit), marked(limit + 6)
+    assert one_ink(after) is None
+    assert np.array_equal(keep_ink(before, after.copy()), after)
+    grey = np.repeat(before[..., :1], 3, axis=2)
+    assert one_ink(keep_ink(grey, after.copy())) is not None
 
 
 def test_a_face_keeps_an_ink_whose_blue_falls_as_the_light_rises():
