@@ -30,6 +30,11 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # characters that a terminal may 
 Spelling = Callable[[str], str | None]  # option in Python -> in an interface; None where it has no such option
 
 
+def one_line(text: str) -> str:
+    """The text on one line, without characters that a terminal may obey; names in and of files may hold any."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], " ".join(text.split()))
+
+
 def listed(words: Sequence[str]) -> str:
     """Words as prose: "a, b or c"."""
     return " or ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
@@ -75,8 +80,7 @@ class FacemendError(Exception):
         known = [remedy for remedy in self._remedies if isinstance(remedy, str) or spelled(remedy.option)]
         texts = [remedy if isinstance(remedy, str) else remedy.text.format(spelled(remedy.option)) for remedy in known]
         parts = (self._problem_as(spelled), listed(texts))
-        line = " ".join("; ".join(part for part in parts if part).split())
-        return CONTROL.sub(lambda found: ascii(found[0])[1:-1], line)  # of a name in a file, which may be anything
+        return one_line("; ".join(part for part in parts if part))
 
     def _problem_as(self, spelled: Spelling) -> str:
         return self._problem

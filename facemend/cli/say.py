@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from facemend.errors import FacemendError, InputError
+from facemend.errors import FacemendError, InputError, one_line
 from facemend.records import Progress
 from facemend.weights.models import LITE
 
@@ -66,7 +66,7 @@ class Reporter:
     def skipped(self, source: Path, target: Path) -> None:
         """Write that a picture's result exists."""
         record = {"input": str(source), "output": str(target), "skipped": True}
-        tqdm.write(json.dumps(record) if self._json else f"{target}  exists already")
+        tqdm.write(json.dumps(record) if self._json else f"{one_line(str(target))}  exists already")
 
     def _error_line(self, problem: object, source: Path | str | None) -> str:
         message = str(problem)
@@ -74,9 +74,10 @@ class Reporter:
             message = problem.message(self.spelled)
         elif isinstance(problem, Exception) and not isinstance(problem, OSError):
             message = f"unexpected {type(problem).__name__}: {message} (--debug shows where)"
-        if source and not any(naming.format(source) in message for naming in NAMING):
-            message = f"{source}: {message}"
-        return " ".join(message.split())
+        name, message = one_line(str(source or "")), one_line(message)
+        if source and not any(naming.format(name) in message for naming in NAMING):
+            message = f"{name}: {message}"
+        return message
 
 
 class Notes(logging.Handler):
@@ -89,7 +90,7 @@ class Notes(logging.Handler):
 
 def note(text: str) -> None:
     """Write a line that is not about an error."""
-    tqdm.write(f"facemend: {text}", file=sys.stderr)
+    tqdm.write(f"facemend: {one_line(text)}", file=sys.stderr)
 
 
 def describe(names: Mapping[str, str]) -> str:
@@ -132,8 +133,9 @@ def _line(done: "Done", looked_for_faces: bool) -> str:
     if reasons := dict.fromkeys(face.reason for face in result.faces if face.reason):
         faces += f" ({', '.join(reasons)})"
     repaired = [] if result.repaired is None else [_share_repaired(result.repaired)]
-    parts = [str(done.outputs.target), f"{width} x {height}", *repaired, *([faces] if looked_for_faces else [])]
-    return "  ".join([*parts, f"{result.seconds['total']:.1f} s"]).replace("\n", " ")
+    found = [faces] if looked_for_faces else []
+    parts = [one_line(str(done.outputs.target)), f"{width} x {height}", *repaired, *found]
+    return "  ".join([*parts, f"{result.seconds['total']:.1f} s"])
 
 
 def _share_repaired(share: float) -> str:

@@ -111,10 +111,11 @@ def visible(crop: Crop, size: tuple[int, int]) -> Crop:
 def square_mask(size: int) -> Floats:
     """(size, size) float32: 1 inside, fading to 0 at the crop's edge."""
     edge = size // 20
-    mask = np.zeros((size, size), np.float32)
-    mask[edge:-edge, edge:-edge] = 1
-    mask = cv2.GaussianBlur(mask, (2 * edge - 1, 2 * edge - 1), 0).astype(np.float32, copy=False)
-    return mask / mask.max()  # exactly 1 inside, where a sum of rounded weights is not
+    inner = np.zeros((size, size), np.float32)
+    inner[edge:-edge, edge:-edge] = 1
+    blurred = cv2.GaussianBlur(inner, (2 * edge - 1, 2 * edge - 1), 0)
+    mask: Floats = (blurred / blurred.max()).astype(np.float32)  # 1 inside, where a sum of rounded weights is not
+    return mask
 
 
 @functools.lru_cache(maxsize=4)
