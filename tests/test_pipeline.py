@@ -653,6 +653,23 @@ def test_cancelled_ends_the_run_within_one_tile(monkeypatch, stage, at):
     assert net.tiles == tiles
 
 
+def test_cancelled_between_the_tiles_of_a_face_that_is_enlarged(monkeypatch):
+    monkeypatch.setattr(tiled, "LARGEST_TILE", 96)
+    net, reports = Counting(), Counter()
+
+    def progress(now, done, total):
+        reports[now] += 1
+        if now == "paste" and reports[now] == 3:
+            raise Cancelled
+
+    machine = pipeline(upscaler=NetUpscaler("counting", net, CPU, TILING), faces=[similarity(2, 0, 0, 0)])
+    machine.run(smooth(260, 260), Settings(scale=4, faces="none"))
+    of_the_picture, net.tiles = net.tiles, 0
+    with pytest.raises(Cancelled):
+        machine.run(smooth(260, 260), Settings(scale=4), progress)
+    assert 1 <= net.tiles - of_the_picture <= 3
+
+
 # Run by another process: what a library call, or `startup`, changes of the process.
 SETTINGS_OF_THE_PROCESS = """
 import ctypes, gc, json, sys, tempfile

@@ -234,7 +234,7 @@ def main() -> None:
     for clean, given in phase.batches(composites, None, args.workers):
         if phase.step == frozen_from:
             net.load_state_dict(phase.averaged.state_dict())
-        net.train(phase.step < frozen_from)  # which batch norm alone distinguishes
+        net.train(phase.step < frozen_from)  # batch norm is the only layer that behaves differently
         for x, degraded in ((clean, given), (clean.flip(-1), given.flip(-1))):  # twice, as composites are slow to make
             with torch.no_grad():
                 wanted = teacher(x)

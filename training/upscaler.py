@@ -49,7 +49,7 @@ SMALLEST_LETTERS = 6  # px of the input
 
 
 class Crops(Dataset[tuple[Tensor, Tensor, np.float32]]):
-    """Small degraded crops and the images to restore them to; `alike` items after each other have the same factor.
+    """Small degraded crops and the images to restore them to; `alike` consecutive items have the same factor.
 
     Each item: input (3, 48, 48) and truth (3, 48 * factor, 48 * factor), uint8; and whether the discriminator counts
     for it: 1 for a part of a photograph, 0 for a drawn item or where grain was added.

@@ -73,7 +73,7 @@ class Manifest:
                     elif line["outputs"]:
                         self._states.pop(picture, None)
                         others.add(picture)
-        for key in partial.values():  # the others of their results are replaced
+        for key in partial.values():  # the results of these pictures that are left are replaced
             place.mark(claim(key))
         self.others = len(others)
 

@@ -37,7 +37,7 @@ class Place(Protocol):
         """Whether there is a file."""
 
     def is_file(self, key: str, file: Path) -> bool:
-        """Whether a file of this place is that file of this machine, under whatever name."""
+        """Whether the file of a key is a certain file of this machine, which may have several paths."""
 
     def index(self) -> Callable[[str], bool]:
         """A function like `exists`, for many calls; of a bucket it tells what was there when it was made."""

@@ -11,6 +11,8 @@ from facemend.files.hdr import linear_to_srgb
 from facemend.records import Pixels, Reals, converted, to_dtype
 
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # ICC colour space -> Pillow mode
+# What reading a profile raises that is of another kind, damaged, or for LittleCMS alone
+UNREADABLE = (struct.error, ArithmeticError, LookupError, ValueError)
 ROWS = 64  # converted at once, so that the float values need little memory
 
 
@@ -57,12 +59,7 @@ def deep_to_srgb(pixels: Pixels, profile: bytes | None) -> tuple[Pixels, bool]:
         if mode == "CMYK":
             raise LookupError("it has look-up tables")
         return _matrix_to_srgb(pixels, profile), True
-    except (
-        struct.error,
-        ArithmeticError,
-        LookupError,
-        ValueError,
-    ):  # a profile of another kind, or one that only LittleCMS can read
+    except UNREADABLE:
         image = Image.fromarray(converted(pixels, np.uint8), mode)
         return converted(np.asarray(to_srgb(image, profile)), np.uint16), False
 

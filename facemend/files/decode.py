@@ -22,6 +22,8 @@ from facemend.records import DEFAULT_SETTINGS, Metadata, Picture, Pixels, Settin
 Source = str | Path | bytes | bytearray | memoryview | Image.Image | Pixels
 
 TABLES = "8 of 16 bits (the colour profile consists of tables)"
+# Pillow's mode of the samples in a file -> what loading multiplies them by
+STEPS: dict[object, int] = {"L;2": 85, "L;4": 17}
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -161,13 +163,13 @@ def _picture(
             several = getattr(image, "is_animated", False) or (
                 isinstance(image, JpegImagePlugin.JpegImageFile) and jpeg.has_viewpoints(image)
             )
-    stored = [tile.args for tile in getattr(image, "tile", ())]  # how, until the samples are loaded
+    # Loading multiplies the grey samples, but not the one that is transparent.
+    step = STEPS.get(image.tile[0].args, 1) if isinstance(image, PngImagePlugin.PngImageFile) and image.tile else 1
     if not (layout and tiff_image and stream is not None):
         with quiet() if tiff_image else contextlib.nullcontext(), decoding():
             image.load()
-    for raw_mode, step in (("L;2", 85), ("L;4", 17)):
-        if name == "png" and raw_mode in stored and "transparency" in image.info:
-            image.info["transparency"] *= step  # Pillow has scaled the samples, but not this one
+    if step > 1 and "transparency" in image.info:
+        image.info["transparency"] *= step
     with quiet():  # after loading, which rotates a TIFF, and finds the EXIF block at the end of a PNG
         said = metadata.read(image, stream)
         space = spaces.of(image, stream, said.adobe_rgb)

@@ -28,10 +28,13 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
         (left, top), (right, bottom) = header["dataWindow"]
     check_size(int(right) - int(left) + 1, int(bottom) - int(top) + 1)
     stream.seek(0)
-    with quiet(), decoding(), contextlib.redirect_stdout(io.StringIO()):  # where it prints warnings
+    printed = io.StringIO()  # what it prints of parts that it cannot read
+    with quiet(), decoding(), contextlib.redirect_stdout(printed):
         file = OpenEXR.File(stream)
         channels = {name: np.asarray(channel.pixels, np.float32) for name, channel in file.channels().items()}
         parts = len(file.parts)
+    if printed.getvalue():
+        raise DecodeError(f"damaged ({printed.getvalue().strip()})", "use a whole file")
     values = next((channels[name] for name in ("RGBA", "RGB", "Y") if name in channels), None)
     if values is None:
         raise DecodeError(f"its channels are {', '.join(channels)}", "save it with R, G, B")

@@ -13,7 +13,7 @@ from facemend.files.decoders import decoding
 from facemend.files.samples import CheckSize, Samples
 
 CODESTREAM = b"\xff\x0a"
-INDEX = {b"jxlc": 0, b"jxlp": 4}  # boxes with the codestream -> bytes of the number of the part before it
+CODESTREAM_BOXES = {b"jxlc": 0, b"jxlp": 4}  # kind -> bytes before the codestream: those of the number of a part
 RATIOS = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width over height
 
 
@@ -55,18 +55,20 @@ class Header(NamedTuple):
 
 def _codestream(data: bytes) -> int:
     """Where the codestream begins: at the start, or in a box of a container (ISO/IEC 18181-2), whole or in parts."""
+    if data.startswith(CODESTREAM):
+        return 0
     position = 0
-    while not data.startswith(CODESTREAM) and position + 8 <= len(data):
+    while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         header = 8
         if length == 1:  # a long box
             header, length = 16, int.from_bytes(data[position + 8 : position + 16], "big")
-        if kind in INDEX:
-            return position + header + INDEX[kind]
+        if kind in CODESTREAM_BOXES:
+            return position + header + CODESTREAM_BOXES[kind]
         if length < header:  # a box to the end of the file, or a damaged one
-            return len(data)
+            break
         position += length
-    return position
+    return len(data)
 
 
 def _header(data: bytes) -> Header:

@@ -13,7 +13,7 @@ SAMPLE = 1_000_000  # px looked at, evenly spread
 ONE_INK_VARIANCE = 5.0
 DARK = 96.0  # mean luminance in 8-bit levels; in 16 bits, darker pictures have colours of less variance
 AVERAGED = 4  # px of a side; in 16 bits the variance is that of means of so many px, where noise is small
-ADDED = 2  # a network that multiplies the colours by more has added some
+ADDED = 2  # a network that multiplies the amount of colour by more than this has added colours
 STRIP = 256  # rows converted at once, so that floats never fill the memory
 
 
@@ -31,7 +31,10 @@ def one_ink(pixels: Pixels) -> Floats | None:
 
 
 def _nearest_ink(pixels: Pixels) -> tuple[Floats, float]:
-    """The ink that is most like a picture, and how much colour it lacks: 1 is the most in a picture of one ink."""
+    """The ink that comes nearest to a picture, and how much colour the picture has besides.
+
+    The second is relative to the most that a picture of one ink may have.
+    """
     step = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / SAMPLE))
     if pixels.dtype == np.uint16:
         height, width = (math.ceil(side / max(step, AVERAGED)) for side in pixels.shape[:2])

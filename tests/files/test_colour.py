@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from facemend.files import icc
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.records import Picture
@@ -75,6 +76,16 @@ def test_the_profile_of_a_palette_image_is_converted():
 def test_an_unusable_profile_is_ignored(data):
     picture = decode(saved(Image.fromarray(scene()), "png", icc_profile=data))
     assert np.array_equal(picture.pixels, scene())
+
+
+def test_a_curve_that_cannot_be_computed_is_left_to_littlecms():
+    data = bytearray(icc.made((0.68, 0.32), (0.265, 0.69), (0.15, 0.06), (0.3127, 0.329), 0))
+    curve = data.index(b"para")
+    data[curve + 8 : curve + 10] = struct.pack(">H", 1)  # (a x + b)^g, from -b / a on
+    data[curve + 16 : curve + 20] = bytes(4)  # a
+    pixels = noise((9, 9, 3), np.uint16)
+    chunk = (b"iCCP", b"x\0\0" + zlib.compress(bytes(data)))
+    assert decode(png16(pixels, chunk)).pixels.shape == pixels.shape
 
 
 def test_an_srgb_profile_changes_nothing():

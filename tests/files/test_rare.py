@@ -107,6 +107,13 @@ def test_the_size_of_a_jxl_is_not_read_from_another_box():
     assert decode(data[:end] + box + data[end:]).pixels.shape == (60, 48, 3)
 
 
+def test_a_damaged_radiance_file_prints_nothing(capfd):
+    data = rare.radiance(noise((64, 64, 3)).astype(np.float32))
+    with pytest.raises(DecodeError):
+        decode(data[: len(data) // 2])
+    assert capfd.readouterr() == ("", "")
+
+
 @needs("OpenEXR")
 def test_a_damaged_exr_file_prints_nothing(capsys):
     data = rare.exr(noise((64, 64, 3)).astype(np.float32))

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from facemend.machine import device
 from facemend.nets.lite import LiteRestorer
 from facemend.nets.realesrgan import SRVGGNetCompact
 from facemend.nets.retinaface import RetinaFace
@@ -305,6 +306,23 @@ def test_the_share_of_drawn_items_changes_from_the_first_to_the_last():
     from_photographs = [crops[index][2] for index in (*range(40), *range(360, 400))]
     assert 0 < np.mean(from_photographs[:40]) < 0.35
     assert 0.65 < np.mean(from_photographs[40:]) < 1
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_truth_is_sharpened_as_by_opencv(factor):
+    truth = picture(size=(96, 96)).astype(np.float32)
+    blurred = cv2.GaussianBlur(truth, (0, 0), 0.6 * factor)
+    expected = np.clip(truth + upscaler.SHARPEN[factor] * (truth - blurred), 0, 255)
+    sharpened = upscaler.sharpen(torch.from_numpy(truth / 255).permute(2, 0, 1)[None], factor)[0].permute(1, 2, 0)
+    assert np.abs(sharpened.numpy() * 255 - expected).max() < 1
+    assert np.abs(expected - truth).max() > 3
+
+
+@pytest.mark.parametrize(("has_bf16", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_networks_are_trained_in_bfloat16_where_the_processor_has_it(monkeypatch, has_bf16, dtype):
+    monkeypatch.setattr(device, "bf16_in_hardware", lambda: has_bf16)
+    with loop.autocast(torch.device("cpu")):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
 
 
 def test_text_is_drawn_with_all_fonts_of_the_folders(tmp_path, monkeypatch):

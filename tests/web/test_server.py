@@ -89,6 +89,7 @@ def test_options_are_called_as_on_the_page(server, photo, monkeypatch):
         b'{"format": "bmp"}',
         b'{"format": []}',
         b'{"scale": NaN}',
+        b'{"\\ud800": 1}',
     ],
 )
 def test_other_options_are_refused(server, photo, body):
