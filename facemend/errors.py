@@ -30,9 +30,14 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # characters that a terminal may 
 Spelling = Callable[[str], str | None]  # option in Python -> in an interface; None where it has no such option
 
 
+def escaped(name: object) -> str:
+    """A name without characters that a terminal may obey, such as the ends of lines: files may have any."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], str(name))
+
+
 def one_line(text: str) -> str:
-    """The text on one line, without characters that a terminal may obey; names in and of files may hold any."""
-    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], " ".join(text.split()))
+    """A text on one line, without characters that a terminal may obey."""
+    return escaped(" ".join(text.split()))
 
 
 def listed(words: Sequence[str]) -> str:

@@ -39,6 +39,7 @@ class Manifest:
 
     Attributes:
         others: the number of results that were made with another recipe.
+        deleted: the pictures whose result of this recipe is not there any more.
 
     Raises:
         FacemendError: it cannot be read, or it is damaged.
@@ -54,28 +55,27 @@ class Manifest:
         self._count = 0
         self._written = 0.0
         others: set[int] = set()
-        partial: dict[int, str] = {}  # pictures of which some results were deleted
+        deleted: dict[int, str] = {}
         if parts := sorted(place.list(FOLDER)):
             exists = place.index()
             for part in parts:
                 for line in _complete_lines(part, place.read(part)):
                     picture = hash(line["input"])
-                    partial.pop(picture, None)
+                    deleted.pop(picture, None)
                     is_ours = line["recipe"] == recipe
                     if line["outputs"] and not all(map(exists, line["outputs"])):
                         self._states.pop(picture, None)
                         others.discard(picture)
-                        if any(map(exists, line["outputs"])):
-                            partial[picture] = line["input"]
+                        if is_ours and not exists(line["outputs"][0]):
+                            deleted[picture] = line["input"]
                     elif is_ours:
                         self._states[picture] = State(line["state"])
                         others.discard(picture)
                     elif line["outputs"]:
                         self._states.pop(picture, None)
                         others.add(picture)
-        for key in partial.values():  # the results of these pictures that are left are replaced
-            place.mark(claim(key))
         self.others = len(others)
+        self.deleted = tuple(deleted.values())
 
     def state(self, key: str) -> State | None:
         """What is known of a picture; None if it is still to be done."""
@@ -109,8 +109,8 @@ def claim(key: str) -> str:
     """The file that says that the results of a picture, if there are any, come from a batch that was stopped.
 
     A worker writes it before the results, and the driver deletes it when the picture is in the manifest. The driver
-    also writes it where some results of a picture were deleted, as they are all made again. So results without it,
-    which the manifest does not have either, are files of somebody else.
+    also writes it where a result was deleted, as the files beside it are made again too. So results without it, which
+    the manifest does not have either, are files of somebody else.
     """
     return f"{CLAIMS}{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()}"
 

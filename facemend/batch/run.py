@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 
 from facemend import __version__
 from facemend.batch.engines import Engine, make_engine
-from facemend.batch.manifest import Manifest, State
+from facemend.batch.manifest import Manifest, State, claim
 from facemend.batch.names import tasks
 from facemend.batch.places import open_place
 from facemend.batch.plan import Loaded, Outcome, Plan, Task
@@ -54,6 +54,8 @@ def open_batch(
             )
             remedies = Remedy("replace them with {}", "force"), Remedy("keep them with {}", "skip_existing")
             raise InputError(problem, "choose another folder", *remedies)
+        for key in manifest.deleted:
+            destination.mark(claim(key))
         yield Batch(plan, running, manifest, keys, loaded.names, retry_failed)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from facemend.errors import FacemendError, InputError, one_line
+from facemend.errors import FacemendError, InputError, escaped, one_line
 from facemend.records import Progress
 from facemend.weights.models import LITE
 
@@ -66,7 +66,7 @@ class Reporter:
     def skipped(self, source: Path, target: Path) -> None:
         """Write that a picture's result exists."""
         record = {"input": str(source), "output": str(target), "skipped": True}
-        tqdm.write(json.dumps(record) if self._json else f"{one_line(str(target))}  exists already")
+        tqdm.write(json.dumps(record) if self._json else f"{escaped(target)}  exists already")
 
     def _error_line(self, problem: object, source: Path | str | None) -> str:
         message = str(problem)
@@ -74,9 +74,9 @@ class Reporter:
             message = problem.message(self.spelled)
         elif isinstance(problem, Exception) and not isinstance(problem, OSError):
             message = f"unexpected {type(problem).__name__}: {message} (--debug shows where)"
-        name, message = one_line(str(source or "")), one_line(message)
-        if source and not any(naming.format(name) in message for naming in NAMING):
-            message = f"{name}: {message}"
+        message = one_line(message)
+        if source and not any(one_line(naming.format(source)) in message for naming in NAMING):
+            message = f"{escaped(source)}: {message}"
         return message
 
 
@@ -134,7 +134,7 @@ def _line(done: "Done", looked_for_faces: bool) -> str:
         faces += f" ({', '.join(reasons)})"
     repaired = [] if result.repaired is None else [_share_repaired(result.repaired)]
     found = [faces] if looked_for_faces else []
-    parts = [one_line(str(done.outputs.target)), f"{width} x {height}", *repaired, *found]
+    parts = [escaped(done.outputs.target), f"{width} x {height}", *repaired, *found]
     return "  ".join([*parts, f"{result.seconds['total']:.1f} s"])
 
 

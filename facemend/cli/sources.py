@@ -1,6 +1,7 @@
 """The pictures that arguments name, and where their results go."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -11,6 +12,7 @@ from facemend.errors import DecodeError, OptionError
 from facemend.extras import install_command
 from facemend.files import formats
 
+NO_FILE = re.compile(r"-$|https?:/")  # what other programs take for their standard input, and URLs, as a path
 HIDDEN = "hidden files and folders"  # what is left out, as a message names it
 
 
@@ -41,7 +43,10 @@ def collect(
     """
 
     def unreadable(error: OSError) -> None:
-        failed(DecodeError.opening(error.filename, error), error.filename)
+        problem = DecodeError.opening(error.filename, error)
+        if NO_FILE.match(str(error.filename)):
+            problem = DecodeError(f"cannot open {error.filename}: it is not a file", "save it as a file first")
+        failed(problem, error.filename)
 
     if target := output_file(output):
         if len(inputs) > 1 or os.path.isdir(inputs[0]):

@@ -12,6 +12,7 @@ from facemend.files.samples import CheckSize, Samples
 from facemend.files.spaces import to_srgb
 from facemend.records import Reals, to_dtype
 
+UNREAD = "Exception raised reading pixel data"  # what the package prints, and goes on without the part
 HIGHEST = 65504.0  # a half-precision number
 
 
@@ -28,13 +29,13 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
         (left, top), (right, bottom) = header["dataWindow"]
     check_size(int(right) - int(left) + 1, int(bottom) - int(top) + 1)
     stream.seek(0)
-    printed = io.StringIO()  # what it prints of parts that it cannot read
+    printed = io.StringIO()
     with quiet(), decoding(), contextlib.redirect_stdout(printed):
         file = OpenEXR.File(stream)
         channels = {name: np.asarray(channel.pixels, np.float32) for name, channel in file.channels().items()}
         parts = len(file.parts)
-    if printed.getvalue():
-        raise DecodeError(f"damaged ({printed.getvalue().strip()})", "use a whole file")
+    if UNREAD in printed.getvalue():
+        raise DecodeError("damaged (a part cannot be read)", "use a whole file")
     values = next((channels[name] for name in ("RGBA", "RGB", "Y") if name in channels), None)
     if values is None:
         raise DecodeError(f"its channels are {', '.join(channels)}", "save it with R, G, B")

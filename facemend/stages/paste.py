@@ -55,13 +55,15 @@ def paste(canvas: Pixels, layers: Sequence[Layer], ratio: tuple[float, float]) -
     top, bottom = min(rows.start for rows, _ in places), max(rows.stop for rows, _ in places)
     for start in range(top // STRIP * STRIP, bottom, STRIP):  # the same strips for a face alone and among others
         stop = min(start + STRIP, bottom)
-        inside = [i for i, (rows, _) in enumerate(places) if rows.start < stop and rows.stop > start]
-        if not inside:
+        inside = [
+            i
+            for i, (rows, columns) in enumerate(places)
+            if rows.start < stop and start < rows.stop and columns.start < columns.stop
+        ]
+        if not inside:  # all lie beside the canvas
             continue
         left, right = min(places[i][1].start for i in inside), max(places[i][1].stop for i in inside)
         strip = canvas[start:stop, left:right]
-        if not strip.size:
-            continue
         shares = np.zeros((len(inside), *strip.shape[:2]), np.float32)
         for share, i in zip(shares, inside, strict=True):
             columns = places[i][1]
@@ -114,7 +116,7 @@ def square_mask(size: int) -> Floats:
     inner = np.zeros((size, size), np.float32)
     inner[edge:-edge, edge:-edge] = 1
     blurred = cv2.GaussianBlur(inner, (2 * edge - 1, 2 * edge - 1), 0)
-    mask: Floats = (blurred / blurred.max()).astype(np.float32)  # 1 inside, where a sum of rounded weights is not
+    mask: Floats = (blurred / blurred.max()).astype(np.float32)  # the rounded weights of the blur do not add up to 1
     return mask
 
 

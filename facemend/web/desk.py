@@ -122,7 +122,7 @@ class Desk:
                 log.error("a job failed\n%s", traceback.format_exc())
                 line = " ".join(f"unexpected {type(error).__name__}: {error}".split())
                 outcome = _event("failed", {"error": f"{line}; the server's terminal says more"})
-            finally:  # after an error too: until here it kept the tensors of the job alive
+            finally:  # while an error is handled, it keeps the tensors of the job alive; here they are free
                 with CancelScope(shield=True):
                     await to_thread.run_sync(process.give_back_memory)
             outbox.send_nowait(outcome)

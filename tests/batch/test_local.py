@@ -1,5 +1,6 @@
 """Batches with processes of this machine."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -107,15 +108,30 @@ def test_files_beside_a_result_that_failed_are_replaced_by_the_next_try(source, 
     assert set(files(destination)) == {"0/1.png", "0/1_compare.jpg"}
 
 
-@pytest.mark.parametrize("deleted", ["0/1.png", "0/1_compare.jpg"])
-def test_a_picture_of_which_a_result_was_deleted_is_made_again(source, destination, deleted):
+def test_a_picture_whose_result_was_deleted_is_made_again_with_the_files_beside_it(source, destination):
     numbered(source, [1])
     run(source, destination, compare=True)
     made = files(destination)
-    (destination / deleted).unlink()
+    (destination / "0/1.png").unlink()
     assert not errors(run(source, destination, compare=True)[0])
     assert files(destination) == made
     assert run(source, destination, compare=True) == ({}, {State.DONE: 1})
+
+
+def test_without_a_file_beside_it_a_result_is_not_replaced(source, destination):
+    numbered(source, [1])
+    run(source, destination, compare=True)
+    (destination / "0/1_compare.jpg").unlink()
+    (destination / "0/1.png").write_bytes(b"changed by hand")
+    for fields in (
+        {"compare": True},
+        {"compare": True, "resume": True},
+        {"boxes": True},
+        {"boxes": True, "resume": True},
+    ):
+        with contextlib.suppress(InputError):  # where the settings differ
+            run(source, destination, **fields)
+        assert (destination / "0/1.png").read_bytes() == b"changed by hand"
 
 
 def test_a_picture_is_never_replaced_by_its_result(source, destination):

@@ -45,6 +45,14 @@ def test_lines_of_another_recipe_do_not_count_but_their_outputs_are_known(place)
     assert lines.others == 1
 
 
+def test_pictures_whose_result_was_deleted_are_known_by_the_last_line_of_the_recipe(place):
+    filled(place)
+    assert Manifest(place, "r").deleted == ("b.heic",)
+    assert Manifest(place, "other").deleted == ()
+    Manifest(place, "r").add(Outcome("b.heic", error=DecodeError("broken")))
+    assert Manifest(place, "r").deleted == ()
+
+
 def test_the_last_line_counts(place, tmp_path):
     filled(place)
     lines = Manifest(place, "r")

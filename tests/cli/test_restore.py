@@ -549,7 +549,7 @@ def test_auto_with_the_bundled_models_says_why(run, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="such names are not allowed there")
 def test_names_of_files_do_not_reach_the_terminal_as_commands(run, tmp_path):
-    photo, empty, frames = (tmp_path / f"\x1b]0;a\nb{name}" for name in ("good.png", "bad.png", "two.gif"))
+    photo, empty, frames = (tmp_path / f"\x1b]0;a\nb{name}" for name in ("  good.png", "bad.png", "two.gif"))
     Image.new("RGB", (40, 50)).save(photo)
     empty.touch()
     Image.new("L", (9, 9)).save(frames, save_all=True, append_images=[Image.new("L", (9, 9), 200)])
@@ -557,5 +557,6 @@ def test_names_of_files_do_not_reach_the_terminal_as_commands(run, tmp_path):
         _, out, err = run("restore", photo, empty, frames, "-o", tmp_path / "out", "--model", "none", *options)
         assert out.count("\n") == 2
         assert "\x1b" not in out + err
+        assert f"{tmp_path}/out/\\x1b]0;a\\nb  good.png  " in out, "as it is named, but for the control characters"
         (line,) = [line for line in err.splitlines() if "empty" in line]
         assert line.count("bad.png") == 1

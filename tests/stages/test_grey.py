@@ -71,6 +71,10 @@ def test_a_tint_that_grows_with_the_light_is_one_ink_and_is_printed_again(dtype)
     assert one_ink(coloured) is not None
 
 
+def test_a_black_picture_of_16_bits_has_one_ink():
+    assert one_ink(np.zeros((64, 64, 3), np.uint16)) is not None
+
+
 def marked(chroma):
     """A grey picture with a few red marks, at the limit of what counts as one ink."""
     picture = np.repeat(smooth(300, 300, seed=2)[..., :1], 3, axis=2)

@@ -240,5 +240,7 @@ def test_the_oval_holds_the_landmarks_and_ends_before_the_edge_of_the_crop(size)
         assert mask[round(y * size / 512), round(x * size / 512)] == 1
     for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]):
         assert edge.max() == 0
+    for edge in (square_mask(size)[0], square_mask(size)[:, -1]):
+        assert edge.max() == 0
     assert mask[: size // 16].max() == 0, "hair above the forehead"
     assert abs(mask - mask[:, ::-1]).max() < 0.06, "symmetric, but for half a pixel"
