@@ -7,12 +7,12 @@ import numpy as np
 
 from facemend.records import Floats, Pixels, peak, to_dtype
 
-SAMPLE = 1_000_000  # px looked at, evenly spread
+SAMPLE = 4_000_000  # px looked at, evenly spread
+AVERAGED = 4  # px of a side; the variance is that of means of so many px, where noise and rounding are small
 # Variance of what the luminance does not explain of a channel, in 8-bit levels squared: at most, in one ink. Old prints
-# have 2 or less, up to the noise of JPEG; photographs with colour have 10 or more.
+# have 5 or less, up to the noise of JPEG; photographs with colour have 17 or more.
 ONE_INK_VARIANCE = 5.0
-DARK = 96.0  # mean luminance in 8-bit levels; in 16 bits, darker pictures have colours of less variance
-AVERAGED = 4  # px of a side; in 16 bits the variance is that of means of so many px, where noise is small
+DARK = 96.0  # mean luminance in 8-bit levels; colours of darker pictures have less variance
 ADDED = 2  # a network that multiplies the amount of colour by more than this has added colours
 STRIP = 256  # rows converted at once, so that floats never fill the memory
 
@@ -36,11 +36,9 @@ def _nearest_ink(pixels: Pixels) -> tuple[Floats, float]:
     The second is relative to the most that a picture of one ink may have.
     """
     step = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / SAMPLE))
-    if pixels.dtype == np.uint16:
-        height, width = (math.ceil(side / max(step, AVERAGED)) for side in pixels.shape[:2])
-        sample = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-    else:
-        sample = np.ascontiguousarray(pixels[::step, ::step]).astype(np.float32)
+    thinned = np.ascontiguousarray(pixels[::step, ::step]).astype(np.float32)
+    height, width = (math.ceil(side / AVERAGED) for side in thinned.shape[:2])
+    sample = cv2.resize(thinned, (width, height), interpolation=cv2.INTER_AREA)
     channels, luminance = sample.reshape(-1, 3), cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY).reshape(-1)
     middle, means = luminance.mean(), channels.mean(axis=0)
     spread = max(float(luminance.var()), 1e-3)
@@ -48,9 +46,8 @@ def _nearest_ink(pixels: Pixels) -> tuple[Floats, float]:
     slope = ((luminance - middle)[:, None] * (channels - means)).mean(axis=0) / spread
     offset = means - slope * middle
     rest = channels - luminance[:, None] * slope - offset
-    level, allowed = 255 / peak(pixels), ONE_INK_VARIANCE
-    if pixels.dtype == np.uint16:
-        allowed *= min(1, float(middle) * level / DARK) ** 2
+    level = 255 / peak(pixels)
+    allowed = ONE_INK_VARIANCE * min(1, float(middle) * level / DARK) ** 2
     ink: Floats = np.stack((slope, offset)).astype(np.float32)
     return ink, float(rest.var(axis=0).mean()) * level**2 / max(allowed, 1e-9)
 

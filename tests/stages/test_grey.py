@@ -27,6 +27,15 @@ def test_colours_in_the_dark_of_16_bits_are_colours(stops):
     assert one_ink(grey >> stops) is not None
 
 
+@pytest.mark.parametrize("dark", [1, 2, 4, 8])
+def test_colours_in_the_dark_of_8_bits_are_colours(dark):
+    coloured = (smooth(200, 200) // 4 + 78) // dark
+    assert one_ink(coloured) is None
+    assert one_ink(np.repeat(coloured[..., :1], 3, axis=2)) is not None
+    sepia = np.rint(coloured[..., :1] * (1, 0.9, 0.75)).astype(np.uint8)
+    assert one_ink(sepia) is not None
+
+
 @pytest.mark.parametrize(("mean", "variance"), [(50, 1.5), (30, 1), (20, 0.5), (10, 0.3)])
 def test_noise_in_the_dark_of_16_bits_is_no_colour(mean, variance):
     light = smooth(200, 200)[..., :1] / 127 * mean
