@@ -101,6 +101,8 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
         raise DecodeError(problem, install_remedy(row.extra))
     if size := headers.announced_size(head, row.name):
         settings.check_size(size[1], size[0])
+    if row.name == "tiff":
+        tiff.check(stream)
     stream.seek(0)
     # The one reader of this format. Image.open would also try every other plugin, and warn about large pictures.
     reader = pkgutil.resolve_name(row.reader)

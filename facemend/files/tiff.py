@@ -1,6 +1,7 @@
 """TIFF files: their metadata as EXIF, and the writer (TIFF 6.0)."""
 
 import io
+import itertools
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from PIL import TiffImagePlugin
 
+from facemend.errors import DecodeError
 from facemend.files.decoders import decoding, quiet
 from facemend.files.exif import (
     BYTE,
@@ -31,9 +33,12 @@ from facemend.records import Metadata, Pixels
 # Tags
 NEW_SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, STRIP, SAMPLES, ROWS, STRIP_BYTES = 254, 258, 259, 262, 273, 277, 278, 279
 DNG_VERSION = 50706
-PLANES, EXTRA_SAMPLES, XMP, IPTC, PHOTOSHOP, MAKER_NOTE = 284, 338, 700, 33723, 34377, 0x927C
+PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, IPTC, PHOTOSHOP, MAKER_NOTE = 284, 338, 339, 700, 33723, 34377, 0x927C
 
 PREMULTIPLIED, NOT_PREMULTIPLIED = 1, 2  # values of ExtraSamples that mean alpha
+UNSIGNED = 1  # a value of SampleFormat
+MOST_BITS = 16  # of a sample
+UNREAD = {34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL"}  # Compression that Pillow does not read
 REDUCED = 1  # a bit of NewSubfileType
 # Tags that describe how the pixels are stored, or hold blocks that are carried apart (XMP, IPTC, Photoshop, ICC)
 STORAGE = {254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 280, 281, 284, 297, 301, 317, 318, 319, 320}
@@ -107,9 +112,14 @@ class Reader:
 
     def first(self, directory: Directory, tag: int) -> int:
         """The first number of a SHORT or LONG value; 0 where there is none."""
+        return next(self.numbers(directory, tag), 0)
+
+    def numbers(self, directory: Directory, tag: int) -> Iterator[int]:
+        """Yield the numbers of a SHORT or LONG value; none where there is no such value."""
         value = directory.values.get(tag)
-        code = {SHORT: "H", LONG: "I", 13: "I"}.get(value.kind, "") if value else ""
-        return int(struct.unpack_from(self.order + code, value.data)[0]) if value and code and value.data else 0
+        code = {SHORT: "H", LONG: "I", 13: "I"}.get(value.kind) if value else None
+        if value and code:
+            yield from (number for (number,) in struct.iter_unpack(self.order + code, value.data))
 
     def _number(self, at: int, code: str = "I") -> int:
         size = struct.calcsize(f"={code}")
@@ -119,6 +129,22 @@ class Reader:
     def _read(self, at: int, size: int) -> bytes:
         self._stream.seek(at)
         return self._stream.read(size)
+
+
+def check(stream: BinaryIO) -> None:
+    """Refuse kinds of samples and compression that are not read.
+
+    Raises:
+        DecodeError: the file has such pixels.
+    """
+    reader = Reader(stream)
+    for _, page in itertools.islice(reader.pages(), 1):
+        if max(reader.numbers(page, BITS), default=1) > MOST_BITS:
+            raise DecodeError(f"its samples have more than {MOST_BITS} bits", "save it with 8 or 16 bits")
+        if set(reader.numbers(page, SAMPLE_FORMAT)) - {UNSIGNED}:
+            raise DecodeError("its samples are signed or floating-point", "save it with unsigned 8 or 16 bits")
+        if compression := UNREAD.get(reader.first(page, COMPRESSION)):
+            raise DecodeError(f"its pixels are compressed with {compression}", "save it with LZW compression")
 
 
 def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool:

@@ -18,9 +18,8 @@ from facemend.files.exif import HEIGHT, LONG, ORIENTATION, SHORT, WIDTH, Block, 
 from facemend.files.metadata import TURNS
 from facemend.records import Pixels
 
-PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_BYTES, SAMPLE_FORMAT = 317, 322, 324, 325, 339
+PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_BYTES = 317, 322, 324, 325
 DIFFERENCES = 2  # a Predictor: each value is stored as its difference from the one to the left
-UNSIGNED = 1  # a SampleFormat
 IN_PLANES = 2  # a PlanarConfiguration
 MOST_CHANNELS = 8
 # Tags that the rewritten directory keeps; 266 is FillOrder, 323 TileLength
@@ -36,7 +35,7 @@ def read(data: bytes, start: int) -> Pixels:
         start: the offset of the picture's directory.
 
     Raises:
-        DecodeError: it is damaged, or not of unsigned numbers.
+        DecodeError: it is damaged.
     """
     order = "<" if data[:1] == b"I" else ">"
     try:
@@ -46,8 +45,6 @@ def read(data: bytes, start: int) -> Pixels:
     channels, width = _first(block, tiff.SAMPLES), _first(block, WIDTH)
     if not 1 <= channels <= MOST_CHANNELS or width * channels >= 2**31:
         raise DecodeError("damaged (its directory contradicts itself)", "use a whole file")
-    if set(_numbers(block, SAMPLE_FORMAT)) - {UNSIGNED}:
-        raise DecodeError("its samples are signed or floating-point", "save it with unsigned 16 bits")
     if _first(block, tiff.PLANES) == IN_PLANES:
         samples = np.stack([_grey(plane, width) for plane in _planes(block, channels)], axis=-1)
         across = _first(block, TILE_WIDTH) or width

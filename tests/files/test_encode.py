@@ -85,7 +85,7 @@ def test_write_is_atomic(tmp_path, monkeypatch):
     for module, name in (("os", "fsync"), ("pathlib.Path", "replace")):
         with monkeypatch.context() as patch:
             patch.setattr(f"{module}.{name}", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-            with pytest.raises(OutputError, match=r"cannot write .*out\.png: disk full; make room"):
+            with pytest.raises(OutputError, match=r"cannot write .*out\.png: disk full; check the"):
                 write(path, b"new")
         assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
         assert path.read_bytes() == b"old"

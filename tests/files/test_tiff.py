@@ -22,7 +22,7 @@ from tests.files.samples import ORIENTATION, close, noise, scene
 from tests.hostile import saved
 from tests.programs import needs
 
-BITS, PHOTOMETRIC, STRIP, SAMPLES, STRIP_BYTES, PLANES, EXTRA, FORMAT = 258, 262, 273, 277, 279, 284, 338, 339
+BITS, PHOTOMETRIC, STRIP, SAMPLES, STRIP_BYTES, PLANES, EXTRA = 258, 262, 273, 277, 279, 284, 338
 CMYK = 5
 OTHER = "1 of its channels (neither colours nor transparency)"
 
@@ -123,10 +123,17 @@ def test_cmyk_of_16_bits_keeps_16_bits():
     assert close(picture.pixels / 257, decode(saved(flat, "tiff")).pixels, 2)
 
 
-def test_signed_samples_are_refused():
-    data = changed(written(noise((8, 9, 3), np.uint16)), t339=2)
-    with pytest.raises(DecodeError, match=r"cannot read the picture: .*"):
-        decode(data)
+@pytest.mark.parametrize(
+    ("tags", "reason", "remedy"),
+    [
+        ({"t339": 2}, "its samples are signed", "save it with unsigned 8 or 16 bits"),
+        ({"t258": (32, 32, 32)}, "its samples have more than 16 bits", "save it with 8 or 16 bits"),
+        ({"t259": 50001}, "compressed with WebP", "save it with LZW compression"),
+    ],
+)
+def test_pixels_that_are_not_read_are_named(tags, reason, remedy):
+    with pytest.raises(DecodeError, match=rf"cannot read the picture: .*{reason}.*; {remedy}"):
+        decode(changed(written(noise((8, 9, 3), np.uint16)), **tags))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
