@@ -242,7 +242,8 @@ class OutputError(FacemendError):
     """
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"cannot write {path}: {reason}", "make room there", "choose another folder")
+        remedies = "check the permissions and the free space there", "choose another folder"
+        super().__init__(f"cannot write {path}: {reason}", *remedies)
         self.path = path
 
 

@@ -94,7 +94,7 @@ def test_a_full_disk_leaves_no_partial_picture(tmp_path):
     with facemend(*arguments, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit)) as process:
         _, said = process.communicate()
     assert process.returncode == 1
-    assert len(re.findall(r"^facemend: .*cannot write .*/out/[ac]\.png: File too large; make room", said, re.M)) == 2
+    assert len(re.findall(r"^facemend: .*cannot write .*/out/[ac]\.png: File too large; check the", said, re.M)) == 2
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.png"]
     assert whole(tmp_path / "out")
 

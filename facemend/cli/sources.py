@@ -84,8 +84,10 @@ def output_file(output: str | None) -> Path | None:
     """The file that an output names; None for a folder, which ends with / or has no suffix or exists.
 
     Raises:
-        OptionError: its suffix is not that of a format we write.
+        OptionError: it is no path, or its suffix is not that of a format we write.
     """
+    if output is not None and NO_FILE.match(output):
+        raise OptionError("output", output, "a file or a folder")
     if output is None or not Path(output).suffix or output.endswith(("/", os.sep)) or os.path.isdir(output):
         return None
     formats.by_suffix(Path(output), "end it with / for a folder")
