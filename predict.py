@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from uuid import uuid4
 
@@ -34,6 +34,7 @@ from healthy import PULSE
 
 ROOM = 2**30  # bytes that are free in the temporary folder of a healthy server
 ROOM_SHARE = 1 / 4  # the same as a share of the folder, for a small one
+UPLOAD_AGE = 60  # seconds since the last byte of a file of a call, after which its download has ended
 COG_FOLDERS = Path("/tmp/coglet/predictions")  # Cog creates empty folders here for each call and never removes them
 COG_FOLDER_AGE = 60  # seconds after which no call needs its folders any more
 RENAMED = {  # options of the package whose inputs have other names here
@@ -282,21 +283,29 @@ class Predictor(BaseRunner):
             # With half the strength, the upscaler runs too, not only the restorer.
             self.suspect.run(face[:8, :8], Settings(aligned=True, strength=0.5))
             self.suspect = None
+        if not self._has_room():  # without room Cog cannot start a call, whose `_tidy` would make some
+            recent = time.time() - UPLOAD_AGE
+            self._remove([path for path in self.uploads.iterdir() if path.stat().st_mtime < recent])
+        return self._has_room()
+
+    def _has_room(self) -> bool:
         disk = shutil.disk_usage(self.uploads)
         return disk.free >= min(ROOM, ROOM_SHARE * disk.total)
 
     def _tidy(self, image: Path) -> None:
         """Remove what earlier calls have left: an output, an incomplete download, and the folders that Cog made."""
-        left = [path for path in Path(self.folder.name).rglob("*") if path.is_file() and path != image]
-        for path in left:
-            path.unlink()
-        if any(path.parent == self.uploads for path in left):
-            gc.collect()  # the error that ended a download keeps its file open, and on the disk, until collected
+        self._remove([path for path in Path(self.folder.name).rglob("*") if path.is_file() and path != image])
         for folder in COG_FOLDERS.glob("*"):
             with suppress(OSError):  # other servers use the same folders and remove them too
                 if folder.stat().st_mtime < time.time() - COG_FOLDER_AGE:
                     for empty in (folder / "inputs", folder / "outputs", folder):
                         empty.rmdir()
+
+    def _remove(self, files: Sequence[Path]) -> None:
+        for path in files:
+            path.unlink()
+        if any(path.parent == self.uploads for path in files):
+            gc.collect()  # the error that ended a download keeps its file open, and on the disk, until collected
 
 
 def _print_progress(stage: str, done: int, total: int) -> None:

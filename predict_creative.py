@@ -138,6 +138,10 @@ class Predictor(predict.Predictor):
             description="Whether faces are left as they are in the enlarged photo, so that people keep their likeness.",
         ),
         face_enhance: bool = Input(default=True, description="Whether faces are restored and put into the result."),
+        strip_metadata: bool = Input(
+            default=False,
+            description="Whether to leave out what the file says about the photo, such as its date, camera, place and caption (EXIF, XMP, IPTC, comments). If false, the result keeps it.",
+        ),
         output_format: str = Input(
             default="auto",
             choices=["auto", "png", "jpg", "webp"],
@@ -235,7 +239,7 @@ class Predictor(predict.Predictor):
         settings = Settings(
             scale=scale, seed=None if seed is None else int(seed), faces="all" if face_enhance else "none"
         )
-        return self.done(source, pipeline, settings, output_format, output_quality, strip=False)
+        return self.done(source, pipeline, settings, output_format, output_quality, strip_metadata)
 
 
 def _scale(source: Path | bytes, resolution: int) -> float:

@@ -250,7 +250,7 @@ class Pipeline:
         if canvas.nbytes > LARGE:
             process.give_back_memory()
         return Result(
-            picture=replace(before, pixels=canvas, alpha=alpha, several=False),
+            picture=replace(before, pixels=canvas, alpha=alpha),
             before=before,
             mask=mask,
             faces=tuple(plan.outcome if isinstance(plan, Treatment) else plan for plan in planned),

@@ -1,6 +1,7 @@
 """The values that the parts of the package exchange. All classes are frozen. Only numpy is needed."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ Size = tuple[int, int]  # height, width in px
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in px
 StageProgress = Callable[[int, int], None]  # number of parts done, and of all parts
 Progress = Callable[[str, int, int], None]  # stage, number of parts done, and of all parts; may raise `Cancelled`
+INDEX = re.compile(r"\d{1,9}")  # of a face; Python converts no number of thousands of digits
+REST = "all pictures but the first"  # in `Picture.lost`
 FACE_CHOICES = ("all", "center", "largest", "none")
 
 
@@ -54,9 +57,8 @@ class Picture:
         grey: whether the file has one colour channel; the output then has one too.
         metadata: what the file says besides the pixels.
         format: a name of `facemend.files.formats.FORMATS`, or "" for arrays.
-        several: whether the file has several pictures; only the first is decoded.
         lossless: whether the file is a WebP that was compressed without loss.
-        lost: what of the pixels could not be kept, in words.
+        lost: what of the pixels could not be kept, in words; `REST` where the file has several pictures.
     """
 
     pixels: Pixels
@@ -64,7 +66,6 @@ class Picture:
     grey: bool = False
     metadata: Metadata = Metadata()
     format: str = ""
-    several: bool = False
     lossless: bool = False
     lost: tuple[str, ...] = ()
 
@@ -258,7 +259,8 @@ def _faces(value: object) -> str | tuple[int, ...]:
     if isinstance(value, str):
         if value in FACE_CHOICES:
             return value
-        indices: tuple[Any, ...] = tuple(int(part) if part.strip().isdecimal() else part for part in value.split(","))
+        parts = value.split(",")
+        indices: tuple[Any, ...] = tuple(int(part) if INDEX.fullmatch(part.strip()) else part for part in parts)
     else:
         indices = tuple(value) if isinstance(value, Iterable) else ()
     if not indices or not all(is_whole(index) and index >= 0 for index in indices):

@@ -348,10 +348,6 @@ def test_what_a_restored_face_covers_is_not_enlarged_by_the_upscaler():
     assert machine.run(smooth(300, 300), Settings(aligned=True)).faces[0].share == 1
 
 
-def test_the_result_is_one_picture():
-    assert not pipeline(faces=()).run(Picture(smooth(40, 50), several=True)).picture.several
-
-
 def test_large_faces_go_through_the_upscaler():
     sizes = []
 

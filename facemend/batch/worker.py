@@ -131,9 +131,8 @@ class Worker:
             except OptionError:  # someone else's file, which has come since `check`
                 destination.delete(published)
                 raise
-        others = ("all pictures but the first",) if done.result.before.several else ()
         report = done.report() if plan.report else None
-        return Outcome(task.key, tuple(map(key, paths)), lost=(*done.lost, *others), report=report)
+        return Outcome(task.key, tuple(map(key, paths)), lost=done.lost, report=report)
 
 
 _plan: Plan  # of this process

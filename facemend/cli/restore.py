@@ -98,8 +98,6 @@ def _run(
                 skip(outputs.target)
                 return False
         name_models()
-        if picture.several:
-            say.note(f"{source.path} holds several pictures; the first is restored")
         return True
 
     def skip(target: Path) -> None:

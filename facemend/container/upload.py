@@ -35,12 +35,15 @@ def source(image: Path | str, uploads: Path) -> Path | bytes:
         raise InputError(f"image is empty; {ALLOWED}")
     scheme, colon, rest = text.partition(":")
     if colon and scheme.lower() in SCHEMES:
-        path: Path = cog.Path.validate(f"{scheme.lower()}:{rest}").convert()
+        try:
+            path: Path = cog.Path.validate(f"{scheme.lower()}:{rest}").convert()
+        except Exception as error:  # Cog raises what its decoders and HTTP client raise
+            raise InputError(f"image cannot be fetched: {error}", "check the URL") from error
         return path
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except ValueError:
         data = b""
     if not recognise(data[:HEAD]):
-        raise InputError(f"image is not a file that came with this call; {ALLOWED}")
+        raise InputError(f"image is neither a URL nor all base64 of a picture; {ALLOWED}")
     return data

@@ -323,8 +323,7 @@ def choose(picture: Picture, requested: str = "auto", size: tuple[int, int] | No
     if named is None or not named.writer:
         raise OptionError("format", requested, CHOICES)
     if reason := named.lacks(picture, size):
-        able = listed([row.suffix[1:] for row in WRITABLE if not row.lacks(picture, size)])
-        raise OptionError("format", requested, f"{able} for a picture with {reason}")
+        raise OptionError("format", requested, f"png, or another format that holds a picture with {reason}")
     return named
 
 

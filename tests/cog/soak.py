@@ -86,7 +86,7 @@ def bad_calls():
         ({"image": data_url(b"no picture")}, "format is unknown"),
         ({"image": picture[: len(picture) // 2]}, "damaged"),
         ({"image": "data:image/png;base64,"}, "empty"),
-        ({"image": "/etc/passwd"}, "not a file that came"),
+        ({"image": "/etc/passwd"}, "neither a URL"),
         ({"image": "http://127.0.0.1:9/x.png"}, "refused"),
         ({"image": picture, "model": "codeformer"}, "one this server has"),
         ({"image": picture, "upscale": 9}, "greater than the maximum"),

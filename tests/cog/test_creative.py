@@ -6,6 +6,7 @@ import tempfile
 import openapi_spec_validator
 import pytest
 import yaml
+from PIL import Image
 
 import predict
 import predict_creative
@@ -15,6 +16,7 @@ from facemend.errors import FacemendError, InputError
 from facemend.weights.models import public_names
 from script.openapi import ROOT
 from tests.cog.serving import data_url, failure, opened, png, serving
+from tests.hostile import saved
 from tests.pictures import smooth
 
 pytest.importorskip("diffusers", reason="the extra creative is not installed")
@@ -98,6 +100,15 @@ def test_a_call_of_ultimate_sd_upscale(server):
 )
 def test_contradictions_fail_with_one_line(server, inputs, message):
     assert message in failure(server.predict(image=PICTURE, **inputs))
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+def test_strip_metadata_leaves_out_exif(server, stripped):
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    image = data_url(saved(Image.fromarray(smooth(8, 8)), "jpeg", exif=exif), "image/jpeg")
+    output = server.predict(image=image, upscale_by=1, creativity=0, strip_metadata=stripped)["output"]
+    assert opened(output).getexif().get(0x010F) == (None if stripped else "a camera")
 
 
 def test_faces_cannot_be_kept_without_a_detector(tmp_path):

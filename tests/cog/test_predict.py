@@ -182,6 +182,22 @@ def test_healthcheck_fails_on_a_disk_without_room_for_a_call(predictor, monkeypa
             assert predictor.healthcheck() == healthy
 
 
+def test_healthcheck_makes_room_where_downloads_were_left(predictor, monkeypatch):
+    disk = shutil.disk_usage("/")
+
+    def usage(folder):
+        return disk._replace(total=2**30, free=0 if (folder / "left.png").exists() else 2**30)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    left, current = predictor.uploads / "left.png", predictor.uploads / "current.png"
+    for path in (left, current):
+        path.touch()
+    assert not predictor.healthcheck(), "a download that may still be running stays"
+    os.utime(left, (0, 0))
+    assert predictor.healthcheck()
+    assert list(predictor.uploads.iterdir()) == [current]
+
+
 @pytest.mark.parametrize(
     ("inputs", "settings"),
     [

@@ -58,10 +58,20 @@ def test_an_empty_text_is_called_empty(uploads, text):
         "x\0",
         "ftp://a/b.png",
         TEXT[:-1],
-        cog.Path("/etc/passwd"),
     ],
-    ids=lambda image: str(image)[:12],
+    ids=lambda image: image[:12],
 )
-def test_neither_a_file_nor_a_text_without_a_picture_is_read(uploads, image):
-    with pytest.raises(InputError, match="^image is not a file that came with this call; give an"):
+def test_a_text_without_a_picture_is_not_read(uploads, image):
+    with pytest.raises(InputError, match="^image is neither a URL nor all base64 of a picture; give an"):
         source(image, uploads)
+
+
+def test_another_file_is_not_read(uploads):
+    with pytest.raises(InputError, match="^image is not a file that came with this call; give an"):
+        source(cog.Path("/etc/passwd"), uploads)
+
+
+@pytest.mark.parametrize("text", ["DATA:image/png", f"DATA:image/png;base64,{TEXT[:-1]}"])
+def test_a_url_that_cannot_be_fetched_is_named(uploads, text):
+    with pytest.raises(InputError, match="^image cannot be fetched: .*; check the URL$"):
+        source(text, uploads)

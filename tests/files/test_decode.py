@@ -18,7 +18,7 @@ from facemend.files import formats
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.files.png import SIGNATURE, chunk, chunks
-from facemend.records import Metadata, Picture, Settings
+from facemend.records import REST, Metadata, Picture, Settings
 from tests.files.samples import ORIENTATION, close, noise, orientation_block, png16, scene
 from tests.hostile import png, saved, saved_heif, whole
 
@@ -36,7 +36,7 @@ def test_colour_channels_keep_their_order(kind):
     red = Image.new("RGB", (64, 48), (230, 20, 10))
     picture = decode(saved_heif(red) if kind == "heif" else saved(red, kind))
     assert picture.format == kind
-    assert not picture.several
+    assert not picture.lost
     assert picture.alpha is None
     assert close(picture.pixels, np.full((48, 64, 3), (230, 20, 10)), 6)
     out = formats.choose(picture).name
@@ -135,7 +135,7 @@ def test_32_bit_modes_are_refused(mode):
 def test_the_first_of_several_pictures_is_decoded(kind):
     frames = [Image.new("RGB", (40, 30), c) for c in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
     picture = decode(saved(frames[0], kind, save_all=True, append_images=frames[1:]))
-    assert picture.several
+    assert picture.lost == (REST,)
     assert close(picture.pixels, np.full((30, 40, 3), (250, 0, 0)), 6)
 
 
@@ -209,10 +209,10 @@ def test_pictures_of_other_viewpoints_in_a_jpeg_are_named(kind, several):
     data = saved(frames[0], "mpo", save_all=True, append_images=frames[1:])
     second = data.index(bytes(4) + struct.pack("<I", 0x030000), data.index(b"MPF\0")) + 4 + 16
     picture = decode(data[:second] + struct.pack("<I", kind) + data[second + 4 :])
-    assert picture.several == several
+    assert (REST in picture.lost) == several
     start = data.index(b"MPF\0")
     for place, other in ((8, bytes(4)), (28, b"\1\xb0\2"), (40, b"\2\xb0\4")):  # the index is damaged
-        assert not decode(data[: start + place] + other + data[start + place + len(other) :]).several
+        assert REST not in decode(data[: start + place] + other + data[start + place + len(other) :]).lost
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])
