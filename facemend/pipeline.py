@@ -296,7 +296,7 @@ class Pipeline:
         crop = whole(picture.pixels, size) if settings.aligned else align(picture.pixels, face.landmarks, size)
         if crop is None:
             return face.left_alone("its landmarks fit no face")
-        if not (used := share(crop, settings)):
+        if not (used := share(crop, picture.pixels, settings)):
             return face.left_alone("it is sharp already" if settings.strength else "the strength is 0")
         assigned = assign(crop, self.restorer) if isinstance(self.restorer, Auto) else Assigned(self.restorer)
         return Treatment(face, crop, assigned, used)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from facemend.records import Crop, Face, Settings
+from facemend.records import Crop, Face, Pixels, Settings
 from facemend.stages import adapt
 from facemend.stages.assign import Assigned
 
@@ -29,6 +29,6 @@ class Treatment:
         return self.face.done(self.assigned.restorer.name, self.share, self.assigned.reason)
 
 
-def share(crop: Crop, settings: Settings) -> float:
-    """How much of a restored face to use, 0 to 1."""
-    return settings.strength * (adapt.share(crop) if settings.adaptive and settings.strength else 1.0)
+def share(crop: Crop, pixels: Pixels, settings: Settings) -> float:
+    """How much of a restored face to use, 0 to 1; `pixels` are those of the picture."""
+    return settings.strength * (adapt.share(crop, pixels) if settings.adaptive and settings.strength else 1.0)

@@ -146,9 +146,9 @@ def sepia(height, width):
 
 
 def colouring(pixels):
-    """Twice as large, with less red in every other column."""
+    """Twice as large, with less red in stripes."""
     large = pixels.repeat(2, axis=0).repeat(2, axis=1)
-    large[:, ::2, 0] //= 2
+    large[:, np.arange(large.shape[1]) // 16 % 2 == 0, 0] //= 2
     return large
 
 
@@ -191,7 +191,7 @@ def test_of_a_face_beyond_the_picture_only_the_visible_part_is_enlarged(turn, mo
 
 @pytest.mark.parametrize(("own", "strength"), [(1, 1), (0.5, 1), (0.5, 0.5), (0, 1)])
 def test_adaptive_mixes_in_less_of_a_restored_face_that_was_good(monkeypatch, own, strength):
-    monkeypatch.setattr(adapt, "share", lambda crop: own)
+    monkeypatch.setattr(adapt, "share", lambda crop, pixels: own)
     picture = smooth(400, 420)
     result = pipeline(grey_face).run(picture, Settings(scale=1, strength=strength))
     before = picture[200, 210].astype(float)
@@ -204,7 +204,7 @@ def test_adaptive_mixes_in_less_of_a_restored_face_that_was_good(monkeypatch, ow
 
 
 def test_a_face_that_is_good_costs_no_restoration(monkeypatch):
-    monkeypatch.setattr(adapt, "share", lambda crop: 0.0)
+    monkeypatch.setattr(adapt, "share", lambda crop, pixels: 0.0)
 
     def unused(crops, fidelity):
         pytest.fail("restored")
@@ -453,7 +453,7 @@ def test_a_real_photo_with_real_networks(shared):
         },
     )
     photo = shared / "data" / "group_photos" / "Blake_Lively.jpg"
-    result = machine.run(photo, Settings(scale=1.5))
+    result = machine.run(photo, Settings(scale=1.5, adaptive=False))
     assert result.pixels.shape == (696, 1050, 3)
     assert [face.restored for face in result.faces] == [True, True]
     plain = lanczos(machine.run(photo, Settings(scale=1, faces="none", denoise=0)).before.pixels, (696, 1050))

@@ -5,10 +5,11 @@ and mapped to a quality from 0 (bad) to 1 (good). Their product is the quality o
 face is 1 minus that product, so one bad quality is enough for full restoration.
 
 The limits were chosen on 27 pictures of `portraits/train`: clean ones, and the same shrunk, blurred, noisy, compressed
-and after `degrade.py`. Those of the size also depend on `old_photos`. Levels are 8-bit grey levels.
+and after `degrade.py`. Those of the size also depend on `old_photos`, and those of the blocks were chosen later on 16
+pictures of `portraits/train` and 9 larger faces. Levels are 8-bit grey levels.
 """
 
-from facemend.records import Crop
+from facemend.records import Crop, Pixels
 from facemend.stages.condition import blocks, grey_levels, noise, real_side, sharpness
 
 # Each pair is (value of quality 0, value of quality 1). "Clean" faces are undamaged portraits, 256 to 512 px wide.
@@ -17,25 +18,28 @@ FINEST = (0.18, 0.22)  # clean faces have at least 0.22; blurred by 2 crop px (s
 FINE = (0.31, 0.38)  # clean faces have at least 0.38; blurred by 3 crop px, at most 0.32, or 0.37 with noise
 EVENNESS = (0.6, 0.75)  # clean faces have at least 0.79; with motion blur over 11 crop px, at most 0.51
 NOISE = (1.0, 0.75)  # levels: clean faces have at most 0.66; with a noise sigma of 8 levels per channel, at least 1.0
-BLOCKS = (1.6, 1.3)  # clean faces have at most 1.2; JPEG quality 85 gives 1.06 to 1.68, and 30 gives 1.56 to 3.3
+# JPEG quality 95 gives at most 1.5, 85 gives 1.4 to 2.0, and 30 gives 3.2 to 5.1. The restored face is nearer to the
+# clean one than the compressed face from 1.6 to 2.8 on.
+BLOCKS = (2.3, 1.7)
 
 
-def share(crop: Crop) -> float:
+def share(crop: Crop, pixels: Pixels) -> float:
     """Return the share of the restored face to use, from 0 (the face is good) to 1 (it needs restoration).
 
     Args:
         crop: the face as it was cut out of the picture, before restoration. The limits are those of 512 px crops.
+        pixels: (H, W, 3) of the picture.
     """
     real = real_side(crop)
     quality = _ramp(real, SIZE)
     if quality == 0:  # most faces of old photographs; the rest takes about 6 ms
         return 1.0
-    levels = grey_levels(crop)
+    levels = grey_levels(crop.pixels)
     finest, fine, evenness = sharpness(levels)
     quality *= _ramp(finest, FINEST) * _ramp(fine, FINE) * _ramp(evenness, EVENNESS)
     quality *= _ramp(noise(levels, real), NOISE)
     if quality > 0:
-        quality *= _ramp(blocks(levels, crop), BLOCKS)
+        quality *= _ramp(blocks(pixels, crop), BLOCKS)
     return 1 - quality
 
 

@@ -90,4 +90,4 @@ def what_is_bad(crop: Crop) -> str:
     real = real_side(crop)
     if real < FEWEST:
         return f"only {int(real)} real px across the crop"
-    return "heavily blurred" if contrast_of_detail(grey_levels(crop)) < BLURRED else ""
+    return "heavily blurred" if contrast_of_detail(grey_levels(crop.pixels)) < BLURRED else ""

@@ -9,8 +9,8 @@ import math
 import cv2
 import numpy as np
 
-from facemend.records import Crop, Floats, peak
-from facemend.stages.geometry import compose, inverse, magnification, shift
+from facemend.records import Crop, Floats, Pixels, peak
+from facemend.stages.geometry import inverse, magnification
 
 FACE = ((0.20, 0.29), (0.80, 0.90))  # two corners (x, y) of the region measured, over the side of the crop
 MIDDLE = (0.50, 0.59)  # x, y of the centre of the square in which blocks are searched, over the side of the crop
@@ -32,9 +32,9 @@ def real_side(crop: Crop) -> float:
     return len(crop.pixels) / max(magnification(crop.matrix), 1)
 
 
-def grey_levels(crop: Crop) -> Floats:
-    """Return a crop as (S, S) float32 levels."""
-    levels = cv2.cvtColor(crop.pixels.astype(np.float32), cv2.COLOR_RGB2GRAY) * np.float32(255 / peak(crop.pixels))
+def grey_levels(pixels: Pixels) -> Floats:
+    """Return (H, W, 3) pixels as (H, W) float32 levels."""
+    levels = cv2.cvtColor(pixels.astype(np.float32), cv2.COLOR_RGB2GRAY) * np.float32(255 / peak(pixels))
     return levels.astype(np.float32, copy=False)
 
 
@@ -82,29 +82,31 @@ def noise(grey: Floats, real: float) -> float:
     return float(values[: len(values) // 2].mean()) / LOWER_HALF
 
 
-def blocks(grey: Floats, crop: Crop) -> float:
+def blocks(pixels: Pixels, crop: Crop) -> float:
     """Return how strong JPEG blocks are: 1 without any, 2 if steps between blocks are twice those within.
 
-    The grid of blocks is that of the picture, so a square of it is interpolated from the crop. The grid can start at
-    any pixel, because the picture may have been cropped after compression.
+    They are searched in a square of the picture, as the grid of blocks is that of the picture. The grid can start at
+    any pixel, because the picture may have been cropped after compression. A face that is larger than the crop is
+    reduced in it, which weakens its blocks, so they count for less.
 
     Args:
-        grey: (S, S) levels of the crop.
-        crop: the same crop; only its map is used.
+        pixels: (H, W, 3) of the picture.
+        crop: the face in it; only its size and its map are used.
     """
-    to_picture = inverse(crop.matrix)
-    side = len(grey)
-    x, y = to_picture @ (MIDDLE[0] * side, MIDDLE[1] * side, 1)
-    half = math.ceil(min(max(HALF * side / magnification(crop.matrix), SMALLEST / 2), side))
-    to_square = compose(shift(half - round(x), half - round(y)), to_picture)
-    square = cv2.warpAffine(grey, to_square, (2 * half, 2 * half), borderMode=cv2.BORDER_REPLICATE)
+    side, enlarged = len(crop.pixels), magnification(crop.matrix)
+    x, y = inverse(crop.matrix) @ (MIDDLE[0] * side, MIDDLE[1] * side, 1)
+    half = math.ceil(min(max(HALF * side / enlarged, SMALLEST / 2), side))
+    (top, bottom), (left, right) = ((max(round(at) - half, 0), max(round(at) + half, 0)) for at in (y, x))
+    square = pixels[top:bottom, left:right]
+    if min(square.shape[:2]) < SMALLEST // 2:  # nearly all of the face lies outside the picture
+        return 1.0
     ratios = []
-    for lines in (square, square.T):
+    for lines in (levels := grey_levels(square), levels.T):
         # The third difference is large at a step and small on a slope.
         steps = np.abs(np.diff(lines, n=3, axis=1)).clip(max=LARGEST_STEP).mean(axis=0)
         phases = [float(steps[start::BLOCK].mean()) + LEAST for start in range(BLOCK)]
         ratios.append(max(phases) / float(np.median(phases)))
-    return sum(ratios) / len(ratios)
+    return 1 + (sum(ratios) / len(ratios) - 1) * min(enlarged, 1) ** 2
 
 
 def _edges(detail: Floats) -> float:

@@ -15,6 +15,7 @@ from facemend.records import Crop
 from facemend.stages import adapt
 from facemend.stages.adapt import share
 from facemend.stages.align import align
+from facemend.stages.condition import blocks
 from tests.pictures import face_at, similarity, smooth
 
 OLD = Path(__file__).parents[2] / "examples" / "old.jpg"
@@ -35,6 +36,10 @@ def drawn():
 def cut(picture, shrink=1.0, degrees=3):
     """The crop of a picture that was shrunk before."""
     return align(picture, face_at(similarity(shrink, degrees, -80, -100)).landmarks)
+
+
+def share_of(picture, shrink=1.0):
+    return share(cut(picture, shrink), picture)
 
 
 def blurred(picture, sigma):
@@ -60,7 +65,7 @@ def compressed(picture, quality):
 )
 def test_one_bad_measure_of_sharpness_is_enough(drawn, monkeypatch, sharpness, expected):
     monkeypatch.setattr(adapt, "sharpness", lambda grey: sharpness)
-    assert share(cut(drawn)) == pytest.approx(expected, abs=0.02)
+    assert share_of(drawn) == pytest.approx(expected, abs=0.02)
 
 
 @pytest.mark.parametrize(("measure", "limits"), [(0, adapt.FINEST), (1, adapt.FINE)])
@@ -73,17 +78,17 @@ def test_blur_lowers_both_measures_of_sharpness_below_their_limits(drawn, measur
 
 @pytest.mark.parametrize("factor", [1, 1.5, 2])
 def test_good_faces_are_left_as_they_are(drawn, factor):
-    assert share(cut(shrunk(drawn, factor), factor)) < 0.02
+    assert share_of(shrunk(drawn, factor), factor) < 0.02
 
 
 def test_bad_faces_are_restored_completely(drawn):
-    assert share(cut(blurred(drawn, 3))) == 1
-    assert share(cut(noisy(drawn, 15))) == 1
-    assert share(cut(noisy(blurred(drawn, 3), 4))) == 1
-    assert share(cut(compressed(drawn, 30))) == 1
-    assert share(cut(compressed(drawn, 30)[3:, 5:])) == 1, "the grid of blocks may start anywhere"
-    assert share(cut(shrunk(drawn, 3), 3)) == 1
-    assert share(cut(shrunk(drawn, 20), 20)) == 1
+    assert share_of(blurred(drawn, 3)) == 1
+    assert share_of(noisy(drawn, 15)) == 1
+    assert share_of(noisy(blurred(drawn, 3), 4)) == 1
+    assert share_of(compressed(drawn, 30)) == 1
+    assert share_of(compressed(drawn, 30)[3:, 5:]) == 1, "the grid of blocks may start anywhere"
+    assert share_of(shrunk(drawn, 3), 3) == 1
+    assert share_of(shrunk(drawn, 20), 20) == 1
 
 
 @pytest.mark.parametrize("degrees", [0, 30, 45, 90, 135])
@@ -93,30 +98,41 @@ def test_motion_blurred_faces_are_restored_completely(drawn, degrees, length):
     line = np.zeros((length, length), np.float32)
     line[length // 2] = 1
     kernel = cv2.warpAffine(line, turn, (length, length))
-    assert share(cut(cv2.filter2D(drawn, -1, kernel / kernel.sum()))) == 1
+    assert share_of(cv2.filter2D(drawn, -1, kernel / kernel.sum())) == 1
 
 
 def test_a_bad_face_that_was_enlarged_is_still_bad(drawn):
     small = shrunk(drawn, 8)
-    assert share(cut(cv2.resize(small, (700, 700), interpolation=cv2.INTER_CUBIC))) == 1
+    assert share_of(cv2.resize(small, (700, 700), interpolation=cv2.INTER_CUBIC)) == 1
 
 
 def test_faces_larger_than_the_crop_count_as_they_look_in_it(drawn):
     large = cv2.resize(drawn, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
-    assert share(cut(large, 1 / 3)) < 0.02
+    assert share_of(large, 1 / 3) < 0.02
+    assert share_of(compressed(large, 60), 1 / 3) < 0.02
+
+
+def test_blocks_of_a_large_face_are_seen_at_the_size_of_the_picture(drawn):
+    large = cv2.resize(drawn, None, fx=1.3, fy=1.3, interpolation=cv2.INTER_CUBIC)
+    assert share_of(large, 1 / 1.3) < 0.02
+    assert share_of(compressed(large, 15), 1 / 1.3) > 0.9
+
+
+def test_a_face_outside_the_picture_has_no_blocks(drawn):
+    assert blocks(drawn, Crop(drawn[:512, :512], similarity(1, 0, 5000, 0))) == 1
 
 
 def test_the_face_of_an_old_photograph_is_restored_completely():
     picture = decode(OLD).pixels
     (face,) = Loader(device="cpu").detector("lite")(picture)
     crop = align(picture, face.landmarks)
-    assert share(crop) == 1
+    assert share(crop, picture) == 1
     as_if_large = replace(crop, matrix=similarity(1, 0, 0, 0))
-    assert share(as_if_large) == 1, "its blur is enough"
+    assert share(as_if_large, picture) == 1, "its blur is enough"
 
 
 def test_more_blur_never_lowers_the_share_and_it_does_not_jump(drawn):
-    shares = [share(cut(blurred(drawn, sigma))) for sigma in np.arange(0, 3.05, 0.05)]
+    shares = [share_of(blurred(drawn, sigma)) for sigma in np.arange(0, 3.05, 0.05)]
     assert shares[0] == 0
     assert shares[-1] == 1
     assert all(before <= after + 1e-6 for before, after in pairwise(shares))
@@ -124,8 +140,9 @@ def test_more_blur_never_lowers_the_share_and_it_does_not_jump(drawn):
 
 
 def test_the_share_is_continuous_in_the_size(drawn):
-    crop = cut(shrunk(drawn, 2), 2)
-    shares = [share(replace(crop, matrix=crop.matrix * factor)) for factor in np.arange(1, 1.6, 0.01)]
+    picture = shrunk(drawn, 2)
+    crop = cut(picture, 2)
+    shares = [share(replace(crop, matrix=crop.matrix * factor), picture) for factor in np.arange(1, 1.6, 0.01)]
     assert shares[0] < 0.02
     assert shares[-1] == 1
     assert max(abs(after - before) for before, after in pairwise(shares)) < 0.15
@@ -133,27 +150,31 @@ def test_the_share_is_continuous_in_the_size(drawn):
 
 @pytest.mark.parametrize("sigma", [0, 2])
 def test_depth_does_not_matter(drawn, sigma):
-    crop = cut(blurred(drawn, sigma))
+    picture = blurred(drawn, sigma)
+    crop = cut(picture)
     deep = replace(crop, pixels=crop.pixels.astype(np.uint16) * 257)
-    assert share(deep) == pytest.approx(share(crop), abs=1e-3)
+    assert share(deep, picture.astype(np.uint16) * 257) == pytest.approx(share(crop, picture), abs=1e-3)
 
 
 def test_grey_pictures_are_judged_by_the_same_measure(drawn):
     grey = np.dstack([cv2.cvtColor(drawn, cv2.COLOR_RGB2GRAY)] * 3)
-    assert share(cut(grey)) < 0.02
-    assert share(cut(blurred(grey, 3))) == 1
+    assert share_of(grey) < 0.02
+    assert share_of(blurred(grey, 3)) == 1
 
 
 def test_does_not_write_to_the_crop_and_repeats_itself(drawn):
-    crop = cut(blurred(drawn, 2))
-    before = crop.pixels.copy()
-    assert share(crop) == share(crop)
-    np.testing.assert_array_equal(crop.pixels, before)
+    picture = blurred(drawn, 2)
+    crop = cut(picture)
+    before = crop.pixels.copy(), picture.copy()
+    assert share(crop, picture) == share(crop, picture)
+    np.testing.assert_array_equal(crop.pixels, before[0])
+    np.testing.assert_array_equal(picture, before[1])
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_an_empty_crop_is_restored(level):
-    assert share(Crop(np.full((512, 512, 3), level, np.uint8), similarity(1, 0, 0, 0))) == 1
+    picture = np.full((512, 512, 3), level, np.uint8)
+    assert share(Crop(picture, similarity(1, 0, 0, 0)), picture) == 1
 
 
 @settings(max_examples=30, deadline=None)
@@ -167,7 +188,7 @@ def test_an_empty_crop_is_restored(level):
 def test_stays_between_none_and_all(coarse, side, scale, degrees, deep):
     pixels = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_NEAREST)
     pixels = pixels.astype(np.uint16) * 257 if deep else pixels
-    assert 0 <= share(Crop(pixels, similarity(scale, degrees, -1e4, 30))) <= 1
+    assert 0 <= share(Crop(pixels, similarity(scale, degrees, -1e4, 30)), pixels) <= 1
 
 
 @pytest.mark.weights
@@ -177,4 +198,4 @@ def test_shared_old_photos_are_restored_and_good_portraits_are_not(shared):
         for path in sorted((shared / "data" / folder).iterdir())[:8]:
             picture = decode(path).pixels
             for face in detect(picture):
-                assert low <= share(align(picture, face.landmarks)) <= high, path
+                assert low <= share(align(picture, face.landmarks), picture) <= high, path

@@ -93,7 +93,7 @@ def test_an_empty_crop_is_a_bad_face(sharp, level):
 
 
 def test_more_blur_never_makes_a_face_better(sharp):
-    ratios = [contrast_of_detail(grey_levels(blurred(sharp, sigma))) for sigma in (1, 2, 3, 4, 6, 8, 10)]
+    ratios = [contrast_of_detail(grey_levels(blurred(sharp, sigma).pixels)) for sigma in (1, 2, 3, 4, 6, 8, 10)]
     assert ratios == sorted(ratios, reverse=True)
     assert ratios[0] > BLURRED > ratios[-1]
 
