@@ -18,6 +18,7 @@ from facemend.stages.paste import (
     square_mask,
     visible,
 )
+from facemend.stages.tone import toned
 from facemend.treatment import Treatment
 
 ENLARGE_FACES_FROM = 1.5  # canvas px per crop px from which a face goes through the upscaler before it is pasted
@@ -67,7 +68,7 @@ class Pasting:
             layers = []
             for index in group:
                 treatment = treatments[index]
-                crop = Crop(restored[index], treatment.crop.matrix)
+                crop = Crop(toned(restored[index], treatment.crop, canvas, ratio), treatment.crop.matrix)
                 layers.append(Layer(crop, next(masks), treatment.share, self._finer(crop, size, ratio, repeat)))
                 done += 1
                 if progress:
