@@ -124,8 +124,13 @@ class Pipeline:
             OptionError: an unknown name, or weights of a model that is not used.
             WeightsError: a file is missing, wrong or unreadable, or the extra `creative` is not installed.
         """
-        loader = Loader(device, precision, weights)
         redraws = upscaler == CreativeUpscaler.name
+        for name, value in (("first", first), ("base", base), ("control", control)):
+            if value is not None and not redraws:
+                raise OptionError(name, value, f"left out where the upscaler is not {CreativeUpscaler.name}")
+        if not isinstance(allow_noncommercial, bool):  # of a licence, "no" must not mean yes
+            raise OptionError("allow_noncommercial", allow_noncommercial, "True or False")
+        loader = Loader(device, precision, weights)
         networks = loader.diffusion(base, control) if redraws else None
         enlarging = loader.upscaler(first if redraws else upscaler, scale)
         pipeline = cls(
@@ -176,6 +181,7 @@ class Pipeline:
             InputError: the picture cannot be read, or is too large.
             OptionError: there is no detector.
         """
+        _check_settings(settings)
         return tuple(self._find(_decoded(source, settings), settings))
 
     def run(
@@ -200,8 +206,7 @@ class Pipeline:
             InputError: the picture cannot be read, is too large, or an option does not fit it.
             FacemendError: a network failed; there is no partial result.
         """
-        if not isinstance(settings, Settings):
-            raise OptionError("settings", settings, "of type Settings")
+        _check_settings(settings)
         if faces is not None:
             _check_given(faces, settings)
         seconds: dict[str, float] = {}
@@ -337,6 +342,11 @@ class Pipeline:
         else:
             canvas = self.upscaler(picture.pixels, size, settings, report)
         return keep_ink(picture.pixels, canvas)
+
+
+def _check_settings(settings: object) -> None:
+    if not isinstance(settings, Settings):
+        raise OptionError("settings", settings, "of type Settings")
 
 
 def _check_given(faces: Sequence[Face], settings: Settings) -> None:

@@ -262,7 +262,7 @@ def _faces(value: object) -> str | tuple[int, ...]:
         parts = value.split(",")
         indices: tuple[Any, ...] = tuple(int(part) if INDEX.fullmatch(part.strip()) else part for part in parts)
     else:
-        indices = tuple(value) if isinstance(value, Iterable) else ()
+        indices = tuple(value) if isinstance(value, Iterable) and not isinstance(value, bytes) else ()
     if not indices or not all(is_whole(index) and index >= 0 for index in indices):
         raise OptionError("faces", value, (*FACE_CHOICES, "numbers such as 0,2"))
     return indices

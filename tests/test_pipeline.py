@@ -212,6 +212,22 @@ def test_a_face_that_is_good_costs_no_restoration(monkeypatch):
     assert pipeline(unused).run(smooth(400, 420)).faces[0].restored is False
 
 
+@pytest.mark.parametrize("settings", [None, Settings, {"scale": 2}])
+def test_settings_of_another_type_are_refused(settings):
+    for work in (pipeline().find, pipeline().run):
+        with pytest.raises(OptionError, match="settings is .* but must be of type Settings"):
+            work(smooth(40, 42), settings)
+
+
+@pytest.mark.parametrize(
+    "options", [{"first": "lite"}, {"base": "x"}, {"control": "sd15-tile"}, {"allow_noncommercial": "no"}]
+)
+def test_options_that_would_be_ignored_or_misread_are_refused(options):
+    (name,) = options
+    with pytest.raises(OptionError, match=f"^{name} is "):
+        Pipeline.load(**options)
+
+
 def test_nothing_changes_outside_the_oval_without_a_parser():
     picture = smooth(400, 420)
     result = pipeline(grey_face, faces=[similarity(2.5, 0, -270, -250)]).run(picture, Settings(scale=1))
@@ -472,11 +488,6 @@ def test_a_face_goes_through_the_upscaler_where_it_has_to_grow_by_half(size, enl
     face = similarity(2 / size, 0, -100, -100)
     pipeline(upscaler=FunctionUpscaler(twice), faces=[face]).run(smooth(400, 420), Settings(scale=2))
     assert (len(seen) == 2) == enlarged
-
-
-def test_settings_are_settings():
-    with pytest.raises(OptionError, match="of type Settings"):
-        pipeline().run(smooth(30, 40), {"scale": 2})
 
 
 @pytest.mark.parametrize("choice", ["all", "largest", "none", (1,)])

@@ -39,6 +39,7 @@ anything = st.one_of(
         ("faces", (-1,)),
         ("faces", ("0",)),
         ("faces", 1),
+        ("faces", b"0"),
         ("faces", "9" * 5000),
         ("aligned", "no"),
         ("min_face", 1.5),

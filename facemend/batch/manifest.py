@@ -15,7 +15,7 @@ from typing import Any
 
 from facemend.batch.places import OWN, Place
 from facemend.batch.plan import Outcome
-from facemend.errors import FacemendError, InputError
+from facemend.errors import FacemendError, InputError, Remedy
 
 FOLDER = f"{OWN}/manifest/"
 CLAIMS = f"{OWN}/claims/"
@@ -120,5 +120,8 @@ def _complete_lines(part: str, data: bytes) -> list[dict[str, Any]]:
     try:
         return [json.loads(line) for line in data.split(b"\n")[:-1]]
     except ValueError as error:
-        remedy = "delete it; its pictures are done again"
-        raise FacemendError(f"{part} in the destination is damaged", remedy) from error
+        remedies = (
+            Remedy("delete it and keep its results with {}", "skip_existing"),
+            Remedy("delete it and make them again with {}", "force"),
+        )
+        raise FacemendError(f"{part}, a list of results in the destination, is damaged", *remedies) from error

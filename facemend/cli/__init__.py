@@ -38,6 +38,10 @@ examples:
 Command = Callable[[argparse.Namespace, Reporter], None]
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, by which services are stopped: it ends the work as Ctrl-C does, so that nothing is left behind."""
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit: 0 all done, 2 the caller's mistake, 1 anything else."""
     for name in ("stdout", "stderr"):
@@ -50,12 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file may have any name
     reporter = Reporter(options)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         options.run(options, reporter)
         sys.stdout.flush()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         reporter.failed("stopped")
-        _die_of_interrupt()
+        _die_of(signal.SIGTERM if isinstance(stop, _Terminated) else signal.SIGINT)
     except BrokenPipeError:  # the reader of our output has closed it, so there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
@@ -66,11 +71,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(reporter.code)
 
 
-def _die_of_interrupt() -> None:
-    """End this process by SIGINT, as other programs do: a loop of a shell goes on after any exit code."""
+def _terminate(*_: object) -> NoReturn:
+    raise _Terminated
+
+
+def _die_of(number: signal.Signals) -> None:
+    """End this process by a signal, as other programs do: a loop of a shell goes on after any exit code."""
     sys.stdout.flush()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.raise_signal(signal.SIGINT)
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "X-Facemend"  # of every request that changes something; a form of another site cannot send it
-COOKIE = "facemend"  # holds the token
+COOKIE = "facemend-{}"  # holds the token; with the port, as the servers of a machine share their cookies
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -75,12 +75,13 @@ class Guard:
 
     def _unknown(self, scope: Scope, headers: Headers) -> Response | None:
         """The answer to a request without the token: with it in the address, the browser gets it as a cookie."""
+        name = COOKIE.format(scope["server"][1])
         given = QueryParams(scope["query_string"]).get("token", "")
         if hmac.compare_digest(given.encode(), self.token.encode()):
             answer = RedirectResponse("/", 303)
-            answer.set_cookie(COOKIE, self.token, httponly=True, samesite="lax")
+            answer.set_cookie(name, self.token, httponly=True, samesite="lax")
             return answer
-        cookie = cookie_parser(headers.get("cookie", "")).get(COOKIE, "")
+        cookie = cookie_parser(headers.get("cookie", "")).get(name, "")
         if hmac.compare_digest(cookie.encode(), self.token.encode()):
             return None
         return _forbidden("open the address with the token that 'facemend web' printed")

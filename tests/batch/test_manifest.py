@@ -76,7 +76,7 @@ def test_a_damaged_line_is_an_error(place, tmp_path):
     filled(place)
     [part] = (tmp_path / manifest.FOLDER).iterdir()
     part.write_bytes(part.read_bytes().replace(b"{", b"", 1))
-    with pytest.raises(FacemendError, match="is damaged; delete it"):
+    with pytest.raises(FacemendError, match="is damaged; delete it and keep its results with skip_existing"):
         Manifest(place, "r")
 
 

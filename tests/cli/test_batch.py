@@ -193,7 +193,8 @@ def test_options_reach_the_plan(run, source, destination, tmp_path, monkeypatch)
     assert plan.models["device"] == "cpu"
 
 
-def test_ctrl_c_ends_it_and_all_workers_and_the_next_run_goes_on(source, destination, run):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_it_and_all_workers_and_the_next_run_goes_on(source, destination, run, number):
     numbered(source, range(100, 200))
     command = [sys.executable, "-m", "facemend", "batch", str(source), str(destination), *FAST]
     options = {"cwd": Path(__file__).parents[2], "preexec_fn": allow_ctrl_c}
@@ -202,9 +203,11 @@ def test_ctrl_c_ends_it_and_all_workers_and_the_next_run_goes_on(source, destina
     while len(list(destination.glob("*/*.png"))) < 3:
         assert time.monotonic() < end
         time.sleep(0.01)
-    os.kill(started.pid, signal.SIGINT)
-    assert "facemend: stopped\n" in started.communicate(timeout=60)[1]
-    assert started.returncode == -signal.SIGINT
+    os.kill(started.pid, number)
+    said = started.communicate(timeout=60)[1]
+    assert "facemend: stopped\n" in said
+    assert "leaked" not in said
+    assert started.returncode == -number
     assert not list((destination / ".facemend").glob("scratch/*"))
     code, _, err = run("batch", source, destination, *FAST)
     assert code == 0

@@ -89,18 +89,19 @@ import signal, sys
 from facemend.cli import main
 from facemend.pipeline import Pipeline
 def interrupt(cls, **options):
-    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(number)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background
 Pipeline.load = classmethod(interrupt)
+number = int(sys.argv.pop(1))
 main(sys.argv[1:])
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="an interrupt is no signal there")
-def test_an_interrupt_ends_the_program_by_its_signal():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_the_program_by_its_signal(number):
     """A loop of a shell ends too; after an exit code it would go on with the next picture."""
-    process = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, "restore", str(EXAMPLE)], capture_output=True, text=True, timeout=120
-    )
-    assert process.returncode == -signal.SIGINT
+    command = [sys.executable, "-c", INTERRUPTED, str(int(number)), "restore", str(EXAMPLE)]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert process.returncode == -number
     assert process.stderr == "facemend: stopped\n"

@@ -32,13 +32,14 @@ def started(*options):
         child.communicate()
 
 
-def test_it_prints_an_address_of_this_machine_and_ends_at_ctrl_c():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_prints_an_address_of_this_machine_and_ends_at_an_interrupt(number):
     with started() as (child, address):
         assert address.startswith("http://127.0.0.1:")
         assert "facemend" in httpx.get(address, trust_env=False).text
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         out, err = child.communicate(timeout=30)
-        assert (out, err, child.returncode) == ("", "facemend: stopped\n", -signal.SIGINT)
+        assert (out, err, child.returncode) == ("", "facemend: stopped\n", -number)
 
 
 def test_ctrl_c_ends_a_job_too():

@@ -119,6 +119,15 @@ def test_arrays_are_accepted(shape, grey, alpha, dtype):
     assert (picture.grey, picture.alpha is not None, picture.format) == (grey, alpha, "")
 
 
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3), (4, 5, 4)])
+def test_an_array_that_is_changed_later_does_not_change_the_picture(shape):
+    array = np.full(shape, 90, np.uint8)
+    picture = decode(array)
+    array[:] = 7
+    assert (picture.pixels == 90).all()
+    assert picture.alpha is None or (picture.alpha == 90).all()
+
+
 @pytest.mark.parametrize("array", [np.zeros((3, 4, 3)), np.zeros((3, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)])
 def test_other_arrays_are_refused(array):
     with pytest.raises(DecodeError):

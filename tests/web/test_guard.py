@@ -28,6 +28,7 @@ from facemend.web.guard import Guard
 def test_a_host_is_a_name_of_this_machine(listening, host, answered):
     guard = Guard(None, listening)
     scope = {"type": "http", "method": "GET", "headers": [(b"host", host.encode())], "query_string": b""}
+    scope["server"] = ("192.0.2.7", 8000)
     refusal = guard._refusal(scope)
     needs_token = refusal is not None and b"token" in refusal.body
     assert (refusal is None or needs_token) is answered
