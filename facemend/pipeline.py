@@ -269,6 +269,9 @@ class Pipeline:
         if self.repairer is None:
             raise OptionError("repairer", NONE, "a model where pictures are repaired")
         pixels, mask = self.repairer(picture.pixels, partial(progress, "repair") if progress else None)
+        if picture.alpha is not None:
+            hidden = picture.alpha == 0
+            pixels[hidden], mask[hidden] = picture.pixels[hidden], 0
         ink = one_ink(picture.pixels) if mask.any() else None
         if ink is not None:  # the px that are filled have traces of the scratch's colour
             filled = pixels[mask > 0][None]

@@ -800,6 +800,17 @@ class TestRepair:
         assert "repair" in stages
         assert result.seconds["repair"] > 0
 
+    def test_what_is_transparent_is_not_repaired(self):
+        machine, _ = self.machine()
+        alpha = np.full((60, 80), 255, np.uint8)
+        alpha[:, :20] = 0
+        picture = Picture(self.picture(), alpha)
+        result = machine.run(picture, Settings(scale=1, repair=True))
+        assert np.array_equal(result.pixels[:, :20], picture.pixels[:, :20])
+        assert (result.pixels[30:33, 20:] != 255).all()
+        assert np.array_equal(np.flatnonzero(result.mask.any(axis=0)), np.arange(20, 80))
+        assert result.repaired == pytest.approx(3 / 60 * 60 / 80)
+
     def test_a_picture_is_repaired_only_on_request(self):
         machine, _ = self.machine()
         result = machine.run(self.picture(), Settings(scale=1))
