@@ -129,8 +129,7 @@ def damaged(probability: Probability, wide: Found) -> Found:
     found = probable(probability)
     plain = plain_areas(found & ~wide)
     found[plain > 0] = 0
-    found |= extended(found, probability) & ~plain
-    return found | wide
+    return found | extended(found, probability) | wide
 
 
 def probable(probability: Probability) -> Found:

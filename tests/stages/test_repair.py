@@ -119,8 +119,16 @@ def test_an_area_with_holes_is_left_alone_too():
 def test_a_thin_scratch_does_not_make_an_area_a_line():
     square, scratch = np.s_[100:120, 100:120], np.s_[109:112, 120:350]
     found = found_on((384, 500), square, scratch)
+    found[107:114, 102:118] = 0  # the scratch goes on there
     assert not found[102:118, 102:118].any()
     assert found[109:112, 140:349].all()
+
+
+def test_a_scratch_is_found_where_it_crosses_a_plain_area():
+    found = found_on((384, 500), np.s_[90:130, 200:240], np.s_[109:112, 20:480])
+    assert found[109:112, 20:480].mean() > 0.99
+    assert not found[92:106, 202:238].any()
+    assert not found[115:128, 202:238].any()
 
 
 def test_a_line_with_narrower_parts_is_one_line():
