@@ -176,7 +176,11 @@ def _report_earlier(ready: Batch, reporter: say.Reporter) -> None:
 
 def _place(text: str) -> str:
     """A URL, or the path of a folder that every worker understands."""
-    return text.rstrip("/") if is_url(text) else str(sources.real_path(Path(not_empty(text))))
+    if not is_url(text):
+        return str(sources.real_path(Path(not_empty(text))))
+    if not text.partition("://")[2].strip("/"):
+        raise argparse.ArgumentTypeError(f"{text!r} names no bucket")
+    return text.rstrip("/")
 
 
 def _workers(text: str) -> int:

@@ -20,8 +20,10 @@ def add_creative_options(parser: argparse.ArgumentParser) -> None:
     """Add all of them; only those that are given become attributes of the parsed options."""
     group = parser.add_argument_group(
         f"redrawing (--upscaler {CREATIVE})",
-        "Stable Diffusion invents detail, guided by the enlarged picture. Found faces are left out. It needs "
-        f"'{install_command(hub.EXTRA)}' and 'facemend download {hub.names('base')[0]} {hub.names('control')[0]}'.",
+        "Stable Diffusion invents detail, guided by the enlarged picture.\n"
+        "Found faces are left out. Install it with\n"
+        f"  {install_command(hub.EXTRA)}\n"
+        f"  facemend download {hub.names('base')[0]} {hub.names('control')[0]}",
     )
 
     def add(name: str, text: str, **options: Any) -> None:

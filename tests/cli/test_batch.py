@@ -124,6 +124,7 @@ def test_results_in_the_source_are_no_pictures(run, source):
         (["in", "out", "--scale", "9"], "--scale is 9.0"),
         (["in", "out", "--workers", "0"], "argument --workers: '0' is not a whole number from 1"),
         (["in", ""], "an empty name"),
+        (["in", "s3://"], "'s3://' names no bucket"),
     ],
 )
 def test_mistakes_are_found_before_the_work(run, source, tmp_path, monkeypatch, arguments, message):
