@@ -45,5 +45,5 @@ def source(image: Path | str, uploads: Path) -> Path | bytes:
     except ValueError:
         data = b""
     if not recognise(data[:HEAD]):
-        raise InputError(f"image is neither a URL nor all base64 of a picture; {ALLOWED}")
+        raise InputError(f"image is neither a URL nor the whole base64 of a picture; {ALLOWED}")
     return data

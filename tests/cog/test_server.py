@@ -256,14 +256,14 @@ def huge(side):
         (lambda: data_url(photo("jpeg")[:-200], "image/jpeg"), {}, "cannot read the image: damaged, cut short"),
         (lambda: "data:image/png;base64,", {}, "cannot read the image: it is empty"),
         (lambda: "data:image/png;base64,!!!!", {}, "cannot read the image: it is empty"),
-        (lambda: "/etc/passwd", {}, "neither a URL nor all base64 of a picture"),
-        (lambda: "predict.py", {}, "neither a URL nor all base64 of a picture"),
-        (lambda: "file:///etc/passwd", {}, "neither a URL nor all base64 of a picture"),
-        (lambda: "ftp://127.0.0.1/x.png", {}, "neither a URL nor all base64 of a picture"),
+        (lambda: "/etc/passwd", {}, "neither a URL nor the whole base64 of a picture"),
+        (lambda: "predict.py", {}, "neither a URL nor the whole base64 of a picture"),
+        (lambda: "file:///etc/passwd", {}, "neither a URL nor the whole base64 of a picture"),
+        (lambda: "ftp://127.0.0.1/x.png", {}, "neither a URL nor the whole base64 of a picture"),
         (lambda: "http://127.0.0.1:9/x.png", {}, "Connection refused"),
         (lambda: "HTTP://127.0.0.1:9/x.png", {}, "image cannot be fetched: .*Connection refused.*; check the URL"),
         (lambda: "", {}, "image is empty; give"),
-        (lambda: "x", {}, "FacemendError: image is neither a URL nor all base64 of a picture; give"),
+        (lambda: "x", {}, "FacemendError: image is neither a URL nor the whole base64 of a picture; give"),
         (
             lambda: huge(10100),
             {},
@@ -292,7 +292,7 @@ def test_no_file_but_the_upload_of_the_call_is_read(server, face):
     for path in [*places, uploads, uploads / "none.png", uploads / ("x" * 300), "x" * 5000, "nothing\0.png"]:
         for old in places[:2]:
             old.write_bytes(photo())
-        assert "neither a URL nor all base64 of a picture" in failure(
+        assert "neither a URL nor the whole base64 of a picture" in failure(
             server.predict(image=str(path), face_enhance=False)
         )
     places[1].unlink()

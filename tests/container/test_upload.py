@@ -62,7 +62,7 @@ def test_an_empty_text_is_called_empty(uploads, text):
     ids=lambda image: image[:12],
 )
 def test_a_text_without_a_picture_is_not_read(uploads, image):
-    with pytest.raises(InputError, match="^image is neither a URL nor all base64 of a picture; give an"):
+    with pytest.raises(InputError, match="^image is neither a URL nor the whole base64 of a picture; give an"):
         source(image, uploads)
 
 
