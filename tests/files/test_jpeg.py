@@ -54,6 +54,15 @@ def test_an_invalid_huffman_code_is_refused():
         check(data[:-10] + b"\xff\0\xff\0" + data[-6:])  # 16 ones in a row
 
 
+def test_data_that_is_left_at_the_end_is_damage():
+    """Where pixels are overwritten, the decoder may need fewer bytes than there are."""
+    data = saved(Image.fromarray(noise(64, 64, 3)), "jpeg")
+    start = data.index(b"\xff\xda") + 14
+    with pytest.raises(DecodeError, match="extraneous bytes"):
+        check(data[:start] + data[start : start + 400] + data[start:])
+    check(data[:-2] + bytes(400) + data[-2:])  # padding
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_bytes_before_the_end_marker_are_accepted(mode):
     data = saved(Image.new(mode, (30, 20)), "jpeg")
