@@ -67,7 +67,7 @@ def test_the_python_client_reads_progress_and_metrics(client, face):
 def test_the_python_client_raises_its_own_errors(client, tmp_path):
     from replicate.exceptions import ModelError, ReplicateError
 
-    with pytest.raises(ModelError, match="not a file that came with this call"):
+    with pytest.raises(ModelError, match="neither a URL nor the whole base64"):
         client.run(f"{MODEL}:{VERSION}", input={"image": "/etc/passwd"})
     with pytest.raises(ReplicateError):
         client.run(f"{MODEL}:{VERSION}", input={"image": "/etc/passwd", "upscale": 99})
@@ -99,6 +99,6 @@ def test_the_javascript_client_sends_and_receives_files(api, javascript, photo, 
     assert seen["statuses"][-1] == "succeeded"
     assert len(seen["sizes"]) == 2
     assert "Prediction failed" in seen["failed"]
-    assert "not a file that came with this call" in seen["failed"]
+    assert "neither a URL nor the whole base64" in seen["failed"]
     assert "ApiError" in seen["refused"]
     assert "422" in seen["refused"]

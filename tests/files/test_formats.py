@@ -178,8 +178,8 @@ def test_a_requested_format_is_taken_where_it_holds_the_picture_and_refused_othe
             assert caught.value.name == "format"
             if row.writer:
                 assert caught.value.value == name
-                suffixes = {formats.FORMATS[other].suffix[1:] for other in able}
-                assert suffixes == set(re.findall(r"\b(?:jpg|png|webp|tiff)\b", str(caught.value.allowed)))
+                assert str(caught.value.allowed).startswith("png, or another format that holds a picture with ")
+                assert "png" in able
 
 
 @pytest.mark.parametrize("row", ROWS)
