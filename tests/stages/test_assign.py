@@ -5,7 +5,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facemend.errors import OptionError
@@ -98,6 +98,7 @@ def test_more_blur_never_makes_a_face_better(sharp):
     assert ratios[0] > BLURRED > ratios[-1]
 
 
+@settings(deadline=None)
 @given(st.sampled_from([1.0, 6.0, 8.0]), st.floats(30, 512), st.floats(0.3, 1))
 def test_depth_and_contrast_do_not_matter(sharp, sigma, real, contrast):
     crop = of_size(blurred(sharp, sigma), real)
