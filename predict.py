@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from uuid import uuid4
 
@@ -285,7 +285,7 @@ class Predictor(BaseRunner):
             self.suspect = None
         if not self._has_room():  # without room Cog cannot start a call, whose `_tidy` would make some
             recent = time.time() - UPLOAD_AGE
-            self._remove([path for path in self.uploads.iterdir() if path.stat().st_mtime < recent])
+            self._remove(path for path in self.uploads.iterdir() if path.stat().st_mtime < recent)
         return self._has_room()
 
     def _has_room(self) -> bool:
@@ -294,14 +294,16 @@ class Predictor(BaseRunner):
 
     def _tidy(self, image: Path) -> None:
         """Remove what earlier calls have left: an output, an incomplete download, and the folders that Cog made."""
-        self._remove([path for path in Path(self.folder.name).rglob("*") if path.is_file() and path != image])
+        self._remove(path for path in Path(self.folder.name).rglob("*") if path != image)
         for folder in COG_FOLDERS.glob("*"):
             with suppress(OSError):  # other servers use the same folders and remove them too
                 if folder.stat().st_mtime < time.time() - COG_FOLDER_AGE:
                     for empty in (folder / "inputs", folder / "outputs", folder):
                         empty.rmdir()
 
-    def _remove(self, files: Sequence[Path]) -> None:
+    def _remove(self, paths: Iterable[Path]) -> None:
+        """Remove the files among paths."""
+        files = [path for path in paths if path.is_file()]
         for path in files:
             path.unlink()
         if any(path.parent == self.uploads for path in files):

@@ -181,7 +181,6 @@ class Pipeline:
             InputError: the picture cannot be read, or is too large.
             OptionError: there is no detector.
         """
-        _check_settings(settings)
         return tuple(self._find(_decoded(source, settings), settings))
 
     def run(
@@ -206,13 +205,12 @@ class Pipeline:
             InputError: the picture cannot be read, is too large, or an option does not fit it.
             FacemendError: a network failed; there is no partial result.
         """
-        _check_settings(settings)
-        if faces is not None:
-            _check_given(faces, settings)
         seconds: dict[str, float] = {}
         with _timed(seconds, "total"):
             with _timed(seconds, "decode"):
                 before = _decoded(source, settings)
+                if faces is not None:
+                    _check_given(faces, settings)
                 height, width = before.pixels.shape[:2]
             picture, mask = before, None
             if settings.repair:
@@ -347,11 +345,6 @@ class Pipeline:
         return keep_ink(picture.pixels, canvas)
 
 
-def _check_settings(settings: object) -> None:
-    if not isinstance(settings, Settings):
-        raise OptionError("settings", settings, "of type Settings")
-
-
 def _check_given(faces: Sequence[Face], settings: Settings) -> None:
     if isinstance(faces, str) or not isinstance(faces, Sequence) or not all(isinstance(face, Face) for face in faces):
         raise OptionError("faces", faces, "a list of Face, as `find` returns them")
@@ -365,6 +358,8 @@ def _continued(progress: Progress, stage: str, before: int, total: int) -> Stage
 
 
 def _decoded(source: Source | Picture, settings: Settings) -> Picture:
+    if not isinstance(settings, Settings):
+        raise OptionError("settings", settings, "of type Settings")
     if not isinstance(source, Picture):
         return decode(source, settings)
     settings.check_size(*source.pixels.shape[:2])

@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in px
 StageProgress = Callable[[int, int], None]  # number of parts done, and of all parts
 Progress = Callable[[str, int, int], None]  # stage, number of parts done, and of all parts; may raise `Cancelled`
 INDEX = re.compile(r"\d{1,9}")  # of a face; Python converts no number of thousands of digits
-REST = "all pictures but the first"  # in `Picture.lost`
+ONLY_FIRST = "all pictures but the first"  # what `Picture.lost` says of a file with several pictures
 FACE_CHOICES = ("all", "center", "largest", "none")
 
 
@@ -58,7 +58,7 @@ class Picture:
         metadata: what the file says besides the pixels.
         format: a name of `facemend.files.formats.FORMATS`, or "" for arrays.
         lossless: whether the file is a WebP that was compressed without loss.
-        lost: what of the pixels could not be kept, in words; `REST` where the file has several pictures.
+        lost: what of the pixels could not be kept, in words.
     """
 
     pixels: Pixels

@@ -17,7 +17,7 @@ from facemend.extras import install_remedy
 from facemend.files import colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff
 from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import Samples
-from facemend.records import DEFAULT_SETTINGS, REST, Metadata, Picture, Pixels, Settings, converted
+from facemend.records import DEFAULT_SETTINGS, ONLY_FIRST, Metadata, Picture, Pixels, Settings, converted
 
 Source = str | Path | bytes | bytearray | memoryview | Image.Image | Pixels
 
@@ -175,7 +175,7 @@ def _picture(
     with quiet():  # after loading, which rotates a TIFF, and finds the EXIF block at the end of a PNG
         said = metadata.read(image, stream)
         space = spaces.of(image, stream, said.adobe_rgb)
-    lost = [*([REST] if several else []), *_other_pictures(image, said.metadata)]
+    lost = [*([ONLY_FIRST] if several else []), *_other_pictures(image, said.metadata)]
     if tiff_image and (channels := _other_channels(tiff_image)):
         lost.append(channels)
     if stream is not None and layout:

@@ -2,7 +2,7 @@
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
@@ -13,9 +13,9 @@ MAX_SCANS = 50  # encoders write at most 24; each scan takes time for all pixels
 MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")  # a marker that cannot occur inside compressed pixels
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 MP_ENTRIES = 0xB002  # tag of the list of pictures
-DAMAGE = ("premature end", "bad Huffman code", "instead of RST")  # what libjpeg only warns of
-LEFT = re.compile(r"(\d+) extraneous bytes before marker")  # another warning; it can be padding
-PADDING = 8  # bytes that are left at most by an encoder, unless all of them are the same
+DAMAGE = ("premature end", "bad Huffman code", "instead of RST")  # warnings of libjpeg
+LEFT = re.compile(r"(\d+) extraneous bytes before marker 0x(..)")  # another one: damage, unless they are padding
+PADDING = 8  # bytes; more of them are padding only if all of them are the same
 
 
 def check(data: bytes) -> None:
@@ -32,11 +32,8 @@ def check(data: bytes) -> None:
     try:
         simplejpeg.decode_jpeg(data, "gray", min_factor=8)
     except ValueError as error:
-        left = int(found[1]) if (found := LEFT.search(str(error))) else 0
-        # Before which marker they are left is not known, but where pixels are damaged it is usually the last one.
-        end = data[: markers[-1][0]] if markers else b""
-        is_data = left > PADDING and len(set(end[-left:])) > 1
-        if is_data or any(text in str(error) for text in DAMAGE):
+        left = LEFT.search(str(error))
+        if any(text in str(error) for text in DAMAGE) or (left and not _is_padding(data, markers, left)):
             raise DecodeError(f"it is damaged or truncated ({error})", "use a complete copy") from error
 
 
@@ -47,6 +44,12 @@ def has_viewpoints(image: JpegImageFile) -> bool:
     except (SyntaxError, TypeError, IndexError, struct.error):
         return False  # the index is damaged; the first picture does not need it
     return any(entry["Attribute"]["MPType"].startswith("Multi-Frame") for entry in entries)
+
+
+def _is_padding(data: bytes, markers: Sequence[tuple[int, int]], left: re.Match[str]) -> bool:
+    """Whether the bytes that the decoder did not need, of which a warning says the number, may be padding."""
+    count, before = int(left[1]), int(left[2], 16)
+    return count <= PADDING or any(len(set(data[at - count : at])) == 1 for at, kind in markers if kind == before)
 
 
 def _markers(data: bytes) -> Iterator[tuple[int, int]]:

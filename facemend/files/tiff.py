@@ -1,7 +1,6 @@
 """TIFF files: their metadata as EXIF, and the writer (TIFF 6.0)."""
 
 import io
-import itertools
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -138,13 +137,15 @@ def check(stream: BinaryIO) -> None:
         DecodeError: the file has such pixels.
     """
     reader = Reader(stream)
-    for _, page in itertools.islice(reader.pages(), 1):
-        if max(reader.numbers(page, BITS), default=1) > MOST_BITS:
-            raise DecodeError(f"its samples have more than {MOST_BITS} bits", "save it with 8 or 16 bits")
-        if set(reader.numbers(page, SAMPLE_FORMAT)) - {UNSIGNED}:
-            raise DecodeError("its samples are signed or floating-point", "save it with unsigned 8 or 16 bits")
-        if compression := UNREAD.get(reader.first(page, COMPRESSION)):
-            raise DecodeError(f"its pixels are compressed with {compression}", "save it with LZW compression")
+    _, page = next(reader.pages(), (0, None))
+    if page is None:  # a BigTIFF, or damaged
+        return
+    if max(reader.numbers(page, BITS), default=1) > MOST_BITS:
+        raise DecodeError(f"its samples have more than {MOST_BITS} bits", "save it with 8 or 16 bits")
+    if set(reader.numbers(page, SAMPLE_FORMAT)) - {UNSIGNED}:
+        raise DecodeError("its samples are signed or floating-point", "save it with unsigned 8 or 16 bits")
+    if compression := UNREAD.get(reader.first(page, COMPRESSION)):
+        raise DecodeError(f"its pixels are compressed with {compression}", "save it with LZW compression")
 
 
 def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool:

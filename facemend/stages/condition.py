@@ -100,8 +100,8 @@ def blocks(pixels: Pixels, crop: Crop) -> float:
     square = pixels[top:bottom, left:right]
     if min(square.shape[:2]) < SMALLEST // 2:  # nearly all of the face lies outside the picture
         return 1.0
-    ratios = []
-    for lines in (levels := grey_levels(square), levels.T):
+    levels, ratios = grey_levels(square), []
+    for lines in (levels, levels.T):
         # The third difference is large at a step and small on a slope.
         steps = np.abs(np.diff(lines, n=3, axis=1)).clip(max=LARGEST_STEP).mean(axis=0)
         phases = [float(steps[start::BLOCK].mean()) + LEAST for start in range(BLOCK)]

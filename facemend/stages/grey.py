@@ -10,7 +10,7 @@ from facemend.records import Floats, Pixels, peak, to_dtype
 SAMPLE = 4_000_000  # px looked at, evenly spread
 AVERAGED = 4  # px of a side; the variance is that of means of so many px, where noise and rounding are small
 # Variance of what the luminance does not explain of a channel, in 8-bit levels squared: at most, in one ink. Old prints
-# have 5 or less, up to the noise of JPEG; photographs with colour have 17 or more.
+# mostly have 5 or less, up to the noise of JPEG; photographs with colour have 15 or more.
 ONE_INK_VARIANCE = 5.0
 DARK = 96.0  # mean luminance in 8-bit levels; colours of darker pictures have less variance
 ADDED = 2  # a network that multiplies the amount of colour by more than this has added colours
@@ -31,25 +31,37 @@ def one_ink(pixels: Pixels) -> Floats | None:
 
 
 def _nearest_ink(pixels: Pixels) -> tuple[Floats, float]:
-    """The ink that comes nearest to a picture, and how much colour the picture has besides.
+    """The ink that comes nearest to a picture, and how much colour the picture has besides, as `_colours` says it."""
+    channels = _averaged(pixels)
+    luminance, means = _luminance(channels), channels.mean(axis=0)
+    middle, spread = luminance.mean(), max(float(luminance.var()), 1e-3)
+    # Not a matrix product: its sums depend on the number of threads, and results would differ between processes.
+    slope = ((luminance - middle) * (channels - means)).mean(axis=0) / spread
+    ink: Floats = np.stack((slope, means - slope * middle)).astype(np.float32)
+    return ink, _colours(channels, ink, peak(pixels))
 
-    The second is relative to the most that a picture of one ink may have.
-    """
+
+def _colours(channels: Floats, ink: Floats, white: int) -> float:
+    """How much colour px (N, 3) have besides an ink, relative to the most that a picture of one ink may have."""
+    luminance, level = _luminance(channels), 255 / white
+    rest = (channels - luminance * ink[0] - ink[1]) * level
+    allowed = ONE_INK_VARIANCE * min(1, float(luminance.mean()) * level / DARK) ** 2
+    return float(np.square(rest).mean()) / max(allowed, 1e-9)
+
+
+def _averaged(pixels: Pixels) -> Floats:
+    """Means of px, (N, 3), from all of a picture."""
     step = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / SAMPLE))
     thinned = np.ascontiguousarray(pixels[::step, ::step]).astype(np.float32)
     height, width = (math.ceil(side / AVERAGED) for side in thinned.shape[:2])
-    sample = cv2.resize(thinned, (width, height), interpolation=cv2.INTER_AREA)
-    channels, luminance = sample.reshape(-1, 3), cv2.cvtColor(sample, cv2.COLOR_RGB2GRAY).reshape(-1)
-    middle, means = luminance.mean(), channels.mean(axis=0)
-    spread = max(float(luminance.var()), 1e-3)
-    # Not a matrix product: its sums depend on the number of threads, and results would differ between processes.
-    slope = ((luminance - middle)[:, None] * (channels - means)).mean(axis=0) / spread
-    offset = means - slope * middle
-    rest = channels - luminance[:, None] * slope - offset
-    level = 255 / peak(pixels)
-    allowed = ONE_INK_VARIANCE * min(1, float(middle) * level / DARK) ** 2
-    ink: Floats = np.stack((slope, offset)).astype(np.float32)
-    return ink, float(rest.var(axis=0).mean()) * level**2 / max(allowed, 1e-9)
+    means: Floats = cv2.resize(thinned, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
+    return means.reshape(-1, 3)
+
+
+def _luminance(channels: Floats) -> Floats:
+    """(N, 1) of (N, 3) RGB."""
+    luminance: Floats = cv2.cvtColor(channels[None], cv2.COLOR_RGB2GRAY).astype(np.float32, copy=False)
+    return luminance.reshape(-1, 1)
 
 
 def print_in(pixels: Pixels, ink: Floats) -> None:
@@ -66,7 +78,7 @@ def keep_ink(before: Pixels, after: Pixels) -> Pixels:
     A network that sharpens makes the few colours of a grey picture, such as those of a stamp, a little stronger.
     """
     ink, colours = _nearest_ink(before)
-    if colours <= 1 and _nearest_ink(after)[1] > max(1, ADDED * colours):
+    if colours <= 1 and _colours(_averaged(after), ink, peak(after)) > max(1, ADDED * colours):
         print_in(after, ink)
     return after
 

@@ -101,23 +101,23 @@ class CreativeUpscaler:
         creative = self.creative
         if not creative.creativity:
             return self.first(pixels, size, settings, progress)
-        height, width = pixels.shape[:2]
-        self._check_size(size, size > (height, width))
+        self._check_size(size, settings)
         run = Run(self._networks, creative, size, progress)
         if run.is_tiled and creative.creativity > REPEATING and creative.prompt not in ("", DEFAULT_CREATIVE.prompt):
             log.warning(
                 "every tile is drawn with the prompt, so its subject may repeat; lower the creativity to %g", REPEATING
             )
         plain = self.first(pixels, size, settings, lambda *_: run.report())
+        height, width = pixels.shape[:2]
         ratio = size[1] / width, size[0] / height
         boxes = [tuple(value * ratio[index % 2] for index, value in enumerate(box)) for box in keep]
         return run(plain, settings.seed or 0, boxes if creative.keep_faces else [])
 
-    def _check_size(self, size: Size, is_larger: bool) -> None:
+    def _check_size(self, size: Size, settings: Settings) -> None:
         limit = round(self.creative.max_cpu_mp * 1e6)
         if self._networks.device.place.type == "cpu" and size[0] * size[1] > limit:
             what = f"redrawing on a CPU takes minutes to hours for a megapixel; the output of {size[1]} x {size[0]} px"
-            lower = [Remedy("lower {}", "scale")] if is_larger else []
+            lower = [Remedy("lower {}", "scale")] if settings.scale > 1 else []
             remedies = *lower, Remedy("raise {}", "max_cpu_mp")
             raise TooLargeError(what, size[0] * size[1], limit, *remedies)
 

@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 HEADER = "X-Facemend"  # of every request that changes something; a form of another site cannot send it
-COOKIE = "facemend-{}"  # holds the token; with the port, as the servers of a machine share their cookies
+COOKIE = "facemend-{}"  # holds the token of the server at a port: a browser sends a cookie to all ports of a host
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -10,7 +10,7 @@ from facemend.files.decode import decode
 from facemend.job import Encoded, run_in_memory
 from facemend.loader import AUTO
 from facemend.pipeline import Pipeline
-from facemend.records import REST, Face, Progress, Settings
+from facemend.records import ONLY_FIRST, Face, Progress, Settings
 from facemend.web import pictures
 from facemend.web.desk import SETTINGS
 from facemend.web.networks import Networks, missing
@@ -50,7 +50,7 @@ def read(data: bytearray, networks: Networks, store: Store, progress: Progress) 
         "key": store.add(photo),
         "size": [width, height],
         "faces": [[round(value, 1) for value in face.box] for face in faces],
-        "several": REST in picture.lost,
+        "several": ONLY_FIRST in picture.lost,
     }
 
 

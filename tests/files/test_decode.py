@@ -18,7 +18,7 @@ from facemend.files import formats
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.files.png import SIGNATURE, chunk, chunks
-from facemend.records import REST, Metadata, Picture, Settings
+from facemend.records import ONLY_FIRST, Metadata, Picture, Settings
 from tests.files.samples import ORIENTATION, close, noise, orientation_block, png16, scene
 from tests.hostile import png, saved, saved_heif, whole
 
@@ -144,7 +144,7 @@ def test_32_bit_modes_are_refused(mode):
 def test_the_first_of_several_pictures_is_decoded(kind):
     frames = [Image.new("RGB", (40, 30), c) for c in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
     picture = decode(saved(frames[0], kind, save_all=True, append_images=frames[1:]))
-    assert picture.lost == (REST,)
+    assert picture.lost == (ONLY_FIRST,)
     assert close(picture.pixels, np.full((30, 40, 3), (250, 0, 0)), 6)
 
 
@@ -218,10 +218,10 @@ def test_pictures_of_other_viewpoints_in_a_jpeg_are_named(kind, several):
     data = saved(frames[0], "mpo", save_all=True, append_images=frames[1:])
     second = data.index(bytes(4) + struct.pack("<I", 0x030000), data.index(b"MPF\0")) + 4 + 16
     picture = decode(data[:second] + struct.pack("<I", kind) + data[second + 4 :])
-    assert (REST in picture.lost) == several
+    assert (ONLY_FIRST in picture.lost) == several
     start = data.index(b"MPF\0")
     for place, other in ((8, bytes(4)), (28, b"\1\xb0\2"), (40, b"\2\xb0\4")):  # the index is damaged
-        assert REST not in decode(data[: start + place] + other + data[start + place + len(other) :]).lost
+        assert ONLY_FIRST not in decode(data[: start + place] + other + data[start + place + len(other) :]).lost
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12])

@@ -14,7 +14,7 @@ from facemend.errors import DecodeError, FacemendError, TooLargeError
 from facemend.files import png
 from facemend.files.decode import decode
 from facemend.files.encode import encode
-from facemend.records import REST, Picture, Settings
+from facemend.records import ONLY_FIRST, Picture, Settings
 from tests import hostile
 
 SECONDS = 10  # for one picture
@@ -93,7 +93,7 @@ def test_the_limit_of_pillow_is_reported_where_ours_is_higher(name):
 def test_rare_formats_are_decoded():
     pictures = {name: read(data) for name, data in hostile.odd().items()}
     assert {name for name, picture in pictures.items() if picture is None} == NO_WHITE
-    assert {name for name, picture in pictures.items() if picture and REST in picture.lost} == {
+    assert {name for name, picture in pictures.items() if picture and ONLY_FIRST in picture.lost} == {
         "animated.gif",
         "animated.png",
         "animated.webp",

@@ -17,7 +17,7 @@ from facemend.files import headers, tiff
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.files.exif import LONG, SHORT, Block
-from facemend.records import REST, Picture
+from facemend.records import ONLY_FIRST, Picture
 from tests.files.samples import ORIENTATION, close, noise, scene
 from tests.hostile import saved
 from tests.programs import needs
@@ -145,7 +145,7 @@ def test_a_reduced_copy_is_not_the_picture(dtype):
         block.set_number(block.main, 254, 1)
         picture = decode(bytes(block.data))
         assert np.array_equal(picture.pixels, pixels)
-        assert (REST in picture.lost) == several
+        assert (ONLY_FIRST in picture.lost) == several
 
 
 def test_the_size_in_the_header_is_not_that_of_a_reduced_copy(tmp_path):
