@@ -8,6 +8,7 @@ literals. Therefore every keyword of Input() is a plain literal, and each descri
 
 import gc
 import inspect
+import math
 import os
 import shutil
 import sys
@@ -34,7 +35,7 @@ from healthy import PULSE
 
 ROOM = 2**30  # bytes that are free in the temporary folder of a healthy server
 ROOM_SHARE = 1 / 4  # the same as a share of the folder, for a small one
-UPLOAD_AGE = 60  # seconds since the last byte of a file of a call, after which its download has ended
+UPLOAD_AGE = 60  # seconds without another byte, after which a download counts as broken off
 COG_FOLDERS = Path("/tmp/coglet/predictions")  # Cog creates empty folders here for each call and never removes them
 COG_FOLDER_AGE = 60  # seconds after which no call needs its folders any more
 RENAMED = {  # options of the package whose inputs have other names here
@@ -284,8 +285,7 @@ class Predictor(BaseRunner):
             self.suspect.run(face[:8, :8], Settings(aligned=True, strength=0.5))
             self.suspect = None
         if not self._has_room():  # without room Cog cannot start a call, whose `_tidy` would make some
-            recent = time.time() - UPLOAD_AGE
-            self._remove(path for path in self.uploads.iterdir() if path.stat().st_mtime < recent)
+            self._remove(self.uploads.iterdir(), before=time.time() - UPLOAD_AGE)
         return self._has_room()
 
     def _has_room(self) -> bool:
@@ -301,12 +301,15 @@ class Predictor(BaseRunner):
                     for empty in (folder / "inputs", folder / "outputs", folder):
                         empty.rmdir()
 
-    def _remove(self, paths: Iterable[Path]) -> None:
-        """Remove the files among paths."""
-        files = [path for path in paths if path.is_file()]
-        for path in files:
-            path.unlink()
-        if any(path.parent == self.uploads for path in files):
+    def _remove(self, paths: Iterable[Path], before: float = math.inf) -> None:
+        """Remove the files among paths that were last written before a time, in seconds since 1970."""
+        removed = []
+        for path in paths:
+            with suppress(FileNotFoundError):  # Cog removes what it saved, too
+                if path.is_file() and path.stat().st_mtime < before:
+                    path.unlink()
+                    removed.append(path)
+        if any(path.parent == self.uploads for path in removed):
             gc.collect()  # the error that ended a download keeps its file open, and on the disk, until collected
 
 

@@ -32,11 +32,13 @@ class Pasting:
         parser: finds the outline of a face; without one, an oval is pasted.
         upscaler: enlarges faces that have too few px for the canvas.
         settings: of the picture.
+        redrawn: whether the canvas was redrawn. It then has the colours of the picture, but other details.
     """
 
     parser: Parser | None
     upscaler: Upscaler
     settings: Settings
+    redrawn: bool = False
 
     def __call__(
         self,
@@ -68,8 +70,11 @@ class Pasting:
             layers = []
             for index in group:
                 treatment = treatments[index]
-                crop = Crop(toned(restored[index], treatment.crop, canvas, ratio), treatment.crop.matrix)
-                layers.append(Layer(crop, next(masks), treatment.share, self._finer(crop, size, ratio, repeat)))
+                crop = Crop(restored[index], treatment.crop.matrix)
+                finer = self._finer(crop, size, ratio, repeat)
+                if finer is None and not self.redrawn:  # a finer one gets its tone from the upscaler
+                    crop = toned(crop, treatment.crop, canvas, ratio)
+                layers.append(Layer(crop, next(masks), treatment.share, finer))
                 done += 1
                 if progress:
                     progress(done, len(treatments))

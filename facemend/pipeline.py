@@ -181,6 +181,7 @@ class Pipeline:
             InputError: the picture cannot be read, or is too large.
             OptionError: there is no detector.
         """
+        _check(settings)
         return tuple(self._find(_decoded(source, settings), settings))
 
     def run(
@@ -205,12 +206,11 @@ class Pipeline:
             InputError: the picture cannot be read, is too large, or an option does not fit it.
             FacemendError: a network failed; there is no partial result.
         """
+        _check(settings, faces)
         seconds: dict[str, float] = {}
         with _timed(seconds, "total"):
             with _timed(seconds, "decode"):
                 before = _decoded(source, settings)
-                if faces is not None:
-                    _check_given(faces, settings)
                 height, width = before.pixels.shape[:2]
             picture, mask = before, None
             if settings.repair:
@@ -246,7 +246,7 @@ class Pipeline:
                 alpha = None if before.alpha is None else linear(before.alpha, size)
             with _timed(seconds, "paste"):
                 faces_upscaler = self._redraws.first if self._redraws else self.upscaler
-                pasting = Pasting(self.parser, faces_upscaler, settings)
+                pasting = Pasting(self.parser, faces_upscaler, settings, redrawn=self._redraws is not None)
                 pasting(canvas, (height, width), treatments, restored, partial(progress, "paste") if progress else None)
                 if before.grey or _equal_channels(before.pixels):
                     canvas[:] = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)[..., None]
@@ -345,7 +345,11 @@ class Pipeline:
         return keep_ink(picture.pixels, canvas)
 
 
-def _check_given(faces: Sequence[Face], settings: Settings) -> None:
+def _check(settings: Settings, faces: Sequence[Face] | None = None) -> None:
+    if not isinstance(settings, Settings):
+        raise OptionError("settings", settings, "of type Settings")
+    if faces is None:
+        return
     if isinstance(faces, str) or not isinstance(faces, Sequence) or not all(isinstance(face, Face) for face in faces):
         raise OptionError("faces", faces, "a list of Face, as `find` returns them")
     if settings.aligned:
@@ -358,8 +362,6 @@ def _continued(progress: Progress, stage: str, before: int, total: int) -> Stage
 
 
 def _decoded(source: Source | Picture, settings: Settings) -> Picture:
-    if not isinstance(settings, Settings):
-        raise OptionError("settings", settings, "of type Settings")
     if not isinstance(source, Picture):
         return decode(source, settings)
     settings.check_size(*source.pixels.shape[:2])

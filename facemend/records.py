@@ -20,7 +20,7 @@ Size = tuple[int, int]  # height, width in px
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in px
 StageProgress = Callable[[int, int], None]  # number of parts done, and of all parts
 Progress = Callable[[str, int, int], None]  # stage, number of parts done, and of all parts; may raise `Cancelled`
-INDEX = re.compile(r"\d{1,9}")  # of a face; Python converts no number of thousands of digits
+INDEX = re.compile(r"\d{1,9}")  # of a face, as text; Python refuses to convert thousands of digits
 ONLY_FIRST = "all pictures but the first"  # what `Picture.lost` says of a file with several pictures
 FACE_CHOICES = ("all", "center", "largest", "none")
 

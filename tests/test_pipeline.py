@@ -168,10 +168,12 @@ def test_an_enlarged_face_is_held_to_the_ink_of_the_picture():
     assert one_ink(result.pixels) is not None
 
 
-def test_a_face_has_the_tone_that_the_upscaler_gave_its_surroundings():
+@pytest.mark.parametrize("size", [1.0, 2.2])  # the smaller crop px are enlarged before they are pasted
+def test_a_face_has_the_tone_that_the_upscaler_gave_its_surroundings(size):
     picture = smooth(400, 420) // 2 + 40
     brighter = FunctionUpscaler(lambda pixels: pixels.repeat(2, axis=0).repeat(2, axis=1) + np.uint8(20))
-    result = pipeline(identity, brighter).run(picture, Settings(scale=2, adaptive=False))
+    face = similarity(size, 0, 256 - size * 210, 256 - size * 200)
+    result = pipeline(identity, brighter, [face]).run(picture, Settings(scale=2, adaptive=False))
     assert result.faces[0].restored
     plain = pipeline(None, brighter).run(picture, Settings(scale=2)).pixels
     assert np.abs(result.pixels.astype(int) - plain).max() <= 6

@@ -87,7 +87,7 @@ def output_file(output: str | None) -> Path | None:
         OptionError: it is no path, or its suffix is not that of a format we write.
     """
     if output is not None and NO_FILE.match(output):
-        raise OptionError("output", output, "a file or a folder")
+        raise OptionError("output", output, "a file or a folder; nothing is written to stdout")
     if output is None or not Path(output).suffix or output.endswith(("/", os.sep)) or os.path.isdir(output):
         return None
     formats.by_suffix(Path(output), "end it with / for a folder")

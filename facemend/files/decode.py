@@ -227,10 +227,10 @@ def _from_array(array: Pixels, settings: Settings) -> Picture:
             "give (height, width), (height, width, 3) RGB or (height, width, 4) RGBA of uint8 or uint16",
         )
     _check_size(shape[1], shape[0], settings)
-    array = array.copy()  # the caller may go on to change it
     if len(shape) == 2:
         return _assemble(array, None, grey=True)
-    return _assemble(array[..., :3], array[..., 3] if shape[2] == 4 else None, grey=False)
+    # Copied, as the caller may go on to change it
+    return _assemble(array[..., :3].copy(), array[..., 3] if shape[2] == 4 else None, grey=False)
 
 
 def _check_size(width: int, height: int, settings: Settings) -> None:

@@ -2,7 +2,8 @@
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
@@ -13,9 +14,23 @@ MAX_SCANS = 50  # encoders write at most 24; each scan takes time for all pixels
 MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")  # a marker that cannot occur inside compressed pixels
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 MP_ENTRIES = 0xB002  # tag of the list of pictures
-DAMAGE = ("premature end", "bad Huffman code", "instead of RST")  # warnings of libjpeg
-LEFT = re.compile(r"(\d+) extraneous bytes before marker 0x(..)")  # another one: damage, unless they are padding
-PADDING = 8  # bytes; more of them are padding only if all of them are the same
+DAMAGE = ("premature end", "bad Huffman code", "instead of RST")  # in warnings of libjpeg about damaged pixels
+LEFT = re.compile(r"(\d+) extraneous bytes")  # in its warning about bytes that the decoder did not need
+PADDING = 8  # of these bytes that may differ from the others where they are padding, and not pixels
+
+
+class Marker(NamedTuple):
+    """A marker.
+
+    Attributes:
+        start: where the bytes before it start, which belong to no segment.
+        at: its place.
+        kind: its second byte.
+    """
+
+    start: int
+    at: int
+    kind: int
 
 
 def check(data: bytes) -> None:
@@ -26,14 +41,13 @@ def check(data: bytes) -> None:
     Raises:
         DecodeError: the JPEG is refused.
     """
-    markers = list(_markers(data))
-    if (scans := sum(kind == START_OF_SCAN for _, kind in markers)) > MAX_SCANS:
+    if (scans := sum(marker.kind == START_OF_SCAN for marker in _markers(data))) > MAX_SCANS:
         raise DecodeError(f"it has {scans} scans, and more than {MAX_SCANS} take too long", "save it again as a JPEG")
     try:
         simplejpeg.decode_jpeg(data, "gray", min_factor=8)
     except ValueError as error:
         left = LEFT.search(str(error))
-        if any(text in str(error) for text in DAMAGE) or (left and not _is_padding(data, markers, left)):
+        if any(text in str(error) for text in DAMAGE) or (left and not _has_padding(data, int(left[1]))):
             raise DecodeError(f"it is damaged or truncated ({error})", "use a complete copy") from error
 
 
@@ -46,17 +60,19 @@ def has_viewpoints(image: JpegImageFile) -> bool:
     return any(entry["Attribute"]["MPType"].startswith("Multi-Frame") for entry in entries)
 
 
-def _is_padding(data: bytes, markers: Sequence[tuple[int, int]], left: re.Match[str]) -> bool:
-    """Whether the bytes that the decoder did not need, of which a warning says the number, may be padding."""
-    count, before = int(left[1]), int(left[2], 16)
-    return count <= PADDING or any(len(set(data[at - count : at])) == 1 for at, kind in markers if kind == before)
+def _has_padding(data: bytes, count: int) -> bool:
+    """Whether so many bytes of padding are somewhere before a marker: of one value, except a few."""
+    if count <= PADDING:
+        return True
+    ends = (data[marker.at - count : marker.at] for marker in _markers(data) if marker.at - marker.start >= count)
+    return any(end.count(end[count // 2]) >= count - PADDING for end in ends)
 
 
-def _markers(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the places and kinds of the markers of a JPEG, up to the one that ends it."""
-    position = 2
-    while found := MARKER.search(data, position):
-        yield found.start(), found[1][0]
+def _markers(data: bytes) -> Iterator[Marker]:
+    """Yield the markers of a JPEG, up to the one that ends it."""
+    start = 2
+    while found := MARKER.search(data, start):
+        yield Marker(start, found.start(), found[1][0])
         if found[1][0] == END_OF_IMAGE:
             return
-        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+        start = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")

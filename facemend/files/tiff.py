@@ -140,10 +140,11 @@ def check(stream: BinaryIO) -> None:
     _, page = next(reader.pages(), (0, None))
     if page is None:  # a BigTIFF, or damaged
         return
-    if max(reader.numbers(page, BITS), default=1) > MOST_BITS:
-        raise DecodeError(f"its samples have more than {MOST_BITS} bits", "save it with 8 or 16 bits")
+    remedy = "save it with unsigned 8 or 16 bits"
     if set(reader.numbers(page, SAMPLE_FORMAT)) - {UNSIGNED}:
-        raise DecodeError("its samples are signed or floating-point", "save it with unsigned 8 or 16 bits")
+        raise DecodeError("its samples are not unsigned numbers", remedy)
+    if max(reader.numbers(page, BITS), default=1) > MOST_BITS:
+        raise DecodeError(f"its samples have more than {MOST_BITS} bits", remedy)
     if compression := UNREAD.get(reader.first(page, COMPRESSION)):
         raise DecodeError(f"its pixels are compressed with {compression}", "save it with LZW compression")
 

@@ -19,7 +19,7 @@ FINE = (0.31, 0.38)  # clean faces have at least 0.38; blurred by 3 crop px, at 
 EVENNESS = (0.6, 0.75)  # clean faces have at least 0.79; with motion blur over 11 crop px, at most 0.51
 NOISE = (1.0, 0.75)  # levels: clean faces have at most 0.66; with a noise sigma of 8 levels per channel, at least 1.0
 # Of portraits, JPEG quality 95 gives at most 1.5, 85 gives 1.4 to 2.0, and 30 gives 3.2 to 5. The PSNR of the restored
-# face exceeds that of the compressed one from about 2.2 on (1.6 to 2.8).
+# face exceeds that of the compressed one from about 2.2 on (1.6 to 2.8); blocks are more visible than PSNR says.
 BLOCKS = (2.3, 1.7)
 
 

@@ -87,7 +87,7 @@ def blocks(pixels: Pixels, crop: Crop) -> float:
 
     They are searched in a square of the picture, as the grid of blocks is that of the picture. The grid can start at
     any pixel, because the picture may have been cropped after compression. A face that is larger than the crop is
-    reduced in it, which weakens its blocks, so they count for less.
+    reduced in it, which weakens its blocks, so the difference from 1 is lowered.
 
     Args:
         pixels: (H, W, 3) of the picture.

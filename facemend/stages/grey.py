@@ -13,6 +13,7 @@ AVERAGED = 4  # px of a side; the variance is that of means of so many px, where
 # mostly have 5 or less, up to the noise of JPEG; photographs with colour have 15 or more.
 ONE_INK_VARIANCE = 5.0
 DARK = 96.0  # mean luminance in 8-bit levels; colours of darker pictures have less variance
+NOISE = 1.0  # variance of the luminance of a blank page, in 8-bit levels squared
 ADDED = 2  # a network that multiplies the amount of colour by more than this has added colours
 STRIP = 256  # rows converted at once, so that floats never fill the memory
 
@@ -34,9 +35,11 @@ def _nearest_ink(pixels: Pixels) -> tuple[Floats, float]:
     """The ink that comes nearest to a picture, and how much colour the picture has besides, as `_colours` says it."""
     channels = _averaged(pixels)
     luminance, means = _luminance(channels), channels.mean(axis=0)
-    middle, spread = luminance.mean(), max(float(luminance.var()), 1e-3)
+    middle, noise = float(luminance.mean()), NOISE * (peak(pixels) / 255) ** 2
     # Not a matrix product: its sums depend on the number of threads, and results would differ between processes.
-    slope = ((luminance - middle) * (channels - means)).mean(axis=0) / spread
+    common = ((luminance - middle) * (channels - means)).mean(axis=0)
+    # The noise of a blank page says nothing of its ink: the less the luminance varies, the more the mean colour counts.
+    slope = (common + noise * means / max(middle, 1e-3)) / (float(luminance.var()) + noise)
     ink: Floats = np.stack((slope, means - slope * middle)).astype(np.float32)
     return ink, _colours(channels, ink, peak(pixels))
 
@@ -50,7 +53,7 @@ def _colours(channels: Floats, ink: Floats, white: int) -> float:
 
 
 def _averaged(pixels: Pixels) -> Floats:
-    """Means of px, (N, 3), from all of a picture."""
+    """Means of squares of `AVERAGED` px, (N, 3)."""
     step = math.ceil(math.sqrt(pixels.shape[0] * pixels.shape[1] / SAMPLE))
     thinned = np.ascontiguousarray(pixels[::step, ::step]).astype(np.float32)
     height, width = (math.ceil(side / AVERAGED) for side in thinned.shape[:2])

@@ -51,7 +51,7 @@ def paste(canvas: Pixels, layers: Sequence[Layer], ratio: tuple[float, float]) -
     ordered = sorted(layers, key=lambda layer: layer.crop.matrix.tolist())  # sums of floats depend on the order
     places = [_place(layer.crop, ratio, canvas.shape[:2]) for layer in ordered]
     pasted = [layer.finer or layer.crop for layer in ordered]
-    prepared = [shrunk(crop.pixels, _to_canvas(crop, ratio)) for crop in pasted]
+    prepared = [shrunk(crop.pixels, to_canvas(crop, ratio)) for crop in pasted]
     top, bottom = min(rows.start for rows, _ in places), max(rows.stop for rows, _ in places)
     for start in range(top // STRIP * STRIP, bottom, STRIP):  # the same strips for a face alone and among others
         stop = min(start + STRIP, bottom)
@@ -94,7 +94,7 @@ def overlapping(crops: Sequence[Crop], ratio: tuple[float, float], canvas: tuple
 
 def canvas_px_per_crop_px(crop: Crop, ratio: tuple[float, float]) -> float:
     """Canvas px per crop px: above 1, the crop has too few pixels for the canvas."""
-    return magnification(_to_canvas(crop, ratio))
+    return magnification(to_canvas(crop, ratio))
 
 
 def enlarged(crop: Crop, pixels: Pixels) -> Crop:
@@ -153,20 +153,20 @@ def _divide(shares: Floats, layers: Sequence[Layer], ratio: tuple[float, float],
     y = np.arange(corner[1], corner[1] + height, dtype=np.float64)[:, None]
     claims = np.empty_like(shares)
     for claim, share, layer in zip(claims, shares, layers, strict=True):
-        u, v = (row[0] * x + row[1] * y + row[2] for row in inverse(_to_canvas(layer.crop, ratio)))
+        u, v = (row[0] * x + row[1] * y + row[2] for row in inverse(to_canvas(layer.crop, ratio)))
         distance = np.maximum(_distance(u, v, layer.crop.pixels.shape[0]), NEAR)
         claim[:] = share / distance**NEAREST
     shares *= claims / np.maximum(claims.sum(axis=0), np.finfo(np.float32).tiny)
 
 
-def _to_canvas(crop: Crop, ratio: tuple[float, float]) -> Matrix:
+def to_canvas(crop: Crop, ratio: tuple[float, float]) -> Matrix:
     """Crop px -> canvas px."""
     return compose(scaling(*ratio), inverse(crop.matrix))
 
 
 def _place(crop: Crop, ratio: tuple[float, float], canvas: tuple[int, int]) -> tuple[slice, slice]:
     """The rows and columns of the canvas that a crop can touch."""
-    return bounds(_to_canvas(crop, ratio), crop.pixels.shape[:2], canvas)
+    return bounds(to_canvas(crop, ratio), crop.pixels.shape[:2], canvas)
 
 
 def _meet(one: tuple[slice, slice], other: tuple[slice, slice]) -> bool:
@@ -175,8 +175,8 @@ def _meet(one: tuple[slice, slice], other: tuple[slice, slice]) -> bool:
 
 def _laid_mask(layer: Layer, ratio: tuple[float, float], corner: tuple[int, int], size: tuple[int, ...]) -> Floats:
     larger = np.divide(layer.crop.pixels.shape[1::-1], layer.mask.shape[::-1])
-    to_canvas = compose(shift(-corner[0], -corner[1]), _to_canvas(layer.crop, ratio), scaling(*larger))
-    return _laid(layer.mask, to_canvas, (size[0], size[1]), cv2.INTER_LINEAR)
+    to_corner = compose(shift(-corner[0], -corner[1]), to_canvas(layer.crop, ratio), scaling(*larger))
+    return _laid(layer.mask, to_corner, (size[0], size[1]), cv2.INTER_LINEAR)
 
 
 def _laid(source: Pixels, matrix: Matrix, size: tuple[int, int], interpolation: int) -> Floats:

@@ -126,8 +126,8 @@ def test_cmyk_of_16_bits_keeps_16_bits():
 @pytest.mark.parametrize(
     ("tags", "reason", "remedy"),
     [
-        ({"t339": 2}, "its samples are signed", "save it with unsigned 8 or 16 bits"),
-        ({"t258": (32, 32, 32)}, "its samples have more than 16 bits", "save it with 8 or 16 bits"),
+        ({"t339": 2}, "its samples are not unsigned numbers", "save it with unsigned 8 or 16 bits"),
+        ({"t258": (32, 32, 32)}, "its samples have more than 16 bits", "save it with unsigned 8 or 16 bits"),
         ({"t259": 50001}, "compressed with WebP", "save it with LZW compression"),
     ],
 )

@@ -104,6 +104,23 @@ def test_few_colours_of_a_grey_picture_may_become_stronger_but_new_ones_are_take
     assert one_ink(keep_ink(grey, after.copy())) is not None
 
 
+def test_a_new_tint_is_taken_away():
+    picture = sepia(200, 220)
+    bluish = np.rint(picture * (0.75, 1, 1)).astype(np.uint8)
+    assert one_ink(bluish) is not None
+    tint = picture[..., 0].mean() / picture[..., 2].mean()
+    kept = keep_ink(picture, bluish)
+    assert kept[..., 0].mean() / kept[..., 2].mean() == pytest.approx(tint, abs=0.02)
+
+
+@pytest.mark.parametrize("noise", [0, 1, 3])
+def test_a_blank_page_may_become_brighter(noise):
+    values = np.random.default_rng(0).normal(0, noise, (200, 200, 3))
+    page = np.rint(np.array((200.0, 185, 150)) + values).astype(np.uint8)
+    brighter = page + np.uint8(10)
+    assert np.array_equal(keep_ink(page, brighter.copy()), brighter)
+
+
 def test_a_face_keeps_an_ink_whose_blue_falls_as_the_light_rises():
     light = smooth(512, 512, seed=4)[..., :1] / 255
     duotone = np.rint((1 - light) * (20, 10, 140) + light * (255, 220, 60)).astype(np.uint8)

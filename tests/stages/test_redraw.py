@@ -369,6 +369,9 @@ def test_a_callback_cancels_after_any_tile(doubles):
 def test_large_results_are_refused_on_a_cpu(doubles):
     with pytest.raises(TooLargeError, match=r"minutes to hours for a megapixel.*limit of 0\.01.*max_cpu_mp"):
         upscaler(doubles, max_cpu_mp=0.01)(smooth(64, 64), (128, 128))
+    with pytest.raises(TooLargeError) as caught:
+        upscaler(doubles, max_cpu_mp=0.01)(smooth(128, 128), (128, 128), Settings(scale=1))
+    assert "lower scale" not in str(caught.value)
 
 
 @pytest.mark.parametrize("method", ["predict", "decode"])
