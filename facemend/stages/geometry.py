@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from facemend.records import Matrix, Pixels
+from facemend.records import Crop, Matrix, Pixels
 
 MARGIN = 4  # px kept around a region, because Lanczos interpolation at its edge reads them
 
@@ -43,6 +43,11 @@ def inverse(matrix: Matrix) -> Matrix:
 def magnification(matrix: Matrix) -> float:
     """Return the target px per source px of a map: the geometric mean of both axes."""
     return math.sqrt(abs(float(np.linalg.det(matrix[:, :2]))))
+
+
+def to_canvas(crop: Crop, ratio: tuple[float, float]) -> Matrix:
+    """Return the map (2, 3) from crop px to px of the enlarged picture, which has `ratio` px per px along x and y."""
+    return compose(scaling(*ratio), inverse(crop.matrix))
 
 
 def bounds(matrix: Matrix, size: tuple[int, int], canvas: tuple[int, int]) -> tuple[slice, slice]:

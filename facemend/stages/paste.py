@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from facemend.records import Crop, Floats, Matrix, Pixels, to_dtype
-from facemend.stages.geometry import bounds, compose, cut, inverse, magnification, scaling, shift, shrunk
+from facemend.stages.geometry import bounds, compose, cut, inverse, magnification, scaling, shift, shrunk, to_canvas
 
 STRIP = 256  # rows of the canvas blended at once, so that floats never fill the memory
 # An ellipse on the template that holds the face from the forehead to the chin, without ears and hair.
@@ -157,11 +157,6 @@ def _divide(shares: Floats, layers: Sequence[Layer], ratio: tuple[float, float],
         distance = np.maximum(_distance(u, v, layer.crop.pixels.shape[0]), NEAR)
         claim[:] = share / distance**NEAREST
     shares *= claims / np.maximum(claims.sum(axis=0), np.finfo(np.float32).tiny)
-
-
-def to_canvas(crop: Crop, ratio: tuple[float, float]) -> Matrix:
-    """Crop px -> canvas px."""
-    return compose(scaling(*ratio), inverse(crop.matrix))
 
 
 def _place(crop: Crop, ratio: tuple[float, float], canvas: tuple[int, int]) -> tuple[slice, slice]:

@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 
 from facemend.records import Crop, Pixels, peak, to_dtype
-from facemend.stages.geometry import inverse, warp
-from facemend.stages.paste import to_canvas
+from facemend.stages.geometry import inverse, to_canvas, warp
 
 SMALL = 64  # px of the side of the reduced copy in which tones are compared
 SIGMA = 2.0  # px of the blur there, 1/32 of the side; lines and edges that an upscaler sharpens are narrower
