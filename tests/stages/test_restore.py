@@ -9,6 +9,7 @@ from facemend.records import Settings
 from facemend.stages import batches
 from facemend.stages.restore import FunctionRestorer, NetRestorer
 from tests.pictures import CPU, smooth
+from tests.precisions import PRECISIONS
 
 
 class Darker(nn.Module):
@@ -71,7 +72,7 @@ def test_too_little_memory_for_one_face_is_an_error_and_the_next_call_works(batc
     assert darker([grey(20)])[0][0, 0, 0] == 10
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_face_is_restored_identically_alone_and_in_a_batch(precision):
     lite = Loader(device="cpu", precision=precision).restorer("lite")
     crops = [smooth(512, 512, seed=seed) for seed in range(4)]

@@ -8,6 +8,7 @@ from facemend.pipeline import Pipeline
 from facemend.records import Settings
 from tests.nets import reference
 from tests.pictures import smooth
+from tests.precisions import PRECISIONS
 
 LAYOUTS = {
     "gfpgan-v1.4": ("gfpgan_1.4", lambda state: {"params_ema": state}),
@@ -17,7 +18,7 @@ LAYOUTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("model", LAYOUTS)
 def test_the_official_layout_loads_and_computes_the_same(model, precision, tmp_path):
     record, wrapped = LAYOUTS[model]
