@@ -4,6 +4,7 @@ FacemendError
 ├── Cancelled                 the caller stopped the run
 ├── InputError                the caller can fix it (exit code 2)
 │   ├── DecodeError           not a picture, or a broken one
+│   │   └── OpenError         the system does not open it
 │   ├── TooLargeError         more pixels than the limit
 │   └── OptionError           an option has a value it cannot have
 ├── WeightsError              a file of network weights
@@ -116,10 +117,12 @@ class DecodeError(InputError):
         """The same error, with the name of the picture."""
         return DecodeError(f"cannot read {name}: {self._problem}", *self._remedies)
 
-    @classmethod
-    def opening(cls, name: object, error: OSError) -> "DecodeError":
-        """The error for a file or folder that the system does not open."""
-        return cls(f"cannot open {name}: {error.strerror}", "check the path and its permissions")
+
+class OpenError(DecodeError):
+    """The system does not open a file or folder, or does not read it to the end. Later it may."""
+
+    def __init__(self, name: object, reason: str | None) -> None:
+        super().__init__(f"cannot open {name}: {reason}", "check the path and its permissions")
 
 
 class TooLargeError(InputError):

@@ -13,7 +13,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
-from facemend.errors import DecodeError, FacemendError, InputError, exists_already
+from facemend.errors import FacemendError, InputError, OpenError, exists_already
 
 SCHEMES = ("s3", "gs", "az")
 
@@ -95,7 +95,7 @@ class Bucket:
                 for chunk in found.stream():
                     stream.write(chunk)
         except FileNotFoundError as error:
-            raise DecodeError(f"cannot open {self.name}/{key}: it is not there any more", "check the path") from error
+            raise OpenError(f"{self.name}/{key}", "it is not there any more") from error
         except BaseError as error:
             raise self._failed("read", key, error) from error
         changed = int(found.meta["last_modified"].timestamp() * 1e9)

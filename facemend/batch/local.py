@@ -3,11 +3,13 @@
 import math
 import multiprocessing
 import os
+import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain, islice
+from multiprocessing import resource_tracker
 from typing import Self
 
 from pebble import ProcessExpired, ProcessPool
@@ -89,13 +91,15 @@ class Local:
     def _start(self) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["facemend.batch.worker"])  # workers share its memory
-        with _one_thread():
+        resource_tracker.ensure_running()  # by the forkserver otherwise, and that would end the delay of Ctrl-C
+        with _one_thread(), _without_interrupts():
             self._pool = ProcessPool(self._count, initializer=_start, initargs=(self._plan,), context=context)
             self._pool.active  # noqa: B018 - starts it
 
     def _stop(self) -> None:
-        self._pool.stop()  # type: ignore[no-untyped-call]
-        self._pool.join()
+        with _without_interrupts():
+            self._pool.stop()  # type: ignore[no-untyped-call]
+            self._pool.join()
 
 
 def killed(how: str) -> FacemendError:
@@ -108,6 +112,16 @@ def processors() -> int:
     """The number of processors that this process may use."""
     there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.floor(min(there, cgroup.processors())))
+
+
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Delay Ctrl-C until the end of the block; processes that are started in it, and their children, never see it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

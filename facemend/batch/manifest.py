@@ -2,7 +2,7 @@
 
 A run adds lines to files of its own in `.facemend/manifest/`. Each line is about one picture: its key, the recipe (a
 hash of source, settings, models and version), and either the outputs or the error. The last line about a picture
-counts. Pictures are not in memory by name but by a hash of 64 bits, about 100 bytes each.
+counts. Pictures and outputs are not in memory by name but by a hash of 64 bits, about 200 bytes for both.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import secrets
 import time
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any
+from typing import NamedTuple
 
 from facemend.batch.places import OWN, Place
 from facemend.batch.plan import Outcome
@@ -28,6 +28,15 @@ class State(Enum):
     DONE = "done"
     MISTAKE = "mistake"  # the picture is at fault
     FAILED = "failed"  # anything else
+
+
+class _Line(NamedTuple):
+    """What was said of a picture, as `Manifest.add` writes it."""
+
+    input: str
+    recipe: str
+    outputs: list[str]
+    state: State
 
 
 class Manifest:
@@ -49,6 +58,7 @@ class Manifest:
         self._place = place
         self._recipe = recipe
         self._states: dict[int, State] = {}
+        self._owners: dict[int, int] = {}  # output of an earlier run -> the picture that it belongs to
         self._run = f"{FOLDER}{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}"  # later ones sort after it
         self._lines: list[bytes] = []
         self._ended: list[str] = []  # claims of the pictures of these lines
@@ -60,18 +70,24 @@ class Manifest:
             exists = place.index()
             for part in parts:
                 for line in _complete_lines(part, place.read(part)):
-                    picture = hash(line["input"])
+                    picture = hash(line.input)
                     deleted.pop(picture, None)
-                    is_ours = line["recipe"] == recipe
-                    if line["outputs"] and not all(map(exists, line["outputs"])):
+                    for output in line.outputs:
+                        owner = self._owners.get(hash(output), picture)
+                        if owner != picture:  # its result was replaced
+                            self._states.pop(owner, None)
+                            others.discard(owner)
+                        self._owners[hash(output)] = picture
+                    is_ours = line.recipe == recipe
+                    if line.outputs and not all(map(exists, line.outputs)):
                         self._states.pop(picture, None)
                         others.discard(picture)
-                        if is_ours and not exists(line["outputs"][0]):
-                            deleted[picture] = line["input"]
+                        if is_ours and not exists(line.outputs[0]):
+                            deleted[picture] = line.input
                     elif is_ours:
-                        self._states[picture] = State(line["state"])
+                        self._states[picture] = line.state
                         others.discard(picture)
-                    elif line["outputs"]:
+                    elif line.outputs:
                         self._states.pop(picture, None)
                         others.add(picture)
         self.others = len(others)
@@ -80,6 +96,11 @@ class Manifest:
     def state(self, key: str) -> State | None:
         """What is known of a picture; None if it is still to be done."""
         return self._states.get(hash(key))
+
+    def is_of_another(self, output: str, key: str) -> bool:
+        """Whether a file is a result of an earlier run, of another picture than this one."""
+        owner = self._owners.get(hash(output))
+        return owner not in (None, hash(key)) and self._states.get(owner) is State.DONE
 
     def add(self, outcome: Outcome) -> None:
         """Add what became of a picture; in a bucket it is written within a second, or by `write`."""
@@ -115,11 +136,12 @@ def claim(key: str) -> str:
     return f"{CLAIMS}{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()}"
 
 
-def _complete_lines(part: str, data: bytes) -> list[dict[str, Any]]:
+def _complete_lines(part: str, data: bytes) -> list[_Line]:
     """The lines of a file, without the last one if a run was stopped while it wrote it."""
     try:
-        return [json.loads(line) for line in data.split(b"\n")[:-1]]
-    except ValueError as error:
+        lines = [json.loads(line) for line in data.split(b"\n")[:-1]]
+        return [_Line(line["input"], line["recipe"], line["outputs"], State(line["state"])) for line in lines]
+    except (LookupError, TypeError, ValueError) as error:
         remedies = (
             Remedy("delete it and keep its results with {}", "skip_existing"),
             Remedy("delete it and make them again with {}", "force"),

@@ -1,4 +1,8 @@
-"""Names of results, for keys in a stream: they are those that `facemend restore` gives, and no two are the same."""
+"""Names of results, for keys in a stream.
+
+They are those that `facemend restore` gives, and no two are the same. Where `restore` would add the name of a folder to
+tell two results apart, the second one is an error.
+"""
 
 import posixpath
 from collections.abc import Iterable, Iterator
@@ -35,11 +39,15 @@ def tasks(keys: Iterable[str], endings: tuple[str, ...]) -> Iterator[Task]:
             if _is_odd(picture.key):
                 error = InputError(f"its name {picture.key!r} is not a relative path in its shortest form", "rename it")
             elif files & claims:
-                expected = "a name that no other picture's result has"
-                error = OptionError("the output", picture.folder + target, expected, "rename one of the pictures")
+                error = taken(picture.folder + target)
             claims |= files - {(picture.folder, picture.stem)}
             if formats.BY_SUFFIX[picture.suffix.lower()].installed:
                 yield Task(picture.key, picture.folder + target, error)
+
+
+def taken(name: str) -> OptionError:
+    """The error for a picture whose result would have the name of another one's."""
+    return OptionError("the output", name, "a name that no other picture's result has", "rename one of the pictures")
 
 
 class _Picture(NamedTuple):

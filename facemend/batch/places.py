@@ -9,7 +9,7 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
-from facemend.errors import InputError, OutputError, exists_already
+from facemend.errors import InputError, OptionError, OutputError, exists_already
 from facemend.extras import install_remedy
 
 OWN = ".facemend"  # the folder of a batch in its destination
@@ -58,7 +58,7 @@ class Place(Protocol):
         """Return a file of this machine with the content of a picture; `folder` is for a copy.
 
         Raises:
-            DecodeError: there is none, or it cannot be read.
+            OpenError: there is none, or it cannot be read.
         """
 
     def publish(self, file: Path, key: str, replace: bool) -> None:
@@ -116,11 +116,14 @@ class Folder:
                 yield Path(parent, file).relative_to(self._path).as_posix()
 
     def exists(self, key: str) -> bool:  # noqa: D102
-        return (self._path / key).exists()
+        path = self._path / key
+        try:
+            return path.exists()
+        except OSError as error:  # before Python 3.12
+            raise OptionError("the output", str(path), f"a name a file can have ({error.strerror})") from error
 
     def is_file(self, key: str, file: Path) -> bool:  # noqa: D102
-        path = self._path / key
-        return path.exists() and path.samefile(file)
+        return self.exists(key) and (self._path / key).samefile(file)
 
     def index(self) -> Callable[[str], bool]:  # noqa: D102
         return self.exists

@@ -1,10 +1,11 @@
 """The values that the driver and the workers exchange. Importing them does not import torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from facemend.errors import FacemendError, InputError
+from facemend.files import formats
 from facemend.records import Settings
 
 TRIES = 2  # of a picture, unless it is the user's mistake
@@ -42,6 +43,11 @@ class Plan:
         """What the names of the files beside a result end in, before the suffix."""
         return tuple(f"_{name}" for name in ("compare", "boxes", "mask") if self.writing.get(name))
 
+    def files(self, target: str) -> Iterator[str]:
+        """The paths that the files of a result may have, whose format may not be known yet."""
+        for ending in ("", *self.endings()):
+            yield from (target + ending + row.suffix for row in formats.FORMATS.values() if row.writer)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -51,11 +57,13 @@ class Task:
         key: path of the picture below the source, with / between its parts.
         target: path of the result below the destination, without suffix.
         error: why the picture cannot be done, where that is known without reading it.
+        taken: paths below the destination that are results of other pictures.
     """
 
     key: str
     target: str
     error: InputError | None = None
+    taken: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from typing import Any
 
 from facemend import __version__
 from facemend.batch.engines import Engine, make_engine
@@ -14,7 +15,8 @@ from facemend.batch.manifest import Manifest, State, claim
 from facemend.batch.names import tasks
 from facemend.batch.places import open_place
 from facemend.batch.plan import Loaded, Outcome, Plan, Task
-from facemend.errors import InputError, OptionError, Remedy
+from facemend.creative import DEFAULT_CREATIVE
+from facemend.errors import InputError, OpenError, OptionError, Remedy, TooLargeError
 
 NAMED = 3  # pictures whose keys are kept as examples
 LIMITS = ("max_input_mp", "max_output_mp")  # settings that change no result
@@ -80,7 +82,7 @@ class Batch:
         self.names = names
         self.earlier: Counter[State] = Counter()
         self.examples: list[str] = []
-        self._endings = plan.endings()
+        self._plan = plan
         self._engine = engine
         self._manifest = manifest
         self._keys = keys
@@ -89,10 +91,11 @@ class Batch:
     def pending(self) -> Iterator[Task]:
         """List the pictures that are to be done."""
         self.earlier, self.examples = Counter(), []
-        for task in tasks(self._keys(), self._endings):
+        for task in tasks(self._keys(), self._plan.endings()):
             state = self._manifest.state(task.key)
             if state is None or (self._retry_failed and state is not State.DONE):
-                yield task
+                files = self._plan.files(task.target)
+                yield replace(task, taken=tuple(file for file in files if self._manifest.is_of_another(file, task.key)))
             else:
                 self.earlier[state] += 1
                 if state is not State.DONE and len(self.examples) < NAMED:
@@ -102,16 +105,18 @@ class Batch:
         """Do the pictures, and yield each outcome when it is in the manifest, in any order."""
         try:
             for outcome in self._engine.outcomes(self.pending()):
-                if not _concerns_other_files(outcome):
+                if not _may_succeed_later(outcome):
                     self._manifest.add(outcome)
                 yield outcome
         finally:
             self._manifest.write()
 
 
-def _concerns_other_files(outcome: Outcome) -> bool:
-    """Whether files that this batch did not write kept a picture from being done. Then the next run looks again."""
-    return outcome.skipped or (isinstance(outcome.error, OptionError) and outcome.error.name == "the output")
+def _may_succeed_later(outcome: Outcome) -> bool:
+    """Whether something else than the picture kept it from being done: other files, the file system, or a limit."""
+    error = outcome.error
+    concerns_output = isinstance(error, OptionError) and error.name == "the output"
+    return outcome.skipped or concerns_output or isinstance(error, (OpenError, TooLargeError))
 
 
 def recipe(plan: Plan, loaded: Loaded) -> str:
@@ -123,7 +128,15 @@ def recipe(plan: Plan, loaded: Loaded) -> str:
         "writing": plan.writing,
         "precision": plan.models["precision"],
         "models": loaded.names,
-        "redrawing": repr({name: plan.models.get(name) for name in ("creative", "first", "base", "control")}),
+        "redrawing": repr(_redrawing(plan.models)),
         "files": loaded.files,
     }
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _redrawing(models: Mapping[str, Any]) -> dict[str, Any]:
+    """What the results depend on where the upscaler redraws."""
+    creative = models.get("creative")
+    if creative:
+        creative = replace(creative, max_cpu_mp=DEFAULT_CREATIVE.max_cpu_mp)  # a limit changes no result
+    return {"creative": creative, **{name: models.get(name) for name in ("first", "base", "control")}}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from facemend import job
-from facemend.batch import manifest
+from facemend.batch import manifest, names
 from facemend.batch.places import open_place
 from facemend.batch.plan import TRIES, Loaded, Outcome, Plan, Task
 from facemend.errors import FacemendError, InputError, OptionError, exists_already
@@ -100,6 +100,8 @@ class Worker:
 
         def check(picture: Picture, outputs: Outputs) -> bool:
             keys = [key(path) for path in outputs.paths()]
+            if others := [one for one in keys if one in task.taken]:
+                raise names.taken(f"{destination.name}/{others[0]}")
             for one in keys:
                 if destination.is_file(one, source):
                     raise OptionError("the output", f"{destination.name}/{one}", "another file than the input")

@@ -20,7 +20,7 @@ from facemend.batch.run import Batch, open_batch
 from facemend.cli import say, sources
 from facemend.cli.options import add_picture_options, not_empty
 from facemend.cli.restore import models_of, settings_of, writing_of
-from facemend.errors import DecodeError, FacemendError, InputError, OptionError, Remedy
+from facemend.errors import FacemendError, InputError, OpenError, OptionError, Remedy
 from facemend.files import formats
 
 
@@ -134,7 +134,7 @@ class _Listing:
     def _cannot_read(self, error: OSError) -> None:
         if error.filename not in self._unreadable:
             self._unreadable.add(error.filename)
-            self._reporter.failed(DecodeError.opening(error.filename, error), error.filename)
+            self._reporter.failed(OpenError(error.filename, error.strerror), error.filename)
 
 
 def _run(ready: Batch, listing: _Listing, options: argparse.Namespace, reporter: say.Reporter) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facemend.errors import DecodeError, OptionError, Remedy
+from facemend.errors import DecodeError, OpenError, OptionError, Remedy
 from facemend.files import formats
 from facemend.records import Settings
 
@@ -31,7 +31,7 @@ def check_result(target: Path, source: Path, settings: Settings) -> None:
     except DecodeError:  # it has nothing to compare
         return
     except OSError as error:
-        raise DecodeError.opening(source, error) from error
+        raise OpenError(source, error.strerror) from error
     (height, width), (high, wide) = there.size, settings.output_size(*picture.size)
     if (height, width) != (high, wide):
         found, expected = f"of {width} x {height} px", f"of {wide} x {high} px"

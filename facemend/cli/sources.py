@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from facemend.batch.places import OWN
 from facemend.cli.names import ENDING, RESULTS, Names
-from facemend.errors import DecodeError, OptionError
+from facemend.errors import DecodeError, OpenError, OptionError
 from facemend.extras import install_command
 from facemend.files import formats
 
@@ -43,7 +44,7 @@ def collect(
     """
 
     def unreadable(error: OSError) -> None:
-        problem = DecodeError.opening(error.filename, error)
+        problem: DecodeError = OpenError(error.filename, error.strerror)
         if NO_FILE.match(str(error.filename)):
             problem = DecodeError(f"cannot open {error.filename}: it is not a file", "save it as a file first")
         failed(problem, error.filename)
@@ -136,7 +137,8 @@ def _is_wanted(path: Path, beside: bool, left_out: Counter[str]) -> bool:
 def walk(folder: Path, results: Path, unreadable: Callable[[OSError], None], left_out: Counter[str]) -> Iterator[Path]:
     """Yield the files of a folder and the folders in it, those of each folder in order.
 
-    Each folder is searched once, however many links lead to it. Hidden folders and those of the results are left out.
+    Each folder is searched once, however many links lead to it. Hidden folders, those of the results and those of the
+    results of `facemend batch` are left out.
 
     Args:
         folder: the folder.
@@ -152,7 +154,7 @@ def walk(folder: Path, results: Path, unreadable: Callable[[OSError], None], lef
             path = Path(parent, name)
             if name.startswith("."):
                 left_out[HIDDEN] += 1
-            elif inside and real_path(path).is_relative_to(target):
+            elif (inside and real_path(path).is_relative_to(target)) or (path / OWN).is_dir():
                 left_out["folders of results"] += 1
             elif identity(path) in seen:
                 left_out["links to folders that are searched anyway"] += 1

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 
-from facemend.errors import DecodeError, MemoryLimitError
+from facemend.errors import DecodeError, MemoryLimitError, OpenError
 from facemend.extras import install_remedy
 from facemend.files import colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff
 from facemend.files.decoders import decoding, quiet
@@ -64,7 +64,7 @@ def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = ""
         problem = f"not enough memory to read {name}"
         raise MemoryLimitError(problem, "close other programs", "use a smaller picture") from error
     except OSError as error:
-        raise DecodeError.opening(name, error) from error
+        raise OpenError(name, error.strerror) from error
 
 
 def _from_path(path: Path, settings: Settings) -> Picture:
@@ -90,7 +90,7 @@ def _from_image(image: Image.Image, settings: Settings) -> Picture:
 def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Picture:
     head = stream.read(formats.HEAD)
     if not head:
-        raise DecodeError("it is empty", "use a whole file")
+        raise DecodeError("it is empty", "use a complete copy")
     row = formats.recognise(head, suffix)
     if row is None:
         raise DecodeError(formats.describe_unknown(head), f"give a {formats.READABLE} file")

@@ -57,7 +57,7 @@ def decoding() -> Iterator[None]:
             raise
         # Only the first sentence: some decoders add advice for programmers.
         reason = " ".join(str(error).split()).split(". ")[0] or type(error).__name__
-        raise DecodeError(f"damaged, cut short or unsupported ({reason})", "use a whole file") from error
+        raise DecodeError(f"damaged, cut short or unsupported ({reason})", "use a complete copy") from error
 
 
 @contextlib.contextmanager

@@ -86,7 +86,7 @@ def read(stream: BinaryIO, image: Image.Image) -> tuple[Pixels, Pixels | None]:
     with decoding():
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
-        raise DecodeError("damaged or unsupported (OpenCV cannot read it)", "use a whole file")
+        raise DecodeError("damaged or unsupported (OpenCV cannot read it)", "use a complete copy")
     return pixels[..., 2::-1], pixels[..., 3] if pixels.shape[2] == 4 else None
 
 

@@ -35,7 +35,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
         channels = {name: np.asarray(channel.pixels, np.float32) for name, channel in file.channels().items()}
         parts = len(file.parts)
     if UNREAD in printed.getvalue():
-        raise DecodeError("damaged (a part cannot be read)", "use a whole file")
+        raise DecodeError("damaged (a part cannot be read)", "use a complete copy")
     values = next((channels[name] for name in ("RGBA", "RGB", "Y") if name in channels), None)
     if values is None:
         raise DecodeError(f"its channels are {', '.join(channels)}", "save it with R, G, B")
@@ -63,4 +63,4 @@ def _to_srgb(header: dict[str, Any]) -> Reals:
     try:
         return to_srgb(points)
     except ValueError as error:
-        raise DecodeError(f"damaged ({error})", "use a whole file") from error
+        raise DecodeError(f"damaged ({error})", "use a complete copy") from error

@@ -75,7 +75,7 @@ def _header(data: bytes) -> Header:
     """Read the start of the codestream (ISO/IEC 18181-1, D.2 and D.3)."""
     start = _codestream(data)
     if not data.startswith(CODESTREAM, start):
-        raise DecodeError("damaged (it has no codestream)", "use a whole file")
+        raise DecodeError("damaged (it has no codestream)", "use a complete copy")
     bits = int.from_bytes(data[start + len(CODESTREAM) :][:16], "little")
 
     def take(count: int) -> int:

@@ -28,5 +28,5 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     with quiet(), decoding():
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3:
-        raise DecodeError("damaged (OpenCV cannot read it)", "use a whole file")
+        raise DecodeError("damaged (OpenCV cannot read it)", "use a complete copy")
     return Samples(np.nan_to_num(values[..., ::-1].astype(np.float32), posinf=0, neginf=0))

@@ -41,10 +41,10 @@ def read(data: bytes, start: int) -> Pixels:
     try:
         block = Block(data[:4] + struct.pack(f"{order}I", start) + data[8:])
     except ValueError as error:
-        raise DecodeError("damaged (its directory cannot be read)", "use a whole file") from error
+        raise DecodeError("damaged (its directory cannot be read)", "use a complete copy") from error
     channels, width = _first(block, tiff.SAMPLES), _first(block, WIDTH)
     if not 1 <= channels <= MOST_CHANNELS or width * channels >= 2**31:
-        raise DecodeError("damaged (its directory contradicts itself)", "use a whole file")
+        raise DecodeError("damaged (its directory contradicts itself)", "use a complete copy")
     if _first(block, tiff.PLANES) == IN_PLANES:
         samples = np.stack([_grey(plane, width) for plane in _planes(block, channels)], axis=-1)
         across = _first(block, TILE_WIDTH) or width
@@ -92,7 +92,7 @@ def _grey(data: bytes, width: int) -> Pixels:
         image.load()
     pixels = np.asarray(image).astype(np.uint16)
     if pixels.ndim != 2 or pixels.shape[1] != width:
-        raise DecodeError("damaged (its directory contradicts itself)", "use a whole file")
+        raise DecodeError("damaged (its directory contradicts itself)", "use a complete copy")
     return pixels
 
 

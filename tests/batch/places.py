@@ -56,7 +56,7 @@ def plan(source, destination, models=None, upscaler=None, **fields):
     models = {"device": "cpu", "precision": "auto", "weights": {}, **(models or alone)}
     own = {name: fields.pop(name) for name in Plan.__dataclass_fields__ if name in fields}
     places = {"source": str(source), "destination": str(destination)}
-    return Plan(**places, models=models, settings=Settings(), writing={"format": "auto", **fields}, **own)
+    return Plan(**{"settings": Settings(), **places, **own}, models=models, writing={"format": "auto", **fields})
 
 
 def keys(folder):

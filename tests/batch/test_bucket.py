@@ -18,7 +18,7 @@ from obstore.store import MemoryStore
 from facemend.batch.manifest import CLAIMS, FOLDER, Manifest, State
 from facemend.batch.places import is_url, open_place
 from facemend.batch.plan import Outcome
-from facemend.errors import DecodeError, FacemendError, InputError, OptionError
+from facemend.errors import FacemendError, InputError, OpenError, OptionError
 from facemend.extras import install_command
 from tests.batch.places import restored
 
@@ -93,13 +93,13 @@ def test_a_copy_of_an_object_has_its_content_suffix_and_date(bucket, tmp_path):
 
 
 def test_a_manifest_in_a_bucket_goes_on(bucket, monkeypatch):
-    place = put(bucket, {"a.jpg": b""})
+    place = put(bucket, {f"{number}.jpg": b"" for number in range(3)})
     monkeypatch.setattr(type(place), "pause", 1000)
     lines = Manifest(place, "r")
     for key in ("a", "b"):
         assert place.mark(CLAIMS + key)
     for number in range(3):
-        lines.add(Outcome(f"{number}.heic", ("a.jpg",)))
+        lines.add(Outcome(f"{number}.heic", (f"{number}.jpg",)))
     assert len(list(place.list(FOLDER))) == 1
     assert Manifest(open_place(bucket), "r").state("1.heic") is None  # it is still in memory
     lines.write()
@@ -137,7 +137,7 @@ def test_an_object_is_replaced_only_when_asked_for(bucket, tmp_path):
 
 def test_errors_of_a_bucket_are_one_line(bucket, tmp_path):
     place = open_place(bucket)
-    with pytest.raises(DecodeError, match="scans/gone.jpg: it is not there any more"):
+    with pytest.raises(OpenError, match="scans/gone.jpg: it is not there any more"):
         place.fetch("gone.jpg", tmp_path)
     for call in (lambda one: list(one.list()), lambda one: one.read("a"), lambda one: one.mark("a")):
         with pytest.raises(FacemendError, match="s3://other") as raised:

@@ -17,6 +17,7 @@ from facemend.batch.names import tasks
 from facemend.batch.places import Folder
 from facemend.batch.run import open_batch
 from facemend.errors import FacemendError, InputError, OptionError, OutputError
+from facemend.records import Settings
 from tests.batch.killing import kill
 from tests.batch.places import DEADLY, FAULTY, LITE, Repeat, files, keys, numbered, plan, restored
 
@@ -165,6 +166,42 @@ def test_a_mistake_of_the_user_is_final(source, destination):
     shutil.copy(source / "0" / "1.png", source / "bad.png")
     assert not errors(run(source, destination, retry_failed=True)[0])
     assert run(source, destination) == ({}, {State.DONE: 4})
+
+
+def test_a_picture_that_could_not_be_opened_is_tried_by_the_next_run(source, destination):
+    numbered(source, range(2))
+    (source / "gone.png").symlink_to(source / "away.png")
+    for _ in range(2):
+        assert "cannot open" in errors(run(source, destination)[0])["gone.png"]
+    shutil.copy(source / "0" / "1.png", source / "away.png")
+    assert not errors(run(source, destination)[0])
+
+
+def test_a_picture_over_a_limit_is_tried_by_the_next_run(source, destination):
+    numbered(source, [1])
+    assert "raise max_input_mp" in errors(run(source, destination, settings=Settings(max_input_mp=1e-5))[0])["0/1.png"]
+    assert not errors(run(source, destination, settings=Settings())[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"force": True}, {"resume": True}])
+def test_a_result_is_not_replaced_by_that_of_a_picture_that_came_later(source, destination, options):
+    source.mkdir()
+    Image.new("RGB", (8, 8), "navy").save(source / "a.gif")
+    run(source, destination)
+    before = files(destination)
+    Image.new("RGB", (8, 8), "green").save(source / "a.png")
+    for _ in range(2):
+        outcomes, earlier = run(source, destination, **options)
+        assert "a name that no other picture's result has" in errors(outcomes)["a.png"]
+        assert (files(destination), earlier) == (before, {State.DONE: 1})
+
+
+def test_a_name_that_is_too_long_is_an_error(source, destination):
+    source.mkdir()
+    Image.new("RGB", (8, 8)).save(source / f"{250 * 'n'}.jpg")
+    [error] = errors(run(source, destination, compare=True)[0]).values()
+    assert "File name too long" in error
+    assert "unexpected" not in error
 
 
 def test_files_of_others_are_kept(source, destination):

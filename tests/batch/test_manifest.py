@@ -61,6 +61,17 @@ def test_the_last_line_counts(place, tmp_path):
     assert states(Manifest(place, "r")) == [State.FAILED, None, State.MISTAKE, State.DONE, None]
 
 
+def test_a_result_that_another_picture_has_replaced_is_not_done(place):
+    filled(place)
+    lines = Manifest(place, "r")
+    assert lines.is_of_another("a.jpg", "d.jpg")
+    assert not lines.is_of_another("a.jpg", "a.heic")
+    assert not lines.is_of_another("b.jpg", "d.jpg"), "it was deleted"
+    lines.add(Outcome("d.jpg", ("a.jpg",)))
+    assert states(Manifest(place, "r")) == [None, None, State.MISTAKE, State.DONE, None]
+    assert Manifest(place, "other").others == 1
+
+
 def test_a_torn_last_line_is_ignored(place, tmp_path):
     filled(place)
     [part] = (tmp_path / manifest.FOLDER).iterdir()
@@ -72,10 +83,11 @@ def test_a_torn_last_line_is_ignored(place, tmp_path):
         assert states(Manifest(place, "r")) == expected
 
 
-def test_a_damaged_line_is_an_error(place, tmp_path):
+@pytest.mark.parametrize("line", [b"no JSON", b"[]", b'{"input": "a.heic"}'])
+def test_a_damaged_line_is_an_error(place, tmp_path, line):
     filled(place)
     [part] = (tmp_path / manifest.FOLDER).iterdir()
-    part.write_bytes(part.read_bytes().replace(b"{", b"", 1))
+    part.write_bytes(line + b"\n" + part.read_bytes())
     with pytest.raises(FacemendError, match="is damaged; delete it and keep its results with skip_existing"):
         Manifest(place, "r")
 

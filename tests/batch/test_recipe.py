@@ -44,6 +44,7 @@ def test_what_changes_the_results_changes_it(changes, loaded):
     [
         ({"destination": "elsewhere", "force": True, "resume": True, "report": True, "debug": True}, {}),
         ({"settings": Settings(max_input_mp=1, max_output_mp=2)}, {}),
+        ({"models": {"precision": "auto", "creative": replace(DEFAULT_CREATIVE, max_cpu_mp=9)}}, {}),
         ({}, {"gpu": True}),
     ],
 )

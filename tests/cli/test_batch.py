@@ -107,6 +107,9 @@ def test_results_in_the_source_are_no_pictures(run, source):
     assert code == 0
     assert "3 done before" in err
     assert "left out folders of results (1)" in err
+    code, _, err = run("batch", source, source / "other", *FAST)
+    assert "left out folders of results (2)" in err, "those of another batch too"
+    assert "3 restored" in err
 
 
 @pytest.mark.parametrize(

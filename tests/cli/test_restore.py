@@ -42,7 +42,7 @@ def test_the_models_are_named_once_and_only_if_a_picture_can_be_read(run, drawn,
     empty.touch()
     code, _, err = run("restore", empty)
     assert code == 2
-    assert err.splitlines() == [f"facemend: cannot read {empty}: it is empty; use a whole file"]
+    assert err.splitlines() == [f"facemend: cannot read {empty}: it is empty; use a complete copy"]
     other = tmp_path / "other.jpg"
     other.write_bytes(photo.read_bytes())
     _, _, err = run("restore", empty, photo, other, "--scale", 1, "-o", tmp_path / "out")

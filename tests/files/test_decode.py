@@ -274,7 +274,7 @@ def test_files_that_are_not_pictures_are_refused(tmp_path):
     for path, words in (
         (tmp_path / "pipe.jpg", "a pipe"),
         (text, "format is unknown"),
-        (empty, "it is empty; use a whole file"),
+        (empty, "it is empty; use a complete copy"),
         (tmp_path, "directory"),
         (tmp_path / "missing.png", "No such file"),
     ):

@@ -124,7 +124,7 @@ def test_a_damaged_exr_file_prints_nothing(capsys):
 
 @needs("pillow_jxl")
 def test_a_damaged_jxl_file_is_reported_without_advice_for_programmers():
-    with pytest.raises(DecodeError, match=r"damaged, cut short or unsupported \(Generic Error\); use a whole file"):
+    with pytest.raises(DecodeError, match=r"damaged, cut short or unsupported \(Generic Error\); use a complete copy"):
         decode(rare.jxl(Image.fromarray(scene()))[:60])
 
 
