@@ -12,13 +12,13 @@ from comfy.utils import ProgressBar
 from comfy_api.v0_0_2 import io
 from torch import Tensor
 
-from facemend.errors import FacemendError
+from facemend.errors import FacemendError, OptionError
 from facemend.loader import AUTO, best
 from facemend.records import Progress, Settings
 
 from . import images, models
 from .networks import NETWORKS
-from .schema import STORED_NOISE, schema
+from .schema import LARGEST_SEED, STORED_NOISE, schema
 
 RENAMED = {"restorer": "model"}  # options of facemend whose inputs have other names here
 STAGES = ("restore", "upscale", "paste")  # that report progress, in order
@@ -126,6 +126,8 @@ def _settings(*, faces: str | None, seed: int | None, **given: float | None) -> 
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if faces is not None:
         values["faces"] = faces.strip()
+    if seed is not None and not STORED_NOISE <= seed <= LARGEST_SEED:
+        raise OptionError("seed", seed, f"a whole number from {STORED_NOISE} to 2**53 - 1")
     if seed != STORED_NOISE:
         values["seed"] = seed
     return Settings(**values)

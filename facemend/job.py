@@ -239,9 +239,13 @@ def check_writable(outputs: Outputs, *, overwrite: bool) -> None:
     """Check the outputs before the work.
 
     Raises:
-        OptionError: their folder cannot be made or written to, or one of them exists and `overwrite` is False.
+        OptionError: their folder cannot be made or written to, one of them is a folder, or one of them exists and
+            `overwrite` is False.
     """
-    if (existing := outputs.existing()) and not overwrite:
+    existing = outputs.existing()
+    if folders := [path for path in existing if path.is_dir()]:
+        raise OptionError("the output", str(folders[0]), "a file; there is a folder of this name")
+    if existing and not overwrite:
         raise exists_already(existing[0])
     folder = next(parent for parent in outputs.target.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():

@@ -76,7 +76,10 @@ class Loader:
     """
 
     def __init__(self, device: str = "auto", precision: str = "auto", weights: Weights | None = None) -> None:
-        self._files = {name: Path(path) for name, path in (weights or {}).items()}
+        weights = {} if weights is None else weights
+        if not isinstance(weights, Mapping) or not all(isinstance(path, str | Path) for path in weights.values()):
+            raise OptionError("weights", weights, "a dictionary of paths by model name")
+        self._files = {name: Path(path) for name, path in weights.items()}
         self._device = device
         self._precision = precision
         choose(device, precision, "fp32")  # a mistake is an error even where no network is loaded
@@ -232,4 +235,6 @@ class Loader:
 
 def is_path(wanted: str | Path) -> bool:
     """Whether a path of a weights file is asked for, and not a model's name."""
-    return isinstance(wanted, Path) or os.sep in wanted or Path(wanted).suffix in SUFFIXES
+    return isinstance(wanted, Path) or (
+        isinstance(wanted, str) and (os.sep in wanted or Path(wanted).suffix in SUFFIXES)
+    )

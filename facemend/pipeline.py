@@ -28,6 +28,7 @@ from facemend.records import (
     Settings,
     Size,
     StageProgress,
+    is_number,
 )
 from facemend.result import Result
 from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler
@@ -128,6 +129,10 @@ class Pipeline:
         for name, value in (("first", first), ("base", base), ("control", control)):
             if value is not None and not redraws:
                 raise OptionError(name, value, f"left out where the upscaler is not {CreativeUpscaler.name}")
+        if not isinstance(creative, Creative) or (creative != DEFAULT_CREATIVE and not redraws):
+            raise OptionError("creative", creative, f"of type Creative, for the upscaler {CreativeUpscaler.name}")
+        if not is_number(scale) or scale < 0:
+            raise OptionError("scale", scale, "a number above 0, or 0 if it is not known")
         if not isinstance(allow_noncommercial, bool):  # of a licence, "no" must not mean yes
             raise OptionError("allow_noncommercial", allow_noncommercial, "True or False")
         loader = Loader(device, precision, weights)

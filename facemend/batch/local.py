@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -89,7 +90,8 @@ class Local:
                 yield outcome
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("forkserver")
+        # Windows has no forkserver, and GPUs of Apple do not work in processes that are forked.
+        context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         context.set_forkserver_preload(["facemend.batch.worker"])  # workers share its memory
         resource_tracker.ensure_running()  # by the forkserver otherwise, and that would end the delay of Ctrl-C
         with _one_thread(), _without_interrupts():
@@ -117,6 +119,9 @@ def processors() -> int:
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
     """Delay Ctrl-C until the end of the block; processes that are started in it, and their children, never see it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield

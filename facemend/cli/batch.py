@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from tqdm import tqdm
 
@@ -97,7 +97,7 @@ class _Listing:
             raise InputError(f"{source} is not a folder", "check the path")
         if not is_url(destination) and os.path.exists(destination) and not os.path.isdir(destination):
             raise InputError(f"{destination} is not a folder", "name a folder for the results")
-        if f"{source}/".startswith(f"{destination.rstrip('/')}/"):  # the root folder ends with / already
+        if PurePath(source).is_relative_to(destination):
             raise OptionError("the destination", destination, "neither the source nor a folder that holds it")
 
     def keys(self) -> Iterator[str]:

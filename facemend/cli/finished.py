@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
 
 def finished(job: "Job") -> Path | None:
-    """The file of a job's result, if it exists with all files beside it."""
-    there = (target for target in _targets(job) if (outputs := job.outputs(target)).existing() == outputs.paths())
-    return next(there, None)
+    """The file of a job's result, if it exists with all files beside it.
+
+    A result whose format depends on the pixels is not found: the picture has to be decoded first.
+    """
+    target = _target(job)
+    return target if target and (outputs := job.outputs(target)).existing() == outputs.paths() else None
 
 
 def check_result(target: Path, source: Path, settings: Settings) -> None:
@@ -24,7 +27,7 @@ def check_result(target: Path, source: Path, settings: Settings) -> None:
     remedies = "choose another folder", Remedy("overwrite it with {}", "force")
     try:
         there = headers.read(target)
-    except DecodeError as error:  # this program writes whole files, so it is not one of its results
+    except (DecodeError, OSError) as error:  # this program writes whole files, so it is not one of its results
         raise OptionError("the output", str(target), "a result that can be read", *remedies) from error
     try:
         picture = headers.read(source)
@@ -42,12 +45,12 @@ def check_result(target: Path, source: Path, settings: Settings) -> None:
     raise OptionError("the output", f"{target} {found}", f"the result of {source}, {expected}", *remedies)
 
 
-def _targets(job: "Job") -> list[Path]:
-    """The names that the result may have."""
+def _target(job: "Job") -> Path | None:
+    """The file of the result, as far as the head of the source tells."""
     if job.format is None:
-        return [job.target]
+        return job.target
     try:
-        rows = formats.likely(Path(str(job.source))) if job.format == "auto" else [formats.BY_SUFFIX[f".{job.format}"]]
+        row = formats.likely(Path(str(job.source))) if job.format == "auto" else formats.BY_SUFFIX[f".{job.format}"]
     except OSError:
-        return []
-    return [job.target.with_name(job.target.name + row.suffix) for row in rows]
+        return None
+    return job.target.with_name(job.target.name + row.suffix) if row else None

@@ -46,7 +46,8 @@ def collect(
     def unreadable(error: OSError) -> None:
         problem: DecodeError = OpenError(error.filename, error.strerror)
         if NO_FILE.match(str(error.filename)):
-            problem = DecodeError(f"cannot open {error.filename}: it is not a file", "save it as a file first")
+            name = re.sub("^(https?:)/(?!/)", r"\1//", error.filename)  # a path has one of the slashes of a URL
+            problem = DecodeError(f"cannot open {name}: it is not a file", "save it as a file first")
         failed(problem, error.filename)
 
     if target := output_file(output):

@@ -10,6 +10,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import cv2
 from PIL import Image
@@ -33,6 +34,8 @@ ERRORS = (
     struct.error,
     zlib.error,
 )
+SILENT = 0  # log level of OpenCV
+_OPENCV_LOG: Any = getattr(cv2.utils, "logging", cv2)  # versions before 4.13 have its functions in cv2
 _WARNINGS = threading.Lock()  # their filters and OpenCV's log level belong to the whole process
 
 
@@ -65,7 +68,7 @@ def quiet() -> Iterator[None]:
     """Do not show the decoders' warnings about odd headers and large pictures, their logs, and libtiff's own lines."""
     with _WARNINGS, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
-        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        level = _OPENCV_LOG.setLogLevel(SILENT)
         log = logging.getLogger("PIL")
         log_level = log.level
         log.setLevel(logging.CRITICAL)
@@ -73,7 +76,7 @@ def quiet() -> Iterator[None]:
         try:
             yield
         finally:
-            cv2.utils.logging.setLogLevel(level)
+            _OPENCV_LOG.setLogLevel(level)
             log.setLevel(log_level)
             for function, before in handlers:
                 function(before)

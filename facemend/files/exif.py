@@ -6,7 +6,7 @@ offsets whose meaning only the camera's maker knows, so nothing may move.
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,8 @@ BYTE_ORDERS: Mapping[bytes, Literal["<", ">"]] = {b"II*\0": "<", b"MM\0*": ">"}
 HEADER = b"II*\0\x08\0\0\0"  # of a new block; its first directory follows
 
 WIDTH, HEIGHT, ORIENTATION, X_RESOLUTION, Y_RESOLUTION, UNIT = 256, 257, 274, 282, 283, 296  # of the first directory
+WHITE_POINT, PRIMARIES = 318, 319  # of the first directory: x and y of white, and of red, green and blue
+CHROMATICITIES = {WHITE_POINT: (3127, 3290), PRIMARIES: (6400, 3300, 3000, 6000, 1500, 600)}  # of sRGB, times 10000
 EXIF, GPS = 0x8769, 0x8825
 TAKEN = 0x9003  # DateTimeOriginal of the EXIF directory
 COLOUR_SPACE, EXIF_WIDTH, EXIF_HEIGHT, INTEROPERABILITY = 0xA001, 0xA002, 0xA003, 0xA005  # of the EXIF directory
@@ -129,6 +131,9 @@ class Block:
         if self.is_adobe_rgb:
             for one in fields(self.interoperability, INTEROPERABILITY_INDEX):
                 self.data[one.at + 8 : one.at + 12] = b"R98\0"
+        for tag, values in CHROMATICITIES.items():
+            for one in fields(self.main, tag):
+                self._set_rationals(one, values, 10000)
         self._mend_resolution()
         across, down = fields(self.main, X_RESOLUTION), fields(self.main, Y_RESOLUTION)
         if turned and across and down:
@@ -203,6 +208,14 @@ class Block:
         if field.kind != RATIONAL or place.stop > len(self.data):
             return 0
         return self.number(place.start) / (self.number(place.start + 4) or 1)
+
+    def _set_rationals(self, field: Field, numerators: Sequence[int], denominator: int) -> None:
+        """Set the values of a field that has as many, where they are in the block and are no directory's bytes."""
+        place = self.place(field)
+        fits = (field.kind, field.count) == (RATIONAL, len(numerators)) and place.stop <= len(self.data)
+        if fits and not any(_overlap(place, other) for other in self._directories):
+            numbers = [number for numerator in numerators for number in (numerator, denominator)]
+            struct.pack_into(f"{self.order}{len(numbers)}I", self.data, place.start, *numbers)
 
     def _mend_resolution(self) -> None:
         """Give the resolutions the type that they must have; Pillow cannot open a JPEG where they have another one."""

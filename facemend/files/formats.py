@@ -327,13 +327,16 @@ def choose(picture: Picture, requested: str = "auto", size: tuple[int, int] | No
     return named
 
 
-def likely(path: Path) -> tuple[Format, ...]:
-    """The formats that "auto" may choose for the result of a file, which is not decoded; none for an unknown file."""
+def likely(path: Path) -> Format | None:
+    """The format that "auto" usually chooses for the result of a file, which is not decoded.
+
+    None for an unknown file, and for what is no file: a pipe may never end.
+    """
+    if not path.is_file():
+        return None
     with path.open("rb") as stream:
         row = recognise(stream.read(HEAD), path.suffix.lower())
-    if row is None:
-        return ()
-    return tuple(dict.fromkeys((FORMATS[row.converted_to or row.name], FORMATS["png"])))
+    return FORMATS[row.converted_to or row.name] if row else None
 
 
 def by_suffix(path: Path, *remedies: str) -> Format:
@@ -355,5 +358,7 @@ def by_suffix(path: Path, *remedies: str) -> Format:
 
 def check_quality(quality: object) -> None:
     """Raise OptionError unless the quality of a JPEG or WebP is a whole number from 1 to 100, or "lossless"."""
-    if quality != LOSSLESS and (not isinstance(quality, Integral) or not 1 <= int(quality) <= 100):
+    if isinstance(quality, bool) or (
+        quality != LOSSLESS and (not isinstance(quality, Integral) or not 1 <= int(quality) <= 100)
+    ):
         raise OptionError("quality", quality, "a whole number from 1 to 100, or lossless")

@@ -33,6 +33,8 @@ def read(path: Path) -> Header:
         DecodeError: it is not a picture, its header is damaged, or its reader has to decode the pixels.
         OSError: it cannot be opened.
     """
+    if path.is_fifo():  # it may never end
+        raise DecodeError(f"{path} is a pipe")
     with path.open("rb") as stream:
         row = formats.recognise(stream.read(formats.HEAD), path.suffix.lower())
         reader = pkgutil.resolve_name(row.reader) if row and row.installed else None

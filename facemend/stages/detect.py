@@ -4,6 +4,8 @@ An upright view often shows a face that lies on its side or upside down, with a 
 upright face that is not there. So neither the landmarks nor that score tell the orientation. Each face is therefore
 detected again in a small square, in several orientations: in the right one the score is the highest. A face that is
 turned is then detected in a larger square, in its own orientation, which gives its landmarks.
+
+What no small square shows is no face.
 """
 
 import copy
@@ -27,6 +29,7 @@ from facemend.stages.views import View
 
 SHORT_SIDE = 640  # px the short side is brought to: small faces are found, a huge picture costs no more
 LONG_SIDE = 4096  # px, for panoramas
+ENLARGED = 4.0  # times at most; enlarged further, trees and flowers in small pictures look like soft, large faces
 SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, where the first found nothing
 SMALL = 40  # px of the first view; a turned face that only the second look shows must be lower than this
 AT_ONCE = 1 << 21  # px of the views that go through the network together
@@ -42,6 +45,7 @@ QUICK, THOROUGH = range(0, 360, 90), range(0, 360, 45)  # degrees to the left; f
 CLEAR_LEAD = 0.2  # the orientation is not in doubt if its score exceeds those of the other quarters by this
 LEAD = 0.02  # another orientation is taken if its mean score in both squares exceeds that of the first by this
 CHECK_SCORE = 0.05  # from which an answer counts there
+CONFIRMED = 0.08  # mean score in both squares, in the best orientation, below which there is no face
 AGAIN_SIDE, AGAIN_MARGIN = 256, 2.0  # px of the larger square, and its side over the face
 TURNED_DOUBT = 2  # for a face that the upright view does not show, 1 - score must be this many times smaller
 EYES = 5.0  # px between the eyes; below, there is nothing to restore from
@@ -86,8 +90,9 @@ class RetinaFaceDetector:
             return []
         threshold = min(1 - 0.4 * settings.sensitivity, 0.99)
         certain = 1 - (1 - threshold) / TURNED_DOUBT
-        whole = views.whole(pixels)
-        view = first = views.scaled(whole, min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width)))
+        whole = views.whole(views.contrasted(pixels))
+        scale = min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width), ENLARGED)
+        view = first = views.scaled(whole, scale)
 
         upright = self._look(first, 0, threshold)
         others = self._overview(first, certain)
@@ -128,13 +133,13 @@ class RetinaFaceDetector:
         ]
 
     def _oriented(self, view: View, seen: Sequence[Seen], threshold: float) -> list[Seen]:
-        """Faces in their right orientation: as they are, or detected again if they were seen in another one.
+        """Confirmed faces in their right orientation: as they are, or detected again if they were seen in another one.
 
         A face that is not detected again stays as it is if it looked upright.
         """
-        degrees, colour = self._orientations(view, seen), _neutral(view)
-        right = [one for one, angle in zip(seen, degrees, strict=True) if angle == one.degrees and not one.coarse]
-        again = [(one, angle) for one, angle in zip(seen, degrees, strict=True) if angle != one.degrees or one.coarse]
+        confirmed, colour = self._orientations(view, seen), _neutral(view)
+        right = [one for one, angle in confirmed if angle == one.degrees and not one.coarse]
+        again = [(one, angle) for one, angle in confirmed if angle != one.degrees or one.coarse]
         if not again:
             return right
         unconfirmed = []
@@ -147,8 +152,8 @@ class RetinaFaceDetector:
                 unconfirmed.append(one)
         return right + [one for one in unconfirmed if not any(crosses(one.face.box, other.face.box) for other in right)]
 
-    def _orientations(self, view: View, seen: Sequence[Seen]) -> list[int]:
-        """For each face, the degrees to the left by which a view has to be turned to show it upright."""
+    def _orientations(self, view: View, seen: Sequence[Seen]) -> list[tuple[Seen, int]]:
+        """The confirmed faces, and the degrees to the left by which a view has to be turned to show each upright."""
         degrees = [one.degrees for one in seen]
         doubtful = []
         for index, scores in enumerate(self._scores(view, seen, QUICK, CHECK_SIDES[:1])):
@@ -156,10 +161,13 @@ class RetinaFaceDetector:
             if scores[own] < np.delete(scores, own).max() + CLEAR_LEAD:
                 doubtful.append(index)
         thorough = self._scores(view, [seen[index] for index in doubtful], THOROUGH, CHECK_SIDES)
+        refused = set()
         for index, scores in zip(doubtful, thorough, strict=True):
             if scores.max() > scores[THOROUGH.index(degrees[index])] + LEAD:
                 degrees[index] = THOROUGH[scores.argmax()]
-        return degrees
+            if scores.max() < CONFIRMED:
+                refused.add(index)
+        return [(one, degrees[index]) for index, one in enumerate(seen) if index not in refused]
 
     def _scores(self, view: View, seen: Sequence[Seen], degrees: range, sides: Sequence[int]) -> Floats:
         """(faces, degrees): the score of an upright face in a square around each face, the mean of several sizes."""

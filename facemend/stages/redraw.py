@@ -292,7 +292,6 @@ def steps(creative: Creative) -> tuple[int, int]:
     effect however small it is, above 0; where a schedule of `LONGEST` steps is too short for that, fewer steps are run.
     """
     count = creative.steps
-    schedule = round(count / creative.creativity)
-    if schedule > LONGEST:
+    if count > LONGEST * creative.creativity:
         return max(round(LONGEST * creative.creativity), 1), LONGEST
-    return count, schedule
+    return count, round(count / creative.creativity)

@@ -90,7 +90,7 @@ class Restoration:
             raise OptionError("format", format, formats.CHOICES)
         self._photo, self._networks, self._store = photo, networks, store
         self._restorer, self._upscaler, self._format = restorer, upscaler, format
-        chosen = "all" if faces is None else faces or "none"
+        chosen = "all" if faces is None else "none" if faces == [] else faces
         self._settings = Settings(**settings, faces=chosen)
 
     def __call__(self, progress: Progress) -> dict[str, Any]:

@@ -344,9 +344,35 @@ def test_skip_existing_replaces_extra_files_whose_result_is_missing(run, drawn, 
 def test_a_result_is_never_written_without_its_extra_files(run, drawn, photo):
     photo.with_name("old_restored_boxes.jpg").mkdir()
     code, _, err = run("restore", photo, "--compare", "--boxes", "--skip-existing")
-    assert code == 1
-    assert "cannot write" in err
+    assert code == 2
+    assert "old_restored_boxes.jpg', but must be a file; there is a folder of this name" in err
     assert not photo.with_name("old_restored.jpg").exists()
+
+
+@pytest.mark.parametrize("options", [[], ["--force"], ["--skip-existing"]])
+def test_a_folder_with_the_name_of_the_result_is_an_error(run, drawn, photo, options):
+    photo.with_name("old_restored.jpg").mkdir()
+    code, _, err = run("restore", photo, *options)
+    assert code == 2
+    assert "old_restored.jpg', but must be a" in err
+    assert "overwrite it" not in err or options == ["--skip-existing"]
+
+
+def test_skip_existing_takes_no_png_for_the_result_of_a_jpeg(run, drawn, photo):
+    photo.with_name("old_restored.png").write_bytes(b"of old.png, which was restored before old.jpg came")
+    assert run("restore", photo, "--skip-existing")[0] == 0
+    assert photo.with_name("old_restored.jpg").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such pipes")
+@pytest.mark.parametrize("name", ["old.jpg", "old_restored.jpg"])
+def test_skip_existing_does_not_wait_for_a_pipe(run, drawn, photo, name):
+    pipe = photo.with_name(name)
+    pipe.unlink(missing_ok=True)
+    os.mkfifo(pipe)
+    code, _, err = run("restore", photo, "--skip-existing")
+    assert code == 2
+    assert "it is a pipe" in err or "must be a result that can be read" in err
 
 
 def test_skip_existing_does_not_skip_inputs(run, drawn, photo):

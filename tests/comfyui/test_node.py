@@ -169,7 +169,8 @@ def test_transparency_is_kept_and_grey_becomes_rgb(execute):
         ({"upscaler": "x8"}, "upscaler is 'x8', but must be one of auto, lite, lanczos"),
         ({"faces": "eyes"}, "faces is 'eyes', but must be one of all, center, largest, none, numbers such as 0,2"),
         ({"faces": "0,-1"}, "faces is '0,-1', but must be one of all, center, largest, none, numbers such as 0,2"),
-        ({"seed": -2}, "seed is -2, but must be a whole number from 0"),
+        ({"seed": -2}, "seed is -2, but must be a whole number from -1 to 2**53 - 1"),
+        ({"seed": 2**53}, f"seed is {2**53}, but must be a whole number from -1 to 2**53 - 1"),
     ],
 )
 def test_bad_values_are_refused_before_execution_and_in_it(comfy, execute, values, line):

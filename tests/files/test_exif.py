@@ -157,3 +157,25 @@ def test_a_tiff_keeps_types_and_values_of_another_one(tmp_path):
         value = slice(start, start + count * KINDS[kind])
         assert again[value] == first[value] == block.data[value]
         assert first[place.start : place.stop] == block.data[place.start : place.stop]
+
+
+def test_chromaticities_become_those_of_srgb():
+    exif = Image.Exif()
+    exif[318] = (0.3127, 0.329)
+    exif[319] = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06)  # of Adobe RGB
+    picture = decode(saved(Image.fromarray(scene()), "jpeg", exif=exif))
+    for kind in ("jpeg", "png", "webp"):
+        after = Image.open(io.BytesIO(encode(picture, kind))).getexif()
+        assert tuple(map(float, after[318])) == (0.3127, 0.329)
+        assert tuple(map(float, after[319])) == (0.64, 0.33, 0.3, 0.6, 0.15, 0.06)
+
+
+def test_chromaticities_that_lie_on_a_directory_leave_it_as_it_is():
+    exif = Image.Exif()
+    exif[319] = (0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
+    data = bytearray(exif.tobytes()[6:])
+    order = "<" if data[:2] == b"II" else ">"
+    struct.pack_into(f"{order}I", data, 18, 0)  # the values would be the header and the directory
+    block = Block(data)
+    block.set_upright(turned=False)
+    assert block.data == data

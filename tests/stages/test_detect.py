@@ -119,15 +119,22 @@ def test_small_faces_are_left_out(detector):
 
 
 class Boxes(nn.Module):
-    """Sees the faces it is told, as (x0, y0, x1, y1, score), in a 640 px picture and nothing in smaller ones."""
+    """Sees the faces it is told, as (x0, y0, x1, y1, score), in a 640 px picture.
 
-    def __init__(self, *boxes):
+    In the squares around each it sees a face with the score `confirmed`, however the square is turned.
+    """
+
+    def __init__(self, *boxes, confirmed=0.9):
         super().__init__()
-        self.boxes = boxes
+        self.boxes, self.confirmed = boxes, confirmed
 
     def forward(self, x):
         priors = retinaface.priors(*x.shape[2:])
         loc, conf, landmarks = (torch.zeros(len(x), len(priors), size) for size in (4, 2, 10))
+        if x.shape[3] in detect.CHECK_SIDES:
+            middle = int((priors[:, :2] - x.shape[3] / 2).norm(dim=1).argmin())
+            conf[:, middle, 1] = self.confirmed
+            landmarks[:, middle] = (MARKS / 0.1).flatten()
         if x.shape[3] < 640:
             return loc, conf, landmarks
         for index, (x0, y0, x1, y1, score) in enumerate(self.boxes):
@@ -141,8 +148,8 @@ class Boxes(nn.Module):
         return loc, conf, landmarks
 
 
-def found(*boxes):
-    faces = RetinaFaceDetector("boxes", Boxes(*boxes), CPU)(np.zeros((640, 640, 3), np.uint8))
+def found(*boxes, **confirmed):
+    faces = RetinaFaceDetector("boxes", Boxes(*boxes, **confirmed), CPU)(np.zeros((640, 640, 3), np.uint8))
     return [tuple(round(value) for value in face.box) for face in faces]
 
 
@@ -152,6 +159,11 @@ def found(*boxes):
 def test_sensitivity_sets_the_threshold(score, sensitivity, count):
     detector = RetinaFaceDetector("boxes", Boxes((100, 100, 200, 200, score)), CPU)
     assert len(detector(np.zeros((640, 640, 3), np.uint8), Settings(sensitivity=sensitivity))) == count
+
+
+def test_what_a_small_square_does_not_show_is_no_face():
+    assert found((100, 100, 200, 200, 0.9), confirmed=0.07) == []
+    assert found((100, 100, 200, 200, 0.9), confirmed=0.09) == [(100, 100, 200, 200)]
 
 
 def test_of_overlapping_boxes_the_surest_stays():
@@ -277,7 +289,8 @@ def test_where_most_faces_are_turned_the_others_are_looked_for_in_their_orientat
         def look(self, image, priors, *outputs):
             super().look(image, priors, *outputs)
             green = image[1] > 180
-            if image.shape[1:] == (800, 640) and green[:400].any():
+            is_square = image.shape[2] in detect.CHECK_SIDES
+            if (image.shape[1:] == (800, 640) and green[:400].any()) or (is_square and green.any()):
                 super().look(torch.stack((0 * image[0], image[1], 250.0 * green)), priors, *outputs)
 
     picture = np.full((640, 800, 3), 128, np.uint8)
@@ -372,6 +385,15 @@ def test_the_bundled_detector_finds_a_turned_photo_the_right_way_up(lite, exampl
     assert_is(face, upright, matrix)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(("gain", "offset"), [(0.1, 0), (0.15, 110), (0.1, 225)], ids=["dark", "faded", "bright"])
+def test_the_bundled_detector_finds_a_face_with_little_contrast(lite, example, gain, offset, dtype):
+    (upright,) = lite(example)
+    faint = (example * gain + offset).astype(np.uint8)
+    (face,) = lite(faint.astype(np.uint16) * 257 if dtype == np.uint16 else faint)
+    assert_is(face, upright, np.eye(3)[:2])
+
+
 @pytest.mark.parametrize("quarters", [1, 3])
 def test_the_bundled_detector_finds_faces_in_two_orientations_in_one_picture(lite, example, quarters):
     (upright,) = lite(example)
@@ -407,6 +429,15 @@ def pictures(folder):
     paths = sorted(folder.iterdir())
     assert paths
     return [(path, cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)) for path in paths]
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("number", [7, 13, 20])
+def test_small_landscapes_have_no_faces(shared, lite, number):
+    picture = cv2.imread(str(shared / "data" / "kodak" / f"{number}.png"))
+    for side in (75, 150):
+        scale = side / max(picture.shape)
+        assert lite(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)) == []
 
 
 @pytest.mark.weights
