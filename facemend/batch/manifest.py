@@ -2,7 +2,7 @@
 
 A run adds lines to files of its own in `.facemend/manifest/`. Each line is about one picture: its key, the recipe (a
 hash of source, settings, models and version), and either the outputs or the error. The last line about a picture
-counts. Pictures and outputs are not in memory by name but by a hash of 64 bits, about 200 bytes for both.
+counts. Pictures and outputs are not in memory by name but by a hash of 64 bits, about 155 bytes for both.
 """
 
 import hashlib

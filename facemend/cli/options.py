@@ -28,7 +28,10 @@ def add_restore_options(parser: argparse.ArgumentParser) -> None:
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
     """Add those of both commands; the destination of an option is the name of the setting or argument in Python."""
     there = parser.add_mutually_exclusive_group()
-    there.add_argument("--force", action="store_true", help="overwrite files (never the input)")
+    there.add_argument(
+        "--force", action="store_true",
+        help="overwrite files (never the input; in a batch, no result that an earlier run with the same settings made)",
+    )  # fmt: skip
     there.add_argument(
         "--skip-existing", action="store_true",
         help="skip pictures whose result exists, to continue a run that was stopped; pictures of --compare, "

@@ -466,6 +466,7 @@ $("before").onerror = async () => {
 };
 $("slider").oninput = moveLine;
 $("scroller").onscroll = moveLine;
+window.addEventListener("beforeunload", (event) => running && event.preventDefault()); // a reload would end the work
 window.addEventListener("resize", () => current && layOut());
 $("scroller").onpointermove = (event) => {
   if (event.buttons !== 1 || event.pointerType !== "mouse") return;
