@@ -90,9 +90,9 @@ class RetinaFaceDetector:
             return []
         threshold = min(1 - 0.4 * settings.sensitivity, 0.99)
         certain = 1 - (1 - threshold) / TURNED_DOUBT
-        whole = views.whole(views.contrasted(pixels))
+        whole = views.whole(pixels)
         scale = min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width), ENLARGED)
-        view = first = views.scaled(whole, scale)
+        view = first = views.contrasted(views.scaled(whole, scale))
 
         upright = self._look(first, 0, threshold)
         others = self._overview(first, certain)
@@ -276,7 +276,7 @@ def _larger_view(whole: View, view: View) -> View | None:
     """A second view of a picture, of more px; None where the first shows as many already."""
     scale = min(1.0, SECOND_LONG_SIDE / max(whole.pixels.shape[:2]))
     more = scale * min(whole.pixels.shape[:2]) > min(view.pixels.shape[:2])
-    return views.scaled(whole, scale) if more else None
+    return views.contrasted(views.scaled(whole, scale)) if more else None
 
 
 def _large_enough(face: Face, min_face: int) -> bool:

@@ -67,21 +67,22 @@ def scaled(view: View, scale: float) -> View:
     return View(pixels, compose(view.to_picture, scaling(width / size[0], height / size[1])))
 
 
-def contrasted(picture: Pixels) -> Pixels:
-    """The picture, with more contrast where it has little, as a detector finds few faces in a dark or faded one."""
-    step = max(1, max(picture.shape[:2]) // SAMPLED)
-    grey = cv2.cvtColor(np.ascontiguousarray(picture[::step, ::step]), cv2.COLOR_RGB2GRAY)
-    dark, bright = np.percentile(grey, (1, 99))
-    unit = peak(picture) / 255
-    if bright - dark >= CONTRAST * unit:
-        return picture
-    gain = min(CONTRAST * unit / max(bright - dark, 1), HIGHEST_GAIN)
-    return to_dtype((picture - np.float32((dark + bright) / 2)) * np.float32(gain) + MIDDLE * unit, picture.dtype)
-
-
 def whole(picture: Pixels) -> View:
     """A view of a picture as it is."""
     return View(picture, scaling(1, 1))
+
+
+def contrasted(view: View) -> View:
+    """A view with more contrast, where it has little: a detector finds few faces in a dark or faded picture."""
+    pixels, unit = view.pixels, peak(view.pixels) / 255
+    step = max(1, max(pixels.shape[:2]) // SAMPLED)
+    grey = cv2.cvtColor(np.ascontiguousarray(pixels[::step, ::step]), cv2.COLOR_RGB2GRAY)
+    dark, bright = np.percentile(grey, (1, 99))
+    if bright - dark >= CONTRAST * unit:
+        return view
+    gain = min(CONTRAST * unit / max(bright - dark, 1), HIGHEST_GAIN)
+    values = (pixels - np.float32((dark + bright) / 2)) * np.float32(gain) + np.float32(MIDDLE * unit)
+    return View(to_dtype(values, pixels.dtype), view.to_picture)
 
 
 def squared(view: View, side: int, colour: Sequence[float]) -> View:

@@ -52,3 +52,14 @@ def test_a_squared_view_has_a_border_of_one_colour():
     np.testing.assert_array_equal(view.pixels[0], np.full((64, 3), (1, 2, 3)))
     np.testing.assert_allclose(view.to_picture @ (11, 17, 1), (0, 0))
     np.testing.assert_array_equal(view.pixels[17:47, 11:52], smooth(30, 41))
+
+
+@pytest.mark.parametrize("unit", [1, 257])
+def test_little_contrast_is_raised_and_enough_is_left(unit):
+    dtype = np.uint8 if unit == 1 else np.uint16
+    clear = smooth(300, 400).astype(dtype) * dtype(unit)
+    assert views.contrasted(views.whole(clear)).pixels is clear
+    faint = views.contrasted(views.whole(clear // 8 + dtype(20 * unit))).pixels
+    assert np.subtract(*np.percentile(faint, (99, 1))) / unit == pytest.approx(128, rel=0.3)
+    plain = np.full((300, 400, 3), 7 * unit, dtype)
+    assert np.ptp(views.contrasted(views.whole(plain)).pixels) == 0
