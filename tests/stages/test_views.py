@@ -60,6 +60,6 @@ def test_little_contrast_is_raised_and_enough_is_left(unit):
     clear = smooth(300, 400).astype(dtype) * dtype(unit)
     assert views.contrasted(views.whole(clear)).pixels is clear
     faint = views.contrasted(views.whole(clear // 8 + dtype(20 * unit))).pixels
-    assert np.subtract(*np.percentile(faint, (99, 1))) / unit == pytest.approx(128, rel=0.3)
+    assert np.subtract(*np.percentile(faint.mean(axis=2), (99, 1))) / unit == pytest.approx(128, rel=0.2)
     plain = np.full((300, 400, 3), 7 * unit, dtype)
     assert np.ptp(views.contrasted(views.whole(plain)).pixels) == 0
