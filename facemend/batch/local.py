@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
 from multiprocessing import resource_tracker
 from typing import Self
@@ -37,7 +37,10 @@ class Local:
         self._count = workers or processors()
 
     def __enter__(self) -> Self:
-        self._start()
+        with ExitStack() as stack:  # for Ctrl-C during the start
+            stack.callback(self._stop)
+            self._start()
+            stack.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -1,5 +1,6 @@
 """`facemend batch`: its options, exit codes and messages."""
 
+import contextlib
 import json
 import os
 import re
@@ -195,6 +196,23 @@ def test_options_reach_the_plan(run, source, destination, tmp_path, monkeypatch)
     assert (plan.force, plan.resume, plan.report) == (True, False, True)
     assert plan.models["weights"] == {"codeformer": tmp_path / "own.pth"}
     assert plan.models["device"] == "cpu"
+
+
+def test_an_interrupt_while_it_starts_is_one_line_and_leaves_nothing(source, destination):
+    command = [sys.executable, "-m", "facemend", "batch", str(source), str(destination), *FAST]
+    options = {"cwd": Path(__file__).parents[2], "preexec_fn": allow_ctrl_c, "start_new_session": True}
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
+    end = time.monotonic() + 60
+    while not (destination / ".facemend" / "lock").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    for _ in range(2):  # a terminal sends it to all processes; users press it again
+        time.sleep(0.3)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGINT)
+    assert started.communicate(timeout=60)[1] == "facemend: stopped\n"
+    assert started.returncode == -signal.SIGINT
+    assert not list((destination / ".facemend").glob("scratch/*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
