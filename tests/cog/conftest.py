@@ -33,7 +33,7 @@ def still_ready(request):
     """The shared servers must be ready after each test."""
     yield
     for name in {"server", "lite"}.intersection(request.fixturenames):
-        request.getfixturevalue(name).wait("READY", patience=10)
+        request.getfixturevalue(name).wait("READY")
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("creative")
     with serving(folder, stand_in, schema=SCHEMA, FACEMEND_MODELS="lite", OMP_NUM_THREADS="1") as running:
         yield running
-        running.wait("READY", patience=10)
+        running.wait("READY")
 
 
 def test_the_document_is_valid_and_has_the_inputs_of_both_originals():

@@ -23,7 +23,7 @@ def pictures(server, files):
         else:
             assert failure(answer), name
             assert str(server.temp) not in answer["error"], name
-        server.wait("READY", patience=10)
+        server.wait("READY")
     return count
 
 

@@ -279,7 +279,7 @@ def huge(side):
 def test_a_bad_input_fails_with_one_line_and_the_server_stays_ready(server, image, options, message):
     options = {"face_enhance": "aligned" in options, **options}
     assert re.search(message, failure(server.predict(image=image(), **options)))
-    assert server.wait("READY", patience=10)["status"] == "READY"
+    assert server.wait("READY")["status"] == "READY"  # on a busy machine a health check may take too long once
     assert server.predict(image=data_url(photo()), face_enhance=False)["status"] == "succeeded"
 
 
