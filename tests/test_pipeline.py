@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from facemend.creative import Creative
 from facemend.errors import Cancelled, FacemendError, InputError, NotInstalledError, OptionError, TooLargeError
 from facemend.files.encode import encode
 from facemend.machine import process
@@ -236,7 +237,21 @@ def test_settings_of_another_type_are_refused(settings):
 
 
 @pytest.mark.parametrize(
-    "options", [{"first": "lite"}, {"base": "x"}, {"control": "sd15-tile"}, {"allow_noncommercial": "no"}]
+    "options",
+    [
+        {"first": "lite"},
+        {"base": "x"},
+        {"control": "sd15-tile"},
+        {"creative": Creative(steps=5)},
+        {"creative": {"steps": 5}},
+        {"allow_noncommercial": "no"},
+        {"scale": "2"},
+        {"scale": -1},
+        {"restorer": 3},
+        {"upscaler": 3},
+        {"weights": ["a.pth"]},
+        {"weights": {"lite-restorer": None}},
+    ],
 )
 def test_options_that_would_be_ignored_or_misread_are_refused(options):
     (name,) = options

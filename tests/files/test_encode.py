@@ -57,6 +57,7 @@ def test_noise_is_encoded_as_jpeg(quality):
         (Picture(scene()), "gif", 95, "png"),
         (Picture(scene()), "jpeg", 0, "1 to 100"),
         (Picture(scene()), "webp", 101, "1 to 100"),
+        (Picture(scene()), "jpeg", True, "1 to 100"),
     ],
 )
 def test_encode_refuses_what_a_format_cannot_hold(picture, kind, quality, words):

@@ -272,6 +272,7 @@ def test_steps_are_those_that_run():
     assert steps(Creative(steps=20, creativity=1)) == (20, 20)
     assert steps(Creative(steps=20, creativity=0.01)) == (10, 1000)
     assert steps(Creative(steps=20, creativity=1e-9)) == (1, 1000)
+    assert steps(Creative(steps=20, creativity=1e-310)) == (1, 1000)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

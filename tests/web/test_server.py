@@ -85,6 +85,8 @@ def test_options_are_called_as_on_the_page(server, photo, monkeypatch):
         b'{"device": "cuda"}',
         b'{"scale": "2"}',
         b'{"faces": 3}',
+        b'{"faces": 0}',
+        b'{"faces": {}}',
         b"[" * 60000,
         b'{"format": "bmp"}',
         b'{"format": []}',
