@@ -37,7 +37,8 @@ class Local:
         self._count = workers or processors()
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:  # for Ctrl-C during the start
+        resource_tracker.ensure_running()  # otherwise the forkserver starts it, which ends the delay of Ctrl-C
+        with ExitStack() as stack:  # stops the workers where Ctrl-C was pressed during the start
             stack.callback(self._stop)
             self._start()
             stack.pop_all()
@@ -96,7 +97,6 @@ class Local:
         # Windows has no forkserver, and GPUs of Apple do not work in processes that are forked.
         context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         context.set_forkserver_preload(["facemend.batch.worker"])  # workers share its memory
-        resource_tracker.ensure_running()  # by the forkserver otherwise, and that would end the delay of Ctrl-C
         with _one_thread(), _without_interrupts():
             self._pool = ProcessPool(self._count, initializer=_start, initargs=(self._plan,), context=context)
             self._pool.active  # noqa: B018 - starts it

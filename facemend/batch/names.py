@@ -39,13 +39,13 @@ def tasks(keys: Iterable[str], endings: tuple[str, ...]) -> Iterator[Task]:
             if _is_odd(picture.key):
                 error = InputError(f"its name {picture.key!r} is not a relative path in its shortest form", "rename it")
             elif files & claims:
-                error = taken(picture.folder + target)
+                error = taken_already(picture.folder + target)
             claims |= files - {(picture.folder, picture.stem)}
             if formats.BY_SUFFIX[picture.suffix.lower()].installed:
                 yield Task(picture.key, picture.folder + target, error)
 
 
-def taken(name: str) -> OptionError:
+def taken_already(name: str) -> OptionError:
     """The error for a picture whose result would have the name of another one's."""
     return OptionError("the output", name, "a name that no other picture's result has", "rename one of the pictures")
 

@@ -101,7 +101,7 @@ class Worker:
         def check(picture: Picture, outputs: Outputs) -> bool:
             keys = [key(path) for path in outputs.paths()]
             if others := [one for one in keys if one in task.taken]:
-                raise names.taken(f"{destination.name}/{others[0]}")
+                raise names.taken_already(f"{destination.name}/{others[0]}")
             for one in keys:
                 if destination.is_file(one, source):
                     raise OptionError("the output", f"{destination.name}/{one}", "another file than the input")

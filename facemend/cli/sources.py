@@ -138,8 +138,8 @@ def _is_wanted(path: Path, beside: bool, left_out: Counter[str]) -> bool:
 def walk(folder: Path, results: Path, unreadable: Callable[[OSError], None], left_out: Counter[str]) -> Iterator[Path]:
     """Yield the files of a folder and the folders in it, those of each folder in order.
 
-    Each folder is searched once, however many links lead to it. Hidden folders, those of the results and those of the
-    results of `facemend batch` are left out.
+    Each folder is searched once, however many links lead to it. Left out are hidden folders, the folder of the results,
+    and folders that a batch has written into.
 
     Args:
         folder: the folder.

@@ -7,14 +7,13 @@ import importlib.util
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
 
 from facemend.errors import OptionError, listed
-from facemend.records import Metadata, Picture
+from facemend.records import Metadata, Picture, is_whole
 
 # What pixels may have besides 8-bit colours, and what pages and messages call it
 ABILITIES = {"deep": "16 bits", "alpha": "transparency", "profile": "ICC profile", "hdr": "HDR"}
@@ -358,7 +357,5 @@ def by_suffix(path: Path, *remedies: str) -> Format:
 
 def check_quality(quality: object) -> None:
     """Raise OptionError unless the quality of a JPEG or WebP is a whole number from 1 to 100, or "lossless"."""
-    if isinstance(quality, bool) or (
-        quality != LOSSLESS and (not isinstance(quality, Integral) or not 1 <= int(quality) <= 100)
-    ):
+    if quality != LOSSLESS and not (is_whole(quality) and quality in range(1, 101)):
         raise OptionError("quality", quality, "a whole number from 1 to 100, or lossless")

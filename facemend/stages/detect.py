@@ -5,7 +5,7 @@ upright face that is not there. So neither the landmarks nor that score tell the
 detected again in a small square, in several orientations: in the right one the score is the highest. A face that is
 turned is then detected in a larger square, in its own orientation, which gives its landmarks.
 
-What no small square shows is no face.
+A face that the small square does not show in any orientation is refused.
 """
 
 import copy
@@ -29,7 +29,7 @@ from facemend.stages.views import View
 
 SHORT_SIDE = 640  # px the short side is brought to: small faces are found, a huge picture costs no more
 LONG_SIDE = 4096  # px, for panoramas
-ENLARGED = 4.0  # times at most; enlarged further, trees and flowers in small pictures look like soft, large faces
+ENLARGED = 4.0  # times at most that a small picture is enlarged; further, trees may look like soft, large faces
 SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, where the first found nothing
 SMALL = 40  # px of the first view; a turned face that only the second look shows must be lower than this
 AT_ONCE = 1 << 21  # px of the views that go through the network together
@@ -45,7 +45,7 @@ QUICK, THOROUGH = range(0, 360, 90), range(0, 360, 45)  # degrees to the left; f
 CLEAR_LEAD = 0.2  # the orientation is not in doubt if its score exceeds those of the other quarters by this
 LEAD = 0.02  # another orientation is taken if its mean score in both squares exceeds that of the first by this
 CHECK_SCORE = 0.05  # from which an answer counts there
-CONFIRMED = 0.08  # mean score in both squares, in the best orientation, below which there is no face
+CONFIRMED = 0.08  # mean score in both squares, in the best orientation; a face with less is refused
 AGAIN_SIDE, AGAIN_MARGIN = 256, 2.0  # px of the larger square, and its side over the face
 TURNED_DOUBT = 2  # for a face that the upright view does not show, 1 - score must be this many times smaller
 EYES = 5.0  # px between the eyes; below, there is nothing to restore from
