@@ -169,6 +169,11 @@ def exists_already(path: object) -> OptionError:
     return OptionError("the output", str(path), "a new file", *remedies)
 
 
+def is_no_file(path: object) -> OptionError:
+    """The error for an output in whose place there is something else than a file."""
+    return OptionError("the output", str(path), "a file; a folder or something else has this name")
+
+
 class WeightsError(FacemendError):
     """A file of network weights is missing, wrong or unreadable."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facemend.draw import SEAM, before_after, numbered, white_where
-from facemend.errors import OptionError, OutputError, exists_already
+from facemend.errors import OptionError, OutputError, exists_already, is_no_file
 from facemend.files import formats
 from facemend.files.decode import Source, decode
 from facemend.files.encode import encode, write
@@ -239,12 +239,12 @@ def check_writable(outputs: Outputs, *, overwrite: bool) -> None:
     """Check the outputs before the work.
 
     Raises:
-        OptionError: their folder cannot be made or written to, one of them is a folder, or one of them exists and
+        OptionError: their folder cannot be made or written to, one of them is no file, or one of them exists and
             `overwrite` is False.
     """
     existing = outputs.existing()
-    if folders := [path for path in existing if path.is_dir()]:
-        raise OptionError("the output", str(folders[0]), "a file; there is a folder of this name")
+    if others := [path for path in existing if not path.is_file()]:
+        raise is_no_file(others[0])
     if existing and not overwrite:
         raise exists_already(existing[0])
     folder = next(parent for parent in outputs.target.absolute().parents if os.path.lexists(parent))

@@ -45,9 +45,9 @@ def tasks(keys: Iterable[str], endings: tuple[str, ...]) -> Iterator[Task]:
                 yield Task(picture.key, picture.folder + target, error)
 
 
-def taken_already(name: str) -> OptionError:
+def taken_already(name: str, remedy: str = "rename one of the pictures") -> OptionError:
     """The error for a picture whose result would have the name of another one's."""
-    return OptionError("the output", name, "a name that no other picture's result has", "rename one of the pictures")
+    return OptionError("the output", name, "a name that no other picture's result has", remedy)
 
 
 class _Picture(NamedTuple):

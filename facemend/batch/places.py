@@ -9,7 +9,7 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
-from facemend.errors import InputError, OptionError, OutputError, exists_already
+from facemend.errors import InputError, OptionError, OutputError, exists_already, is_no_file
 from facemend.extras import install_remedy
 
 OWN = ".facemend"  # the folder of a batch in its destination
@@ -34,7 +34,7 @@ class Place(Protocol):
         """Yield the keys of all files below a folder, one that ends in / or "" for all."""
 
     def exists(self, key: str) -> bool:
-        """Whether there is a file."""
+        """Whether there is a file; raises OptionError where there is something else."""
 
     def is_file(self, key: str, file: Path) -> bool:
         """Whether the file of a key is a certain file of this machine, which may have several paths."""
@@ -118,6 +118,8 @@ class Folder:
     def exists(self, key: str) -> bool:  # noqa: D102
         path = self._path / key
         try:
+            if path.exists() and not path.is_file():
+                raise is_no_file(path)
             return path.exists()
         except OSError as error:  # before Python 3.12
             raise OptionError("the output", str(path), f"a name a file can have ({error.strerror})") from error
@@ -126,7 +128,7 @@ class Folder:
         return self.exists(key) and (self._path / key).samefile(file)
 
     def index(self) -> Callable[[str], bool]:  # noqa: D102
-        return self.exists
+        return lambda key: (self._path / key).is_file()
 
     def read(self, key: str) -> bytes:  # noqa: D102
         return (self._path / key).read_bytes()

@@ -51,10 +51,10 @@ class Worker:
         """What this worker has loaded."""
         models = self._plan.models
         files = dict(models["weights"])
-        names = (
+        chosen = (
             models.get(task) for task in ("restorer", "upscaler", "detector", "parser", "first", "base", "control")
         )
-        own = (name for name in names if isinstance(name, str | Path) and is_path(name) and Path(name).is_file())
+        own = (name for name in chosen if isinstance(name, str | Path) and is_path(name) and Path(name).is_file())
         files.update({str(name): name for name in own})
         hashes = {name: digest(Path(path))[0] for name, path in files.items()}
         gpu = choose(models["device"], "auto", "fp32").place.type != "cpu"
@@ -101,7 +101,8 @@ class Worker:
         def check(picture: Picture, outputs: Outputs) -> bool:
             keys = [key(path) for path in outputs.paths()]
             if others := [one for one in keys if one in task.taken]:
-                raise names.taken_already(f"{destination.name}/{others[0]}")
+                remedy = "rename this picture, or delete the result, which an earlier run made of another one"
+                raise names.taken_already(f"{destination.name}/{others[0]}", remedy)
             for one in keys:
                 if destination.is_file(one, source):
                     raise OptionError("the output", f"{destination.name}/{one}", "another file than the input")

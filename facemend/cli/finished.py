@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facemend.errors import DecodeError, OpenError, OptionError, Remedy
+from facemend.errors import DecodeError, OpenError, OptionError, Remedy, is_no_file
 from facemend.files import formats
 from facemend.records import Settings
 
@@ -25,6 +25,8 @@ def check_result(target: Path, source: Path, settings: Settings) -> None:
     from facemend.files import headers  # imports OpenCV, which --help need not wait for
 
     remedies = "choose another folder", Remedy("overwrite it with {}", "force")
+    if not target.is_file():
+        raise is_no_file(target)
     try:
         there = headers.read(target)
     except (DecodeError, OSError) as error:  # this program writes whole files, so it is not one of its results

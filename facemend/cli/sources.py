@@ -44,11 +44,12 @@ def collect(
     """
 
     def unreadable(error: OSError) -> None:
-        problem: DecodeError = OpenError(error.filename, error.strerror)
+        name = error.filename
+        problem: DecodeError = OpenError(name, error.strerror)
         if NO_FILE.match(str(error.filename)):
-            name = re.sub("^(https?:)/(?!/)", r"\1//", error.filename)  # a path has one of the slashes of a URL
+            name = re.sub("^(https?:)/(?!/)", r"\1//", name)  # a path has one of the slashes of a URL
             problem = DecodeError(f"cannot open {name}: it is not a file", "save it as a file first")
-        failed(problem, error.filename)
+        failed(problem, name)
 
     if target := output_file(output):
         if len(inputs) > 1 or os.path.isdir(inputs[0]):

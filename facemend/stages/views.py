@@ -1,4 +1,4 @@
-"""Renderings of a picture for a detector: scaled, with a border, turned by quarters; and the maps back."""
+"""Renderings of a picture for a detector: scaled, with more contrast, with a border, turned; and the maps back."""
 
 import math
 from collections.abc import Sequence

@@ -98,11 +98,21 @@ def test_a_worker_whose_networks_do_not_work_any_more_ends(source, destination, 
     assert errors(outcomes)["0/1.png"].startswith("its worker died 2 times (exit code 1)")
 
 
+@dataclass
+class Obstacle:
+    """An upscaler that makes a folder in the place of the result."""
+
+    path: Path
+
+    def __call__(self, pixels):
+        self.path.mkdir(parents=True)
+        return pixels
+
+
 def test_files_beside_a_result_that_failed_are_replaced_by_the_next_try(source, destination):
     numbered(source, [1])
-    (destination / "0" / "1.png" / "in the way").mkdir(parents=True)
-    outcomes, _ = run(source, destination, compare=True, force=True)
-    assert "cannot write" in errors(outcomes)["0/1.png"]
+    outcomes, _ = run(source, destination, upscaler=Obstacle(destination / "0" / "1.png"), compare=True, force=True)
+    assert "a folder or something else has this name" in errors(outcomes)["0/1.png"]
     assert set(files(destination)) == {"0/1_compare.jpg"}
     shutil.rmtree(destination / "0" / "1.png")
     assert not errors(run(source, destination, compare=True, retry_failed=True)[0])
@@ -194,6 +204,15 @@ def test_a_result_is_not_replaced_by_that_of_a_picture_that_came_later(source, d
         outcomes, earlier = run(source, destination, **options)
         assert "a name that no other picture's result has" in errors(outcomes)["a.png"]
         assert (files(destination), earlier) == (before, {State.DONE: 1})
+
+
+@pytest.mark.parametrize("options", [{}, {"force": True}, {"resume": True}])
+def test_a_folder_with_the_name_of_the_result_is_an_error(source, destination, options):
+    numbered(source, [1])
+    (destination / "0" / "1.png").mkdir(parents=True)
+    assert "a folder or something else has this name" in errors(run(source, destination, **options)[0])["0/1.png"]
+    (destination / "0" / "1.png").rmdir()
+    assert not errors(run(source, destination)[0])
 
 
 def test_a_name_that_is_too_long_is_an_error(source, destination):

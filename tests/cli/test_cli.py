@@ -37,7 +37,10 @@ def test_an_unknown_option_is_told_with_the_command_whose_help_lists_the_options
         (["restore", EXAMPLE, "-o", f"{TOO_LONG}/a.png"], "the output is"),
         (["compare", f"{TOO_LONG}/a.jpg"], "cannot open"),
         (["restore", "-", "-o", "{}/a.png"], "cannot open -: it is not a file; save it as a file first"),
-        (["restore", "https://a.example/b.jpg", "-o", "{}/"], "open https://a.example/b.jpg: it is not a file; save"),
+        (
+            ["restore", "https://a.example/b.jpg", "-o", "{}/"],
+            "facemend: cannot open https://a.example/b.jpg: it is not a file; save",
+        ),
         (["restore", EXAMPLE, "-o", "-"], "--output is '-', but must be a file or a folder"),
         (["batch", TOO_LONG, "{}/out"], "is not a folder"),
     ],
