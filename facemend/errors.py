@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # characters that a terminal may obey
+NO_FILE = re.compile(r"-$|[a-z][a-z0-9+.-]+:/")  # what other programs take for their standard input, and URLs
 
 Spelling = Callable[[str], str | None]  # option in Python -> in an interface; None where it has no such option
 
@@ -119,10 +120,23 @@ class DecodeError(InputError):
 
 
 class OpenError(DecodeError):
-    """The system does not open a file or folder, or does not read it to the end. Later it may."""
+    """The system does not open a file or folder, or does not read it to the end. Later it may.
 
-    def __init__(self, name: object, reason: str | None) -> None:
-        super().__init__(f"cannot open {name}: {reason}", "check the path and its permissions")
+    Attributes:
+        path: the file or folder.
+    """
+
+    def __init__(self, path: object, reason: str | None, remedy: str = "check the path and its permissions") -> None:
+        super().__init__(f"cannot open {path}: {reason}", remedy)
+        self.path = str(path)
+
+    @classmethod
+    def of(cls, path: object, error: OSError) -> "OpenError":
+        """The error for what the system does not open as a file."""
+        if NO_FILE.match(str(path)):
+            url = str(path).replace(":/", "://").replace("///", "//")  # a `Path` has one of the slashes of a URL
+            return cls(url, "it is not a file", "save it as a file first")
+        return cls(path, error.strerror)
 
 
 class TooLargeError(InputError):

@@ -98,7 +98,7 @@ class Local:
         context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
         context.set_forkserver_preload(["facemend.batch.worker"])  # workers share its memory
         with _one_thread(), _without_interrupts():
-            self._pool = ProcessPool(self._count, initializer=_start, initargs=(self._plan,), context=context)
+            self._pool = ProcessPool(self._count, initializer=_start_worker, initargs=(self._plan,), context=context)
             self._pool.active  # noqa: B018 - starts it
 
     def _stop(self) -> None:
@@ -146,7 +146,7 @@ def _one_thread() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _start(plan: Plan) -> None:
+def _start_worker(plan: Plan) -> None:
     from facemend.batch import worker  # imports torch, which the driver does not need
 
     worker.start(plan)

@@ -25,9 +25,9 @@ def tasks(keys: Iterable[str], endings: tuple[str, ...]) -> Iterator[Task]:
             Pictures whose format needs a package that is not installed count for the names only.
         endings: of the names of the files beside a result.
     """
-    claims: set[tuple[str, str]] = set()  # folders and names without suffix that a later picture could have too
+    reserved: set[tuple[str, str]] = set()  # folders and names without suffix that a later picture could have too
     for folder, group in _groups(keys):
-        claims = {claim for claim in claims if not _passed(claim, folder, group[0].name)}
+        reserved = {file for file in reserved if not _passed(file, folder, group[0].name)}
         keepers: dict[tuple[str, str], str] = {}  # -> the suffix of the picture that keeps it
         for picture in sorted(group, key=lambda picture: (ORDER[picture.suffix.lower()], picture.suffix)):
             keepers.setdefault((picture.folder, picture.stem), picture.suffix)
@@ -38,9 +38,9 @@ def tasks(keys: Iterable[str], endings: tuple[str, ...]) -> Iterator[Task]:
             error: InputError | None = None
             if _is_odd(picture.key):
                 error = InputError(f"its name {picture.key!r} is not a relative path in its shortest form", "rename it")
-            elif files & claims:
+            elif files & reserved:
                 error = taken_already(picture.folder + target)
-            claims |= files - {(picture.folder, picture.stem)}
+            reserved |= files - {(picture.folder, picture.stem)}
             if formats.BY_SUFFIX[picture.suffix.lower()].installed:
                 yield Task(picture.key, picture.folder + target, error)
 
@@ -87,8 +87,8 @@ def _groups(keys: Iterable[str]) -> Iterator[tuple[str, list[_Picture]]]:
         yield group[0].folder, group
 
 
-def _passed(claim: tuple[str, str], folder: str, name: str) -> bool:
-    """Whether a picture in a folder, and all that come after it, have other names than a claim."""
-    if claim[0] == folder:
-        return f"{claim[1]}." < name and not name.startswith(f"{claim[1]}.")
-    return not folder.startswith(claim[0])
+def _passed(file: tuple[str, str], folder: str, name: str) -> bool:
+    """Whether a picture in a folder, and all that come after it, have other names than a reserved one."""
+    if file[0] == folder:
+        return f"{file[1]}." < name and not name.startswith(f"{file[1]}.")
+    return not folder.startswith(file[0])

@@ -134,7 +134,7 @@ class _Listing:
     def _cannot_read(self, error: OSError) -> None:
         if error.filename not in self._unreadable:
             self._unreadable.add(error.filename)
-            self._reporter.failed(OpenError(error.filename, error.strerror), error.filename)
+            self._reporter.failed(OpenError.of(error.filename, error), error.filename)
 
 
 def _run(ready: Batch, listing: _Listing, options: argparse.Namespace, reporter: say.Reporter) -> None:

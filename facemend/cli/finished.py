@@ -36,7 +36,7 @@ def check_result(target: Path, source: Path, settings: Settings) -> None:
     except DecodeError:  # it has nothing to compare
         return
     except OSError as error:
-        raise OpenError(source, error.strerror) from error
+        raise OpenError.of(source, error) from error
     (height, width), (high, wide) = there.size, settings.output_size(*picture.size)
     if (height, width) != (high, wide):
         found, expected = f"of {width} x {height} px", f"of {wide} x {high} px"

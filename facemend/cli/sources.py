@@ -1,7 +1,6 @@
 """The pictures that arguments name, and where their results go."""
 
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -9,11 +8,10 @@ from typing import NamedTuple
 
 from facemend.batch.places import OWN
 from facemend.cli.names import ENDING, RESULTS, Names
-from facemend.errors import DecodeError, OpenError, OptionError
+from facemend.errors import NO_FILE, DecodeError, OpenError, OptionError
 from facemend.extras import install_command
 from facemend.files import formats
 
-NO_FILE = re.compile(r"-$|https?:/")  # what other programs take for their standard input, and URLs, as a path
 HIDDEN = "hidden files and folders"  # what is left out, as a message names it
 
 
@@ -44,12 +42,8 @@ def collect(
     """
 
     def unreadable(error: OSError) -> None:
-        name = error.filename
-        problem: DecodeError = OpenError(name, error.strerror)
-        if NO_FILE.match(str(error.filename)):
-            name = re.sub("^(https?:)/(?!/)", r"\1//", name)  # a path has one of the slashes of a URL
-            problem = DecodeError(f"cannot open {name}: it is not a file", "save it as a file first")
-        failed(problem, name)
+        problem = OpenError.of(error.filename, error)
+        failed(problem, problem.path)
 
     if target := output_file(output):
         if len(inputs) > 1 or os.path.isdir(inputs[0]):

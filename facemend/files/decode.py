@@ -64,7 +64,7 @@ def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = ""
         problem = f"not enough memory to read {name}"
         raise MemoryLimitError(problem, "close other programs", "use a smaller picture") from error
     except OSError as error:
-        raise OpenError(name, error.strerror) from error
+        raise OpenError.of(name, error) from error
 
 
 def _from_path(path: Path, settings: Settings) -> Picture:

@@ -89,23 +89,23 @@ class RetinaFaceDetector:
         if min(height, width) < settings.min_face:
             return []
         threshold = min(1 - 0.4 * settings.sensitivity, 0.99)
-        certain = 1 - (1 - threshold) / TURNED_DOUBT
+        turned_threshold = 1 - (1 - threshold) / TURNED_DOUBT
         whole = views.whole(pixels)
         scale = min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width), ENLARGED)
         view = first = views.contrasted(views.scaled(whole, scale))
 
         upright = self._look(first, 0, threshold)
-        others = self._overview(first, certain)
+        others = self._overview(first, turned_threshold)
         if not upright and not others:
-            others = self._turned_looks(first, certain)
+            others = self._turned_looks(first, turned_threshold)
         if not upright and not others and (second := _larger_view(whole, first)):
             view, upright = second, self._look(second, 0, threshold)
             if not upright:
                 small = SMALL * height / first.pixels.shape[0]  # px of the picture
-                others = [one for one in self._turned_looks(second, certain) if one.height < small]
+                others = [one for one in self._turned_looks(second, turned_threshold) if one.height < small]
         found = self._oriented(view, merged(upright, others, CLOSE_UP * min(height, width)), threshold)
         if usual := usual_quarter(found):  # the whole picture is turned, so the upright view has not shown all faces
-            more = unknown(self._turned_looks(view, certain, [usual]), found)
+            more = unknown(self._turned_looks(view, turned_threshold, [usual]), found)
             found += self._oriented(view, more, threshold)
         faces = [one.face for one in distinct(found) if _large_enough(one.face, settings.min_face)]
         return sorted(faces, key=lambda face: face.box[:2])

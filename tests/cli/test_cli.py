@@ -41,6 +41,8 @@ def test_an_unknown_option_is_told_with_the_command_whose_help_lists_the_options
             ["restore", "https://a.example/b.jpg", "-o", "{}/"],
             "facemend: cannot open https://a.example/b.jpg: it is not a file; save",
         ),
+        (["restore", "s3://photos/b.jpg"], "facemend: cannot open s3://photos/b.jpg: it is not a file; save it"),
+        (["compare", "https://a.example/b.jpg"], "facemend: cannot open https://a.example/b.jpg: it is not a file"),
         (["restore", EXAMPLE, "-o", "-"], "--output is '-', but must be a file or a folder"),
         (["batch", TOO_LONG, "{}/out"], "is not a folder"),
     ],
