@@ -11,9 +11,10 @@ from facemend.loader import Loader
 from facemend.pipeline import Pipeline
 from facemend.records import Crop, Picture, Pixels, Progress, Settings, converted
 from facemend.sheet import Section, Tile
-from facemend.stages.align import TEMPLATE_SIZE, align
+from facemend.stages.align import align
 from facemend.stages.choose import choose
 from facemend.stages.condition import real_side
+from facemend.stages.geometry import TEMPLATE_SIZE
 from facemend.stages.upscale import LanczosUpscaler
 from facemend.weights.installed import find
 from facemend.weights.models import MODELS, Task

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from facemend.records import Face, Floats, Picture, Pixels, converted, to_dtype
-from facemend.stages.align import TEMPLATE_SIZE, align
-from facemend.stages.geometry import bounds, compose, inverse, scaling, shift, shrunk
+from facemend.stages.align import align
+from facemend.stages.geometry import TEMPLATE_SIZE, bounds, compose, inverse, scaling, shift, shrunk
 from facemend.stages.paste import oval_mask
 
 RESTORED_COLOUR, UNRESTORED_COLOUR = (40, 200, 80), (240, 160, 40)  # RGB of the boxes

@@ -115,7 +115,7 @@ def portraits(folder: Path, detector: nn.Module, store: Path | None = None) -> l
 
 
 def aligned(portrait: Portrait) -> NDArray[np.uint8]:
-    """(512, 512, 3) RGB: the face aligned to the template, with the interpolation that the package uses."""
+    """(512, 512, 3) RGB: the face aligned to the template, with bilinear interpolation."""
     flags = {"interpolation": cv2.INTER_LINEAR, "border": cv2.BORDER_REFLECT_101}
     return warp(portrait.image, portrait.matrix, (FACE_SIZE, FACE_SIZE), **flags)
 

@@ -4,9 +4,8 @@ import cv2
 import numpy as np
 
 from facemend.records import Crop, Landmarks, Matrix, Pixels, Reals
-from facemend.stages.geometry import bounds, inverse, scaling, warp
+from facemend.stages.geometry import TEMPLATE_SIZE, bounds, inverse, scaling, warp
 
-TEMPLATE_SIZE = 512  # px
 OFF = 50.0  # px of the template, 0.4 eye distances; a landmark farther than this from its target has less weight
 ROUNDS = 20  # of weighting; the weights settle in fewer
 SMALLEST_SCALE = 1e-4  # crop px per picture px
@@ -38,7 +37,7 @@ def align(pixels: Pixels, landmarks: Landmarks, size: int = TEMPLATE_SIZE) -> Cr
     rows, columns = bounds(inverse(matrix), (size, size), pixels.shape[:2])
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return None
-    cut = warp(pixels, matrix, (size, size), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101)
+    cut = warp(pixels, matrix, (size, size), interpolation=cv2.INTER_CUBIC, border=cv2.BORDER_REFLECT_101)
     return Crop(cut, matrix)
 
 
@@ -46,7 +45,7 @@ def whole(pixels: Pixels, size: int = TEMPLATE_SIZE) -> Crop:
     """The whole picture as one crop, for pictures that are an aligned face already."""
     height, width = pixels.shape[:2]
     matrix = scaling(size / width, size / height)
-    cut = warp(pixels, matrix, (size, size), interpolation=cv2.INTER_LINEAR, border=cv2.BORDER_REFLECT_101)
+    cut = warp(pixels, matrix, (size, size), interpolation=cv2.INTER_CUBIC, border=cv2.BORDER_REFLECT_101)
     return Crop(cut, matrix)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from facemend.records import Crop, Matrix, Pixels
 
+TEMPLATE_SIZE = 512  # px, side of an aligned face
 MARGIN = 4  # px kept around a region, because Lanczos interpolation at its edge reads them
 
 

@@ -8,11 +8,21 @@ import cv2
 import numpy as np
 
 from facemend.records import Crop, Floats, Matrix, Pixels, to_dtype
-from facemend.stages.geometry import bounds, compose, cut, inverse, magnification, scaling, shift, shrunk, to_canvas
+from facemend.stages.geometry import (
+    TEMPLATE_SIZE,
+    bounds,
+    compose,
+    cut,
+    inverse,
+    magnification,
+    scaling,
+    shift,
+    shrunk,
+    to_canvas,
+)
 
 STRIP = 256  # rows of the canvas blended at once, so that floats never fill the memory
 # An ellipse on the template that holds the face from the forehead to the chin, without ears and hair.
-TEMPLATE_SIZE = 512  # px
 OVAL_CENTRE = 256.0, 288.0  # px
 OVAL_SIZE = 150.0, 205.0  # px, semi-axes; inside, a face replaces the canvas
 OVAL_RIM = 1.2  # of the semi-axes: from there on the canvas stays as it is
