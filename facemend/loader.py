@@ -52,9 +52,9 @@ def best(task: Task, scale: float = 0) -> str:
 
 
 def files(task: Task, choice: str) -> tuple[Path | None, ...]:
-    """The files of a model and its companions, None for each that is not installed; () for a choice without a model.
+    """The files of a model and its companion, None for each that is not installed; () for a choice without a model.
 
-    As long as they are the same, so is what `Loader` loads for the choice.
+    What `Loader` loads for the choice depends on nothing else.
     """
     return tuple(find(part.name) for part in lookup_for(task, choice).parts()) if choice in public_names(task) else ()
 
@@ -93,7 +93,7 @@ class Loader:
         """Load a restorer, or wrap a function; "none" is none."""
         if callable(wanted):
             return FunctionRestorer(wanted)
-        found = self._find("restorer", wanted, NONE)
+        found = self._find("restorer", wanted)
         if found is None:
             return None
         name, model, tensors = found
@@ -126,7 +126,7 @@ class Loader:
             return FunctionUpscaler(wanted)
         if wanted is not None and is_path(wanted):
             return self._own_upscaler(Path(wanted), read(Path(wanted)))
-        found = self._find("upscaler", wanted, LanczosUpscaler.name, scale)
+        found = self._find("upscaler", wanted, scale)
         if found is None:
             return LanczosUpscaler()
         name, model, _ = found
@@ -145,7 +145,7 @@ class Loader:
             WeightsError: the extra `creative` or a file is missing, or a file is wrong.
         """
         diffusion.check_extra()
-        return diffusion.load(hub.installed(base, control), choose(self._device, self._precision, "fp16"))
+        return diffusion.load(hub.locate(base, control), choose(self._device, self._precision, "fp16"))
 
     def own(self, path: Path) -> NetRestorer | NetUpscaler:
         """Load a restorer from a file of weights, or an upscaler if the file holds no restorer's."""
@@ -161,7 +161,7 @@ class Loader:
 
     def repairer(self, wanted: str | Path | None) -> Repairer | None:
         """Load a repairer; "none" is none."""
-        found = self._find("repairer", wanted, NONE)
+        found = self._find("repairer", wanted)
         if found is None:
             return None
         name, model, tensors = found
@@ -179,14 +179,14 @@ class Loader:
     def _stage(
         self, task: Task, wanted: str | Path | None, make: Callable[[str, nn.Module, Device], Given]
     ) -> Given | None:
-        found = self._find(task, wanted, NONE)
+        found = self._find(task, wanted)
         if found is None:
             return None
         name, model, tensors = found
         return make(name, *self._net(model, tensors))
 
     def _find(
-        self, task: Task, wanted: str | Path | None, without: str, scale: float = 0
+        self, task: Task, wanted: str | Path | None, scale: float = 0
     ) -> tuple[str, Model, Tensors | None] | None:
         """The name to show, the model and the tensors of the caller's file of what is asked for; None to go without."""
         if wanted is None or wanted == AUTO:
@@ -201,9 +201,9 @@ class Loader:
                 problem = f"{wanted} does not hold the weights of any {task} that facemend knows"
                 raise WeightsError(problem, "give a file of a model that 'facemend models' lists")
             return Path(wanted).stem, model, tensors
-        if wanted not in (choices := (AUTO, *public_names(task), without)):
+        if wanted not in (choices := (AUTO, *public_names(task), WITHOUT[task])):
             raise OptionError(task, wanted, (*choices, "the path of a file of weights"))
-        if wanted == without:
+        if wanted == WITHOUT[task]:
             return None
         model = lookup_for(task, str(wanted))
         return model.public_name, model, None
@@ -216,10 +216,12 @@ class Loader:
         return NetUpscaler(path.stem, net, choose(self._device, self._precision, precision), tiling)
 
     def _companion(self, model: Model) -> nn.Module | None:
-        for companion in model.parts()[1:]:
-            if self._installed(companion):
-                return self._net(companion)[0]
-            log.warning("%s is not installed, so the option denoise has no effect", companion.name)
+        if not model.companion:
+            return None
+        companion = lookup(model.companion)
+        if self._installed(companion):
+            return self._net(companion)[0]
+        log.warning("%s is not installed, so the option denoise has no effect", companion.name)
         return None
 
     def _installed(self, model: Model) -> bool:
@@ -236,5 +238,5 @@ class Loader:
 def is_path(wanted: str | Path) -> bool:
     """Whether a path of a weights file is asked for, and not a model's name."""
     return isinstance(wanted, Path) or (
-        isinstance(wanted, str) and (os.sep in wanted or Path(wanted).suffix in SUFFIXES)
+        isinstance(wanted, str) and (os.sep in wanted or Path(wanted).suffix.lower() in SUFFIXES)
     )

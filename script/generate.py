@@ -196,7 +196,7 @@ def with_literal(source: str, name: str, key: str, value: str | list[str]) -> st
 
 def _row(model: Model) -> str:
     """Return the line of a model in the table."""
-    users = ", ".join(f"`{user.name}`" for user in MODELS.values() if model.name in user.companions)
+    users = ", ".join(f"`{user.name}`" for user in MODELS.values() if model.name == user.companion)
     scale = str(model.tiling.scale) if model.task == "upscaler" and model.tiling else ""
     file = f"[{model.file}]({model.urls[0]})" if model.urls else model.file
     commercial = f"**{model.commercial}**: {model.why}" if model.why else model.commercial

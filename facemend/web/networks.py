@@ -17,7 +17,7 @@ LICENCES = {"yes": "free", "no": "non-commercial", "unclear": "licence unclear"}
 
 
 Stage = TypeVar("Stage")
-Key = tuple[str, tuple[Path | None, ...]]  # a name, and the files of the model and its companions
+Key = tuple[str, tuple[Path | None, ...]]  # a name, and the files of the model and its companion
 
 
 def offered(task: Task) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ WRAPPERS = ("params_ema", "params", "params-ema", "model_state_dict", "state_dic
 def load(model: str | Model, path: Path | None = None) -> nn.Module:
     """Build a model's network with its trained weights: on the CPU, in float32, in eval mode, without gradients.
 
-    The tensors are mapped from the file where its format allows, so no tensor is in memory twice.
+    It has a copy of the tensors, so that it does not change with the file.
 
     Args:
         model: the row of a model, or its name.
@@ -58,7 +58,7 @@ def filled(model: Model, tensors: Mapping[str, Tensor]) -> nn.Module:
     """Build a model's network with the tensors of a file that fits it; otherwise as `load`."""
     network = _unfilled(model)
     wanted = network.state_dict()
-    network.load_state_dict({key: tensors[key].to(wanted[key].dtype) for key in wanted}, assign=True)
+    network.load_state_dict({key: tensors[key].to(wanted[key].dtype, copy=True) for key in wanted}, assign=True)
     return network.requires_grad_(False)
 
 
@@ -123,12 +123,13 @@ def read(path: Path) -> dict[str, Tensor]:
         WeightsError: the file is missing, damaged, or holds something else than tensors.
     """
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             content: object = safetensors.torch.load_file(path)
         else:
             if _is_compressed(path):
                 raise WeightsError(f"{path} is compressed, which files of PyTorch are not", "give the official file")
-            # Files from before PyTorch 1.6 are no zip archives and cannot be mapped.
+            # Mapped, as only one of several sets of tensors is needed. Files from before PyTorch 1.6 are no zip
+            # archives and cannot be mapped.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except WeightsError:
         raise

@@ -173,7 +173,7 @@ class Places(NamedTuple):
     texts: Path
 
 
-def installed(base: str | Path | None = None, control: str | Path | None = None) -> Places:
+def locate(base: str | Path | None = None, control: str | Path | None = None) -> Places:
     """Return where the networks are; files of the table are checked as `check` does.
 
     Args:
@@ -199,8 +199,9 @@ def _wanted(part: Part, wanted: str | Path | None) -> str | Path:
     choices = names(part)
     if wanted is None:
         return next((name for name in choices if find(name)), choices[0])
-    path = Path(wanted)
-    if wanted not in choices and not (os.path.isdir(path) or (os.path.isfile(path) and path.suffix == ".safetensors")):
+    path = Path(str(wanted))
+    is_file = os.path.isfile(path) and path.suffix.lower() == ".safetensors"
+    if wanted not in choices and not is_file and not os.path.isdir(path):
         raise OptionError(part, str(wanted), (*choices, "the path of a .safetensors file or of a folder"))
     return str(wanted) if wanted in choices else path
 

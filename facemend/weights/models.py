@@ -28,7 +28,7 @@ class Model:
 
     Attributes:
         name: its name, unique in the table.
-        task: what it does. A companion is used only by the model that names it in `companions`.
+        task: what it does. A companion is used only by the model that names it as `companion`.
         file: the official file name.
         urls: addresses of the file, tried in order; empty if the file comes with the package.
         size: size of the file in bytes.
@@ -42,7 +42,7 @@ class Model:
         safe_precision: the lowest precision that is safe for the network. A network safe in "fp16" is safe in "bf16".
         tiling: the scale of an upscaler or repairer, and how its input is divided into tiles.
         face_size: side in px of the aligned face that a restorer takes.
-        companions: names of the models that it needs; they are downloaded with it.
+        companion: name of a model that is downloaded with it and mixed with it, or "".
         automatic: whether it may be used when no model is named. The first such row that is installed is used.
     """
 
@@ -61,7 +61,7 @@ class Model:
     safe_precision: Precision
     tiling: Tiling | None = None
     face_size: int = 512
-    companions: tuple[str, ...] = ()
+    companion: str = ""
     automatic: bool = True
 
     @property
@@ -80,8 +80,8 @@ class Model:
         return network.eval()
 
     def parts(self) -> "tuple[Model, ...]":
-        """Return this model and its companions, all of which it needs."""
-        return (self, *(MODELS[name] for name in self.companions))
+        """Return this model and its companion, if it has one."""
+        return (self, MODELS[self.companion]) if self.companion else (self,)
 
 
 def lookup(name: str) -> Model:
@@ -333,7 +333,7 @@ MODELS: Mapping[str, Model] = {
             size=4885111,
             sha256="8dc7edb9ac80ccdc30c3a5dca6616509367f05fbc184ad95b731f05bece96292",
             arguments={"num_conv": 32},
-            companions=("realesr-general-wdn-x4v3",),
+            companion="realesr-general-wdn-x4v3",
         ),
         _compact(
             name="realesr-general-wdn-x4v3",

@@ -80,9 +80,20 @@ def test_a_loaded_network_is_ready_to_run(row, tiny, tmp_path):
     assert torch.equal(network(picture), reference(picture))
 
 
-def test_safetensors_files_are_read(row, tiny, tmp_path):
-    safetensors.torch.save_file(tiny, tmp_path / "own.safetensors")
-    assert same(load("tiny", tmp_path / "own.safetensors"), tiny)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_loaded_network_does_not_change_with_its_file(row, tiny, tmp_path, suffix):
+    path = tmp_path / f"own{suffix}"
+    (torch.save if suffix == ".pth" else safetensors.torch.save_file)(tiny, path)
+    network = load("tiny", path)
+    with path.open("r+b") as stream:  # as `cp` writes
+        stream.write(bytes(path.stat().st_size))
+    assert same(network, tiny)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".SAFETENSORS"])
+def test_safetensors_files_are_read(row, tiny, tmp_path, suffix):
+    safetensors.torch.save_file(tiny, tmp_path / f"own{suffix}")
+    assert same(load("tiny", tmp_path / f"own{suffix}"), tiny)
 
 
 def test_float16_files_become_float32(row, tiny, tmp_path):

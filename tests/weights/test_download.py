@@ -49,6 +49,7 @@ class Site:
         self.ranges = True
         self.lengths = True
         self.ranges_refused = False
+        self.ranges_ignored = False  # says that it sends a range, and sends the whole file
         self.redirect: str | None = None
         self.cuts: list[int] = []  # bytes after which the next connections break
         self.hold_at_half = False
@@ -82,7 +83,11 @@ class Site:
             return
         content = self.files[handler.path]
         start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and self.ranges else 0
-        handler.send_response(206 if start else 200)
+        if start and self.ranges_ignored:
+            handler.send_response(206)
+            start = 0
+        else:
+            handler.send_response(206 if start else 200)
         if self.lengths:
             handler.send_header("Content-Length", str(len(content) - start))
         if start:
@@ -190,6 +195,13 @@ def test_a_server_without_ranges_restarts_the_download(site, tmp_path, short_pau
 
 def test_a_server_that_refuses_ranges_is_asked_for_the_whole_file(site, tmp_path, short_pauses):
     site.ranges_refused = True
+    site.cuts = [100_000]
+    assert fetch(site.row(), tmp_path).read_bytes() == CONTENT
+    assert [wanted for _, wanted in site.asked] == [None, "bytes=100000-", None]
+
+
+def test_a_server_that_sends_the_whole_file_as_a_range_is_asked_again(site, tmp_path, short_pauses):
+    site.ranges_ignored = True
     site.cuts = [100_000]
     assert fetch(site.row(), tmp_path).read_bytes() == CONTENT
     assert [wanted for _, wanted in site.asked] == [None, "bytes=100000-", None]

@@ -52,29 +52,29 @@ def install(weights, *names):
 def test_the_preferred_base_that_is_there_is_taken(weights):
     install(weights, "second", "tile")
     expected = weights / "second", weights / "tile" / "net.safetensors", weights / "second"
-    assert hub.installed() == expected
+    assert hub.locate() == expected
     install(weights, "first")
-    assert hub.installed()[0] == weights / "first"
-    assert hub.installed("second", "tile") == expected
+    assert hub.locate()[0] == weights / "first"
+    assert hub.locate("second", "tile") == expected
 
 
 def test_all_that_is_missing_is_named_at_once(weights):
     put(weights / "first" / "unet" / "config.json")  # one of its two files
     with pytest.raises(NotInstalledError, match="run 'facemend download first tile'"):
-        hub.installed()
+        hub.locate()
 
 
 def test_own_files_and_folders(weights, tmp_path):
     own, control = put(tmp_path / "own.safetensors"), tmp_path / "control"
     control.mkdir()
     with pytest.raises(NotInstalledError, match="weights of first are"):  # for the tokenizer
-        hub.installed(own, control)
+        hub.locate(own, control)
     install(weights, "second")
-    assert hub.installed(str(own), str(control)) == (own, control, weights / "second")
-    assert hub.installed(control, control) == (control, control, control)
+    assert hub.locate(str(own), str(control)) == (own, control, weights / "second")
+    assert hub.locate(control, control) == (control, control, control)
     for wrong in ("third", tmp_path / "none", put(tmp_path / "own.ckpt")):
         with pytest.raises(OptionError, match=r"base is .*first, second, the path of"):
-            hub.installed(wrong, control)
+            hub.locate(wrong, control)
 
 
 @pytest.mark.parametrize(("name", "file"), [("first", "unet/net.safetensors"), ("tile", "net.safetensors")])
@@ -82,7 +82,7 @@ def test_a_wrong_file_is_refused(weights, name, file):
     install(weights, "first", "tile")
     put(weights / name / file, b"wrong")
     with pytest.raises(ChecksumError, match=f"facemend download {name}"):
-        hub.installed()
+        hub.locate()
 
 
 @pytest.fixture
