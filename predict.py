@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from uuid import uuid4
 
-import numpy as np
 import torch
 from cog import BaseRunner, Input, Path
 
@@ -45,6 +44,8 @@ RENAMED = {  # options of the package whose inputs have other names here
     "quality": "output_quality",
     "models": "FACEMEND_MODELS",
 }
+# About the percentages of a call's time at which each stage starts and ends.
+SHARES = {"repair": (0, 15), "restore": (15, 40), "upscale": (40, 95), "paste": (95, 100)}
 Spelling = Callable[[str], str | None]
 
 
@@ -173,7 +174,7 @@ class Predictor(BaseRunner):
         output_format: str = Input(
             default="auto",
             choices=["auto", "png", "jpg", "webp"],
-            description="File format of the result. auto keeps JPEG, PNG, WebP and TIFF where they can hold the result. HEIC and AVIF become JPEG, everything else PNG.",
+            description="File format of the result. auto keeps JPEG, PNG, WebP and TIFF where they can hold the result. HEIC and AVIF become JPEG, everything else PNG. A format that cannot hold the result is an error: jpg holds no transparency and no 16 bits per channel, webp no 16 bits and no side over 16383 pixels.",
         ),
         output_quality: int = Input(
             default=95,
@@ -272,17 +273,7 @@ class Predictor(BaseRunner):
     def healthcheck(self) -> bool:
         """Return whether the disk has room. After an unexpected failure, first run the networks of that call again."""
         if self.suspect:
-            face = np.zeros((512, 512, 3), np.uint8)
-            if self.suspect.detector:
-                self.suspect.detector(face)
-            if self.suspect.parser:
-                list(self.suspect.parser([face]))
-            if self.suspect.repairer:
-                self.suspect.repairer(face)
-            for restorer in self.suspect.restorers:
-                restorer([face])
-            # With half the strength, the upscaler runs too, not only the restorer.
-            self.suspect.run(face[:8, :8], Settings(aligned=True, strength=0.5))
+            self.suspect.probe()
             self.suspect = None
         if not self._has_room():  # without room Cog cannot start a call, whose `_tidy` would make some
             self._remove(self.uploads.iterdir(), before=time.time() - UPLOAD_AGE)
@@ -316,5 +307,6 @@ class Predictor(BaseRunner):
 def _print_progress(stage: str, done: int, total: int) -> None:
     """Write a line in the format of tqdm, from which Replicate's clients read the progress, and note it in `PULSE`."""
     PULSE.touch()
-    bar = "█" * (10 * done // total)
-    sys.stdout.write(f"{100 * done // total:3d}%|{bar:10}| {done}/{total} {stage}\n")
+    start, end = SHARES[stage]
+    percent = start + (end - start) * done // total
+    sys.stdout.write(f"{percent:3d}%|{'█' * (percent // 10):10}| {percent}/100 {stage}\n")

@@ -145,7 +145,7 @@ class Predictor(predict.Predictor):
         output_format: str = Input(
             default="auto",
             choices=["auto", "png", "jpg", "webp"],
-            description="File format of the result. auto keeps JPEG, PNG, WebP and TIFF where they can hold the result.",
+            description="File format of the result. auto keeps JPEG, PNG, WebP and TIFF where they can hold the result. A format that cannot hold the result is an error: jpg holds no transparency and no 16 bits per channel, webp no 16 bits and no side over 16383 pixels.",
         ),
         output_quality: int = Input(default=95, ge=1, le=100, description="Quality of a JPEG or WebP result."),
         positive_prompt: str | None = Input(

@@ -10,6 +10,7 @@ from facemend.errors import Cancelled, FacemendError, InputError, MemoryLimitErr
 from facemend.records import Face, Landmarks, Settings
 
 if TYPE_CHECKING:
+    from facemend import weights as weights
     from facemend.pipeline import Pipeline
     from facemend.result import Result
 

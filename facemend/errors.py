@@ -7,6 +7,7 @@ FacemendError
 │   │   └── OpenError         the system does not open it
 │   ├── TooLargeError         more pixels than the limit
 │   └── OptionError           an option has a value it cannot have
+│       └── OutputPathError   an output cannot have this path
 ├── WeightsError              a file of network weights
 │   ├── NotInstalledError     not on this machine yet
 │   ├── DownloadError         could not be fetched
@@ -100,6 +101,11 @@ def _unpickled(kind: type[FacemendError], args: tuple[object, ...], state: dict[
     return error
 
 
+def unexpected(error: Exception, *remedies: str | Remedy) -> FacemendError:
+    """The error that shows a user another one, which nobody raised on purpose."""
+    return FacemendError(f"unexpected {type(error).__name__}: {error}", *remedies)
+
+
 class Cancelled(FacemendError):  # noqa: N818 - it reports no fault
     """The caller stopped a run: raise it in a progress callback. Nothing of the run is left behind."""
 
@@ -161,7 +167,7 @@ class OptionError(InputError):
     """An option has a value it cannot have.
 
     Attributes:
-        name: the option, as Python spells it.
+        name: what the message is about: an option as Python spells it, an environment variable, or "the output".
         value: what was given.
         allowed: the allowed values, or one sentence that describes them.
     """
@@ -177,15 +183,17 @@ class OptionError(InputError):
         return f"{spelled(self.name) or self.name} {self._problem}"
 
 
-def exists_already(path: object) -> OptionError:
-    """The error for an output that would replace a file."""
-    remedies = Remedy("overwrite it with {}", "force"), Remedy("leave it with {}", "skip_existing")
-    return OptionError("the output", str(path), "a new file", *remedies)
+class OutputPathError(OptionError):
+    """An output cannot have this path: of what is there already, or of what the file system allows."""
 
+    def __init__(self, path: object, allowed: str | Sequence[str], *remedies: str | Remedy) -> None:
+        super().__init__("the output", str(path), allowed, *remedies)
 
-def is_no_file(path: object) -> OptionError:
-    """The error for an output in whose place there is something else than a file."""
-    return OptionError("the output", str(path), "a file; a folder or something else has this name")
+    @classmethod
+    def existing(cls, path: object) -> "OutputPathError":
+        """The error for an output that would replace a file."""
+        remedies = Remedy("overwrite it with {}", "force"), Remedy("leave it with {}", "skip_existing")
+        return cls(path, "a new file", *remedies)
 
 
 class WeightsError(FacemendError):

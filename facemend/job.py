@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from facemend.draw import SEAM, before_after, numbered, white_where
-from facemend.errors import OptionError, OutputError, exists_already, is_no_file
+from facemend.errors import OptionError, OutputError, OutputPathError
 from facemend.files import formats
 from facemend.files.decode import Source, decode
-from facemend.files.encode import encode, write
+from facemend.files.encode import encode
 from facemend.files.formats import Format, Quality
+from facemend.files.output import exists, write
 from facemend.pipeline import Pipeline
 from facemend.records import Face, Picture, Progress, Settings
 from facemend.result import Result
@@ -76,11 +77,8 @@ class Outputs:
         return [path for path in (self.target, self.compare, self.boxes, self.mask) if path]
 
     def existing(self) -> list[Path]:
-        """Those that exist already; raises OptionError where a file cannot have such a name."""
-        try:
-            return [path for path in self.paths() if Path(os.path.realpath(path)).exists()]
-        except OSError as error:
-            raise OptionError("the output", str(self.target), f"a name a file can have ({error.strerror})") from error
+        """Those that exist already; raises OutputPathError where one of them cannot be a file."""
+        return [path for path in self.paths() if exists(Path(os.path.realpath(path)))]
 
 
 @dataclass(frozen=True)
@@ -134,6 +132,7 @@ def run(
     formats.check_quality(job.quality)
     settings.check_mask(job.mask)
     picture = decode(job.source, settings, job.name)
+    modified = _modified(job)
     decoded = time.perf_counter()
     outputs = _outputs(job, picture, settings)
     if not check(picture, outputs):
@@ -153,7 +152,7 @@ def run(
         write(outputs.mask, encode(Picture(white_where(result.mask), grey=True), "png"))
     # Last: where the result is, the other files are too.
     if outputs.target not in kept:
-        result.save(outputs.target, quality=job.quality, strip_metadata=job.strip_metadata, modified=_modified(job))
+        result.save(outputs.target, quality=job.quality, strip_metadata=job.strip_metadata, modified=modified)
     end = time.perf_counter()
     seconds = {**result.seconds, "decode": decoded - start, "encode": end - computed, "total": end - start}
     lost = result.lost(outputs.target, strip_metadata=job.strip_metadata)
@@ -224,7 +223,7 @@ def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:
     except OptionError as error:
         if job.format:
             raise
-        raise OptionError("the output", str(job.target), error.allowed) from error
+        raise OutputPathError(job.target, error.allowed) from error
     target = job.target.with_name(job.target.name + row.suffix) if job.format else job.target
     limit = formats.FORMATS["jpeg"].longest_side
     if job.compare and max(height, 2 * width + SEAM) > limit:
@@ -239,19 +238,17 @@ def check_writable(outputs: Outputs, *, overwrite: bool) -> None:
     """Check the outputs before the work.
 
     Raises:
-        OptionError: their folder cannot be made or written to, one of them is no file, or one of them exists and
-            `overwrite` is False.
+        OutputPathError: their folder cannot be made or written to, one of them cannot be a file, or one of them exists
+            and `overwrite` is False.
     """
     existing = outputs.existing()
-    if others := [path for path in existing if not path.is_file()]:
-        raise is_no_file(others[0])
     if existing and not overwrite:
-        raise exists_already(existing[0])
+        raise OutputPathError.existing(existing[0])
     folder = next(parent for parent in outputs.target.absolute().parents if os.path.lexists(parent))
     if not folder.is_dir():
-        raise OptionError("the output", str(outputs.target), f"in a folder that can be made; {folder} is not a folder")
+        raise OutputPathError(outputs.target, f"in a folder that can be made; {folder} is not a folder")
     if not os.access(folder, os.W_OK):
-        raise OptionError("the output", str(outputs.target), "in a folder that may be written to")
+        raise OutputPathError(outputs.target, "in a folder that may be written to")
 
 
 def _modified(job: Job) -> int | None:

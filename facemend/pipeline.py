@@ -32,9 +32,10 @@ from facemend.records import (
 )
 from facemend.result import Result
 from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler
-from facemend.stages.align import TEMPLATE, TEMPLATE_SIZE, align, whole
+from facemend.stages.align import TEMPLATE, align, whole
 from facemend.stages.assign import Assigned, Auto, assign
 from facemend.stages.choose import choose
+from facemend.stages.geometry import TEMPLATE_SIZE
 from facemend.stages.grey import in_tone_of, keep_ink, one_ink, print_in
 from facemend.stages.recolour import exposed
 from facemend.stages.redraw import CreativeUpscaler
@@ -43,7 +44,7 @@ from facemend.stages.upscale import UpscalerFunction, lanczos, linear
 from facemend.treatment import Treatment, share
 
 NEARLY_SQUARE = 0.02  # relative difference of width and height that an aligned face may have
-LARGE = 64 * 2**20  # bytes of a result from which freed memory is given back; that takes little time in comparison
+LARGE = 64 * 2**20  # bytes of a result from which freed memory is given back; for smaller ones that takes too long
 
 
 class Pipeline:
@@ -204,7 +205,8 @@ class Pipeline:
                 (H, W, 4) RGBA, or a picture that `files.decode` read.
             settings: what to do.
             progress: called with the stage ("repair", "restore", "upscale", "paste"), the parts done and their total.
-                Raise `Cancelled` in it to stop the run: it ends within one tile and leaves nothing behind.
+                Raise `Cancelled` in it to stop the run: it ends within one tile, or after the search for faces or the
+                enlarging with "lanczos", which have no tiles. Nothing is left behind.
             faces: faces found earlier with `find`, or edited; None looks for them. `Settings.faces` chooses from them.
 
         Raises:
@@ -328,6 +330,20 @@ class Pipeline:
                 restored[index] = in_tone_of(restored[index], before, ink)
         return [restored[index] for index in range(len(treatments))]
 
+    def probe(self) -> None:
+        """Run every network once, on a black picture. Errors are raised as they are."""
+        face = np.zeros((TEMPLATE_SIZE, TEMPLATE_SIZE, 3), np.uint8)
+        if self.detector:
+            self.detector(face)
+        if self.parser:
+            list(self.parser([face]))
+        if self.repairer:
+            self.repairer(face)
+        for restorer in self.restorers:
+            restorer([face])
+        upscaler = self._redraws.quickest() if self._redraws else self.upscaler
+        upscaler(face[:8, :8], (16, 16))
+
     @property
     def _redraws(self) -> CreativeUpscaler | None:
         """The upscaler, if it redraws."""
@@ -355,10 +371,14 @@ def _check(settings: Settings, faces: Sequence[Face] | None = None) -> None:
         raise OptionError("settings", settings, "of type Settings")
     if faces is None:
         return
-    if isinstance(faces, str) or not isinstance(faces, Sequence) or not all(isinstance(face, Face) for face in faces):
+    if isinstance(faces, str) or not isinstance(faces, Sequence) or not all(map(_is_face, faces)):
         raise OptionError("faces", faces, "a list of Face, as `find` returns them")
     if settings.aligned:
         raise OptionError("aligned", True, "False where faces are given")
+
+
+def _is_face(value: object) -> bool:
+    return isinstance(value, Face) and isinstance(value.box, tuple) and isinstance(value.landmarks, Landmarks)
 
 
 def _continued(progress: Progress, stage: str, before: int, total: int) -> StageProgress:

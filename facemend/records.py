@@ -156,8 +156,8 @@ class Tiling:
         scale: output size over input size.
         step: the sides of a tile and the distances between tiles are multiples of this number of input px.
         bytes_per_pixel: measured working memory per input px in float32.
-        overlap: px of the input that a tile includes beyond a seam. With 24, the result of one upscaler differs from
-            that of the whole picture by two levels.
+        overlap: px of the input that a tile includes beyond a seam. With 24, less than the default, the result of one
+            upscaler differs from that of the whole picture by two levels.
     """
 
     scale: int
@@ -179,8 +179,8 @@ class Settings:
         aligned: whether the picture is one face, already cropped and upright. No faces are detected then.
         sensitivity: from 0, which finds only clear faces, to 1, which finds doubtful ones too.
         min_face: smallest side in px of a face's box; smaller faces are ignored.
-        seed: seed of the noise of GFPGAN and of the upscaler `creative`; None uses the noise stored with the weights of
-            GFPGAN, and 0 for the other.
+        seed: seed of the noise of GFPGAN and of the upscaler `creative`. With None, GFPGAN uses the noise stored with
+            its weights, and `creative` the seed 0.
         denoise: for realesr-general-x4v3, from 0 (keeps the grain) to 1 (removes it).
         max_input_mp: largest input allowed, in megapixels.
         max_output_mp: largest output allowed, in megapixels.

@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from facemend.files import formats, metadata
-from facemend.files.encode import encode, write
+from facemend.files.encode import encode
 from facemend.files.formats import Quality
+from facemend.files.output import write
 from facemend.records import Face, Floats, Metadata, Picture, Pixels, converted
 
 

@@ -34,6 +34,19 @@ def pipeline(restorer=identity, upscaler=None, detect=None, repairer=None):
     )
 
 
+def test_a_source_that_is_deleted_during_the_work_costs_no_result(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(Picture(PICTURE), "png"))
+    os.utime(path, ns=(10**18, 10**18))
+
+    def delete(crops, fidelity):
+        path.unlink()
+        return crops
+
+    run(Job(source=path, target=tmp_path / "b.png", keep_dates=True), pipeline(delete), Settings())
+    assert (tmp_path / "b.png").stat().st_mtime_ns == 10**18
+
+
 @pytest.fixture
 def never():
     """A pipeline that must not run."""

@@ -101,9 +101,11 @@ def tinted(pixels):
 
 
 @pytest.mark.parametrize(("grey", "mode"), [(True, "L"), (False, "RGB")])
-def test_grey_stays_grey(grey, mode):
+@pytest.mark.parametrize("plain", [False, True])
+def test_grey_stays_grey(grey, mode, plain):
     """In a file with one channel and in one with three equal ones, whatever the stages make of it."""
-    picture = Picture(np.dstack([smooth(400, 420)[..., 0]] * 3), grey=grey)
+    picture = Picture(np.full((400, 420, 3), 90, np.uint8) if plain else np.dstack([smooth(400, 420)[..., 0]] * 3))
+    picture = replace(picture, grey=grey)
     result = pipeline(colourful, FunctionUpscaler(tinted)).run(encode(picture, "png"))
     assert result.picture.grey == grey
     assert result.image.mode == mode
@@ -773,7 +775,11 @@ def test_startup_sets_the_process_up(tmp_path):
     assert after == {**before, **changed, "frozen": True}
 
 
-@pytest.mark.parametrize("faces", [face_at(FACE), "all", [1]], ids=["one face", "text", "numbers"])
+@pytest.mark.parametrize(
+    "faces",
+    [face_at(FACE), "all", [1], [replace(face_at(FACE), landmarks=((1, 2),) * 5)], [replace(face_at(FACE), box=None)]],
+    ids=["one face", "text", "numbers", "landmarks", "box"],
+)
 def test_given_faces_of_another_type_are_an_option_error(faces):
     with pytest.raises(OptionError, match="a list of Face"):
         pipeline().run(smooth(40, 50), faces=faces)

@@ -13,7 +13,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
-from facemend.errors import FacemendError, InputError, OpenError, exists_already
+from facemend.errors import FacemendError, InputError, OpenError, OutputPathError
 
 SCHEMES = ("s3", "gs", "az")
 
@@ -106,7 +106,7 @@ class Bucket:
         try:
             obstore.put(self._store, key, file, mode="overwrite" if replace else "create")
         except AlreadyExistsError as error:
-            raise exists_already(f"{self.name}/{key}") from error
+            raise OutputPathError.existing(f"{self.name}/{key}") from error
         except (BaseError, FileNotFoundError) as error:
             raise self._failed("write", key, error) from error
 

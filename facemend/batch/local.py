@@ -39,8 +39,9 @@ class Local:
     def __enter__(self) -> Self:
         resource_tracker.ensure_running()  # otherwise the forkserver starts it, which ends the delay of Ctrl-C
         with ExitStack() as stack:  # stops the workers where Ctrl-C was pressed during the start
-            stack.callback(self._stop)
-            self._start()
+            with _without_interrupts():
+                self._start()
+                stack.callback(self._stop)
             stack.pop_all()
         return self
 

@@ -110,7 +110,7 @@ class Manifest:
             state = State.MISTAKE if isinstance(outcome.error, InputError) else State.FAILED
             line["error"] = str(outcome.error)
         self._lines.append(json.dumps({**line, "state": state.value}).encode() + b"\n")
-        if outcome.outputs:  # of one that failed, some files may be there
+        if outcome.outputs:  # a picture that failed keeps its claim, as some of its files may be there
             self._ended.append(claim(outcome.key))
         if time.monotonic() - self._written >= self._place.pause:
             self.write()
@@ -127,11 +127,11 @@ class Manifest:
 
 
 def claim(key: str) -> str:
-    """The file that says that the results of a picture, if there are any, come from a batch that was stopped.
+    """The path of a file that marks the results of a picture, if there are any, as those of a batch.
 
     A worker writes it before the results, and the driver deletes it when the picture is in the manifest. The driver
-    also writes it where a result was deleted, as the files beside it are made again too. So results without it, which
-    the manifest does not have either, are files of somebody else.
+    also writes it where a result was deleted, as the files beside it are made again too. So files in the place of
+    results that have no such mark and are not in the manifest are somebody else's.
     """
     return f"{CLAIMS}{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()}"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from facemend.batch.plan import Task
-from facemend.errors import InputError, OptionError
+from facemend.errors import InputError, OutputPathError
 from facemend.files import formats
 
 ORDER = {suffix: number for number, suffix in enumerate(formats.BY_SUFFIX)}
@@ -25,7 +25,7 @@ def tasks(keys: Iterable[str], endings: tuple[str, ...]) -> Iterator[Task]:
             Pictures whose format needs a package that is not installed count for the names only.
         endings: of the names of the files beside a result.
     """
-    reserved: set[tuple[str, str]] = set()  # folders and names without suffix that a later picture could have too
+    reserved: set[tuple[str, str]] = set()  # folder and name of results that a later picture could have too
     for folder, group in _groups(keys):
         reserved = {file for file in reserved if not _passed(file, folder, group[0].name)}
         keepers: dict[tuple[str, str], str] = {}  # -> the suffix of the picture that keeps it
@@ -45,9 +45,9 @@ def tasks(keys: Iterable[str], endings: tuple[str, ...]) -> Iterator[Task]:
                 yield Task(picture.key, picture.folder + target, error)
 
 
-def taken_already(name: str, remedy: str = "rename one of the pictures") -> OptionError:
+def taken_already(name: str, remedy: str = "rename one of the pictures") -> OutputPathError:
     """The error for a picture whose result would have the name of another one's."""
-    return OptionError("the output", name, "a name that no other picture's result has", remedy)
+    return OutputPathError(name, "a name that no other picture's result has", remedy)
 
 
 class _Picture(NamedTuple):

@@ -9,8 +9,9 @@ from typing import Protocol
 
 from filelock import FileLock, Timeout
 
-from facemend.errors import InputError, OptionError, OutputError, exists_already, is_no_file
+from facemend.errors import InputError, OutputError, OutputPathError
 from facemend.extras import install_remedy
+from facemend.files.output import exists
 
 OWN = ".facemend"  # the folder of a batch in its destination
 SCRATCH = f"{OWN}/scratch"  # with unfinished results
@@ -116,13 +117,7 @@ class Folder:
                 yield Path(parent, file).relative_to(self._path).as_posix()
 
     def exists(self, key: str) -> bool:  # noqa: D102
-        path = self._path / key
-        try:
-            if path.exists() and not path.is_file():
-                raise is_no_file(path)
-            return path.exists()
-        except OSError as error:  # before Python 3.12
-            raise OptionError("the output", str(path), f"a name a file can have ({error.strerror})") from error
+        return exists(self._path / key)
 
     def is_file(self, key: str, file: Path) -> bool:  # noqa: D102
         return self.exists(key) and (self._path / key).samefile(file)
@@ -159,7 +154,7 @@ class Folder:
     def publish(self, file: Path, key: str, replace: bool) -> None:  # noqa: D102
         path = self._path / key
         if path.exists() and not replace:
-            raise exists_already(str(path))
+            raise OutputPathError.existing(path)
         with _writing(path):
             file.replace(path)
 

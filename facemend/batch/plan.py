@@ -8,7 +8,7 @@ from facemend.errors import FacemendError, InputError
 from facemend.files import formats
 from facemend.records import Settings
 
-TRIES = 2  # of a picture, unless it is the user's mistake
+TRIES = 2  # how often a picture is tried; only once if the error is the user's mistake
 
 
 @dataclass(frozen=True, kw_only=True)

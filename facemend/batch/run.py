@@ -16,7 +16,7 @@ from facemend.batch.names import tasks
 from facemend.batch.places import open_place
 from facemend.batch.plan import Loaded, Outcome, Plan, Task
 from facemend.creative import DEFAULT_CREATIVE
-from facemend.errors import InputError, OpenError, OptionError, Remedy, TooLargeError
+from facemend.errors import InputError, OpenError, OutputPathError, Remedy, TooLargeError
 
 NAMED = 3  # pictures whose keys are kept as examples
 LIMITS = ("max_input_mp", "max_output_mp")  # settings that change no result
@@ -115,8 +115,7 @@ class Batch:
 def _may_succeed_later(outcome: Outcome) -> bool:
     """Whether something else than the picture kept it from being done: other files, the file system, or a limit."""
     error = outcome.error
-    concerns_output = isinstance(error, OptionError) and error.name == "the output"
-    return outcome.skipped or concerns_output or isinstance(error, (OpenError, TooLargeError))
+    return outcome.skipped or isinstance(error, (OutputPathError, OpenError, TooLargeError))
 
 
 def recipe(plan: Plan, loaded: Loaded) -> str:

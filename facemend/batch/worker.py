@@ -8,14 +8,13 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 import cv2
-import numpy as np
 import torch
 
 from facemend import job
 from facemend.batch import manifest, names
 from facemend.batch.places import open_place
 from facemend.batch.plan import TRIES, Loaded, Outcome, Plan, Task
-from facemend.errors import FacemendError, InputError, OptionError, exists_already
+from facemend.errors import FacemendError, InputError, OptionError, OutputPathError, Remedy, unexpected
 from facemend.job import Outputs
 from facemend.loader import is_path
 from facemend.machine import process
@@ -76,13 +75,13 @@ class Worker:
                     traceback.print_exc()
                 if not self._works():
                     os._exit(1)  # as after some errors of a GPU; another process takes over
-                error = FacemendError(f"unexpected {type(problem).__name__}: {problem} (--debug shows where)")
+                error = unexpected(problem, Remedy("{} shows where", "debug"))
         return Outcome(task.key, error=error)
 
     def _works(self) -> bool:
         """Whether the networks still run, after an unexpected error."""
         try:
-            self._pipeline.run(np.zeros((64, 64, 3), np.uint8))
+            self._pipeline.probe()
         except FacemendError:
             return True
         except Exception:
@@ -105,11 +104,11 @@ class Worker:
                 raise names.taken_already(f"{destination.name}/{others[0]}", remedy)
             for one in keys:
                 if destination.is_file(one, source):
-                    raise OptionError("the output", f"{destination.name}/{one}", "another file than the input")
+                    raise OutputPathError(f"{destination.name}/{one}", "another file than the input")
             existing = [one for one in keys if destination.exists(one)]
             if existing and not plan.force and not destination.exists(claim):
                 if not plan.resume:
-                    raise exists_already(f"{destination.name}/{existing[0]}")
+                    raise OutputPathError.existing(f"{destination.name}/{existing[0]}")
                 kept.extend(existing if keys[0] in existing else [])
             return kept != keys
 

@@ -9,7 +9,7 @@ from facemend.cli import say
 from facemend.cli.names import SHEET
 from facemend.cli.options import not_empty
 from facemend.cli.sources import identity, output_file
-from facemend.errors import DecodeError, OptionError
+from facemend.errors import DecodeError, OutputPathError
 from facemend.files import formats
 from facemend.machine import process
 from facemend.records import DEFAULT_SETTINGS, Picture, Settings
@@ -42,11 +42,12 @@ def compare(options: argparse.Namespace, reporter: say.Reporter) -> None:
     Settings(scale=options.scale)  # a mistake in it is an error before the networks are loaded
     target = _target(options.input, options.output)
     if identity(target) == identity(options.input):
-        raise OptionError("the output", str(target), "another file than the input")
+        raise OutputPathError(target, "another file than the input")
     with process.startup():  # for torch, which --help and mistakes need not wait for
         from facemend import comparison, job
         from facemend.files.decode import decode
-        from facemend.files.encode import encode, write
+        from facemend.files.encode import encode
+        from facemend.files.output import write
         from facemend.sheet import sheet
 
         picture = decode(options.input, Settings(scale=1))

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facemend.errors import DecodeError, OpenError, OptionError, Remedy, is_no_file
+from facemend.errors import DecodeError, OpenError, OutputPathError, Remedy
 from facemend.files import formats
 from facemend.records import Settings
 
@@ -25,12 +25,10 @@ def check_result(target: Path, source: Path, settings: Settings) -> None:
     from facemend.files import headers  # imports OpenCV, which --help need not wait for
 
     remedies = "choose another folder", Remedy("overwrite it with {}", "force")
-    if not target.is_file():
-        raise is_no_file(target)
     try:
         there = headers.read(target)
     except (DecodeError, OSError) as error:  # this program writes whole files, so it is not one of its results
-        raise OptionError("the output", str(target), "a result that can be read", *remedies) from error
+        raise OutputPathError(target, "a result that can be read", *remedies) from error
     try:
         picture = headers.read(source)
     except DecodeError:  # it has nothing to compare
@@ -44,7 +42,7 @@ def check_result(target: Path, source: Path, settings: Settings) -> None:
         found, expected = f"of a photo taken at {there.taken}", f"of one taken at {picture.taken}"
     else:
         return
-    raise OptionError("the output", f"{target} {found}", f"the result of {source}, {expected}", *remedies)
+    raise OutputPathError(f"{target} {found}", f"the result of {source}, {expected}", *remedies)
 
 
 def _target(job: "Job") -> Path | None:

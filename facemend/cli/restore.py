@@ -13,7 +13,7 @@ from facemend.cli import say, sources
 from facemend.cli.creative import creative_arguments
 from facemend.cli.finished import check_result, finished
 from facemend.cli.sources import Source
-from facemend.errors import OptionError
+from facemend.errors import OutputPathError
 from facemend.files import formats
 from facemend.machine import process
 from facemend.records import Picture, Settings
@@ -91,7 +91,7 @@ def _run(
         for path in outputs.paths():
             if sources.identity(path) in taken:
                 expected = "another file than the inputs and the other outputs"
-                raise OptionError("the output", str(path), expected, "rename one of them")
+                raise OutputPathError(path, expected, "rename one of them")
         if options.skip_existing and outputs.target in outputs.existing():
             check_result(outputs.target, source.path, settings)
             if outputs.existing() == outputs.paths():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from facemend.errors import FacemendError, InputError, escaped, one_line
+from facemend.errors import FacemendError, InputError, Remedy, escaped, one_line, unexpected
 from facemend.records import Progress
 from facemend.weights.models import LITE
 
@@ -69,12 +69,9 @@ class Reporter:
         tqdm.write(json.dumps(record) if self._json else f"{escaped(target)}  exists already")
 
     def _error_line(self, problem: object, source: Path | str | None) -> str:
-        message = str(problem)
-        if isinstance(problem, FacemendError):
-            message = problem.message(self.spelled)
-        elif isinstance(problem, Exception) and not isinstance(problem, OSError):
-            message = f"unexpected {type(problem).__name__}: {message} (--debug shows where)"
-        message = one_line(message)
+        if isinstance(problem, Exception) and not isinstance(problem, (FacemendError, OSError)):
+            problem = unexpected(problem, Remedy("{} shows where", "debug"))
+        message = problem.message(self.spelled) if isinstance(problem, FacemendError) else one_line(str(problem))
         if source and not any(one_line(naming.format(source)) in message for naming in NAMING):
             message = f"{escaped(source)}: {message}"
         return message

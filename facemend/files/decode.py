@@ -65,6 +65,8 @@ def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = ""
         raise MemoryLimitError(problem, "close other programs", "use a smaller picture") from error
     except OSError as error:
         raise OpenError.of(name, error) from error
+    except UnicodeEncodeError as error:  # a path
+        raise DecodeError("no file can have this name", "check the path").about(ascii(name)) from error
 
 
 def _from_path(path: Path, settings: Settings) -> Picture:
@@ -220,6 +222,7 @@ def _other_channels(image: TiffImagePlugin.TiffImageFile) -> str:
 
 
 def _from_array(array: Pixels, settings: Settings) -> Picture:
+    array = np.asarray(array)  # a matrix would keep two axes
     shape = array.shape
     if array.dtype not in (np.uint8, np.uint16) or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
         raise DecodeError(

@@ -1,18 +1,13 @@
-"""Picture -> bytes, and bytes -> a file that appears whole or not at all."""
+"""Picture -> bytes."""
 
 import io
-import os
 import pkgutil
-import secrets
 import struct
-from contextlib import suppress
-from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from facemend.errors import OutputError
 from facemend.files import deep, formats, iptc, metadata, tiff
 from facemend.files.formats import LOSSLESS, LOSSLESS_FROM, Quality
 from facemend.records import Metadata, Picture, Pixels
@@ -28,7 +23,8 @@ def encode(picture: Picture, format: str, quality: Quality = 95) -> bytes:  # no
     There is no colour profile: without one, pixels are taken as sRGB.
 
     Args:
-        picture: what to write. A grey one gets one channel.
+        picture: what to write. A grey one gets one channel. Alpha that is opaque everywhere is left out of formats that
+            do not hold it.
         format: as `requested` of `formats.choose`.
         quality: as for `formats.check_quality`. A WebP is written without loss with "lossless", and from 95 on also
             where the picture comes from a WebP without loss.
@@ -40,7 +36,7 @@ def encode(picture: Picture, format: str, quality: Quality = 95) -> bytes:  # no
     formats.check_quality(quality)
     lossless = quality == LOSSLESS or (picture.lossless and quality >= LOSSLESS_FROM)
     samples = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)[..., None] if picture.grey else picture.pixels
-    if picture.alpha is not None:
+    if picture.alpha is not None and row.alpha:
         samples = np.dstack((samples, picture.alpha))
     fitting = row.fitted(metadata.sized(picture.metadata, *picture.pixels.shape[:2]))
     data: bytes = pkgutil.resolve_name(row.writer)(samples, fitting, LOSSLESS if lossless else int(quality))
@@ -87,31 +83,3 @@ def _by_pillow(name: str, samples: Pixels, described: Metadata, **options: objec
     stream = io.BytesIO()
     Image.fromarray(np.squeeze(samples, 2) if samples.shape[2] == 1 else samples).save(stream, name, **options)
     return stream.getvalue()
-
-
-def write(path: str | Path, data: bytes, modified: int | None = None) -> None:
-    """Write a file whole or not at all: under a hidden name in the same folder, then renamed.
-
-    Args:
-        path: the file.
-        data: its content.
-        modified: its time of modification, in ns since 1970; by default now.
-
-    Raises:
-        OutputError: it cannot be written; nothing is left behind.
-    """
-    path = Path(path)
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with part.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if modified is not None:
-            os.utime(part, ns=(modified, modified))
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(path, error.strerror or str(error)) from error
-    finally:
-        with suppress(OSError):  # the error above says what is wrong
-            part.unlink()

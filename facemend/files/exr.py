@@ -43,7 +43,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     grey = values.ndim == 2
     values = np.nan_to_num(values[..., None] if grey else values[..., :3], nan=0, posinf=HIGHEST, neginf=0)
     if alpha is not None:
-        opaque = np.clip(alpha, 0, 1)
+        opaque = np.clip(np.nan_to_num(alpha), 0, 1)
         values /= np.maximum(opaque, np.float32(1e-6))[..., None]  # colours are premultiplied
         share = to_dtype(opaque * 65535, np.uint16)
         values[share == 0] = 0  # invisible, and may be of any brightness now

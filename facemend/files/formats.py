@@ -13,7 +13,7 @@ from typing import Final, Literal
 import numpy as np
 
 from facemend.errors import OptionError, listed
-from facemend.records import Metadata, Picture, is_whole
+from facemend.records import Metadata, Picture, is_whole, peak
 
 # What pixels may have besides 8-bit colours, and what pages and messages call it
 ABILITIES = {"deep": "16 bits", "alpha": "transparency", "profile": "ICC profile", "hdr": "HDR"}
@@ -97,11 +97,11 @@ class Format:
         """What this format cannot hold of a picture that becomes `size` = (height, width) px; "" if nothing."""
         if picture.pixels.dtype == np.uint16 and not self.deep:
             return "16 bits per channel"
-        if picture.alpha is not None and not self.alpha:
+        if not self.alpha and picture.alpha is not None and picture.alpha.min() < peak(picture.pixels):
             return "transparency"
         if self.longest_side and max(size) > self.longest_side:
             return f"a side over {self.longest_side} pixels"
-        channels = 4 if picture.alpha is not None else 1 if picture.grey else 3
+        channels = 4 if self.alpha and picture.alpha is not None else 1 if picture.grey else 3
         if self.most_bytes and size[0] * size[1] * channels * picture.pixels.itemsize > self.most_bytes:
             return f"over {self.most_bytes / 1e9:.1f} GB of pixels"
         return ""

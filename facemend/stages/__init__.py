@@ -1,7 +1,7 @@
 """The stages of the pipeline, and what each of them is to the pipeline.
 
-A stage is any object with the attributes and the call of its Protocol here. Stages keep nothing of a call, so one may
-be called from several threads at once.
+A stage is any object with the attributes and the call of its Protocol here. Calls do not affect each other's results,
+and one stage may be called from several threads at once.
 """
 
 from collections.abc import Iterable, Sequence

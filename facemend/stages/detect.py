@@ -34,7 +34,7 @@ SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own siz
 SMALL = 40  # px of the first view; a turned face that only the second look shows must be lower than this
 AT_ONCE = 1 << 21  # px of the views that go through the network together
 OVERVIEW_SIDE = 160  # px of a square that shows the whole picture
-OVERVIEW_BORDER = 0.25  # around the picture in that square, over its long side; shows faces larger than the picture
+OVERVIEW_BORDER = 0.25  # its width over the picture's long side; with it, faces larger than the picture are found
 CLOSE_UP = 0.95  # height of a face over the picture's short side from which the overview shows it better
 # The orientation of each face is found in a square around it. These figures were chosen on the portraits and old photos
 # of the test pictures, with the official mobile0.25 and lite.
@@ -47,7 +47,7 @@ LEAD = 0.02  # another orientation is taken if its mean score in both squares ex
 CHECK_SCORE = 0.05  # from which an answer counts there
 CONFIRMED = 0.08  # mean score in both squares, in the best orientation; a face with less is refused
 AGAIN_SIDE, AGAIN_MARGIN = 256, 2.0  # px of the larger square, and its side over the face
-TURNED_DOUBT = 2  # for a face that the upright view does not show, 1 - score must be this many times smaller
+TURNED_DOUBT = 2  # for a face that only a turned view shows, the limit of 1 - score is divided by this
 EYES = 5.0  # px between the eyes; below, there is nothing to restore from
 LANDMARK_FIELDS = len(Landmarks._fields)
 OUTPUTS = [4, 2, 2 * LANDMARK_FIELDS]  # numbers of the network for each prior: box, scores, landmarks

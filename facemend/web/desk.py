@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive, Scope, Send
 
-from facemend.errors import Cancelled, FacemendError
+from facemend.errors import Cancelled, FacemendError, unexpected
 from facemend.machine import process
 from facemend.records import Progress
 
@@ -120,8 +120,8 @@ class Desk:
                 outcome = _event("failed", {"error": error.message(spelled)})
             except Exception as error:
                 log.error("a job failed\n%s", traceback.format_exc())
-                line = " ".join(f"unexpected {type(error).__name__}: {error}".split())
-                outcome = _event("failed", {"error": f"{line}; the server's terminal says more"})
+                problem = unexpected(error, "the server's terminal says more")
+                outcome = _event("failed", {"error": problem.message(spelled)})
             finally:  # while an error is handled, it keeps the tensors of the job alive; here they are free
                 with CancelScope(shield=True):
                     await to_thread.run_sync(process.give_back_memory)
@@ -131,7 +131,7 @@ class Desk:
 class Endpoint:
     """An ASGI application whose requests are jobs at a desk; 503 where all places are taken.
 
-    A place is taken before the body is read, so that bodies that wait are no more than the places.
+    A place is taken before the body is read, so no more bodies than places are in memory.
 
     Args:
         desk: where the work is done.

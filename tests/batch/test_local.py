@@ -84,7 +84,7 @@ def test_a_picture_that_never_ends_is_ended(source, destination, monkeypatch):
 def test_an_unexpected_error_is_tried_again(source, destination, tmp_path):
     numbered(source, [1, FAULTY])
     outcomes, _ = run(source, destination, upscaler=Repeat(tmp_path / "log"))
-    assert errors(outcomes) == {f"25/{FAULTY}.png": "unexpected ValueError: a fault (--debug shows where)"}
+    assert errors(outcomes) == {f"25/{FAULTY}.png": "unexpected ValueError: a fault; debug shows where"}
     lines = [line.split() for line in (tmp_path / "log").read_text().splitlines()]
     tries = [process for process, number in lines if number == str(FAULTY)]
     assert len(tries) == 2
@@ -96,6 +96,21 @@ def test_a_worker_whose_networks_do_not_work_any_more_ends(source, destination, 
     (tmp_path / "log").mkdir()  # so that it cannot be opened
     outcomes, _ = run(source, destination, upscaler=Repeat(tmp_path / "log"))
     assert errors(outcomes)["0/1.png"].startswith("its worker died 2 times (exit code 1)")
+
+
+@dataclass
+class Dead:
+    """A restorer whose device is gone."""
+
+    def __call__(self, crops, fidelity):
+        raise RuntimeError("the device is gone")
+
+
+def test_every_network_is_tried_after_an_unexpected_error(source, destination):
+    numbered(source, [FAULTY])
+    models = {"restorer": Dead(), "upscaler": Repeat(), "detector": "lite", "repairer": "none"}
+    outcomes, _ = run(source, destination, models=models)
+    assert errors(outcomes)[f"25/{FAULTY}.png"].startswith("its worker died 2 times (exit code 1)")
 
 
 @dataclass

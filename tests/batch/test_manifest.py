@@ -72,6 +72,17 @@ def test_a_result_that_another_picture_has_replaced_is_not_done(place):
     assert Manifest(place, "other").others == 1
 
 
+def test_the_mark_of_a_picture_stays_until_all_its_results_are_in_the_manifest(place):
+    """Of a picture that failed, some files may be there; they are this batch's own."""
+    keys = "done.jpg", "failed.jpg"
+    for key in keys:
+        place.mark(manifest.claim(key))
+    lines = Manifest(place, "r")
+    lines.add(Outcome("done.jpg", ("done.png",)))
+    lines.add(Outcome("failed.jpg", error=FacemendError("no memory")))
+    assert [place.exists(manifest.claim(key)) for key in keys] == [False, True]
+
+
 def test_a_torn_last_line_is_ignored(place, tmp_path):
     filled(place)
     [part] = (tmp_path / manifest.FOLDER).iterdir()

@@ -154,7 +154,7 @@ def test_an_output_name_that_is_too_long_exits_with_2(run, drawn, photo):
 
 def test_a_format_that_cannot_hold_the_result_is_refused_before_the_networks_run(run, photo, tmp_path, monkeypatch):
     monkeypatch.setattr(Pipeline, "run", lambda *_: pytest.fail("the networks ran"))
-    Image.fromarray(smooth(40, 50)).convert("RGBA").save(tmp_path / "clear.png")
+    Image.fromarray(np.dstack((smooth(40, 50), smooth(40, 50)[..., 0]))).save(tmp_path / "clear.png")
     code, _, err = run("restore", tmp_path / "clear.png", "-o", tmp_path / "new.jpg")
     assert code == 2
     assert "must be png, or another format that holds a picture with transparency" in err

@@ -60,7 +60,7 @@ def test_the_python_client_reads_progress_and_metrics(client, face):
     prediction.wait()
     assert prediction.status == "succeeded"
     assert prediction.metrics["restorer"] == "gfpgan-v1.4"
-    assert (prediction.progress.percentage, prediction.progress.current, prediction.progress.total) == (1, 1, 1)
+    assert (prediction.progress.percentage, prediction.progress.current, prediction.progress.total) == (1, 100, 100)
     assert opened(prediction.output).size == (192, 192)
 
 
@@ -95,7 +95,7 @@ def test_the_javascript_client_sends_and_receives_files(api, javascript, photo, 
     assert run.returncode == 0, run.stderr
     seen = json.loads(run.stdout)
     assert middle(output.read_bytes()) == RED
-    assert "1/1 restore" in seen["logs"]
+    assert "40/100 restore" in seen["logs"]
     assert seen["statuses"][-1] == "succeeded"
     assert len(seen["sizes"]) == 2
     assert "Prediction failed" in seen["failed"]

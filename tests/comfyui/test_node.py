@@ -3,6 +3,7 @@ import asyncio
 import gc
 import inspect
 import json
+import os
 import shutil
 import socket
 import tomllib
@@ -263,6 +264,20 @@ def test_networks_follow_comfyuis_device(comfy, monkeypatch):
         assert networks.pipeline("lite", "lanczos").restorer is not first.restorer
         assert comfy.management.current_loaded_models[0].load_device == torch.device(device)
     assert asked == ["cpu", "cuda:1", "mps", "cpu"]
+
+
+def test_a_file_that_is_replaced_is_loaded_again(comfy):
+    own = comfy.models_dir / "upscale_models" / "own.SAFETENSORS"
+    own.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(WEIGHTS / "lite-upscaler.safetensors", own)
+    fingerprint, networks = comfy.node.FacemendRestore.fingerprint_inputs, comfy.networks.NETWORKS
+    values = VALUES | {"model": "none", "upscaler": own.name}
+    before, loaded = fingerprint(image=None, **values), networks.pipeline("none", str(own)).upscaler
+    assert fingerprint(image=None, **values) == before
+    assert networks.pipeline("none", str(own)).upscaler is loaded
+    os.utime(own, ns=(10**18, 10**18))
+    assert fingerprint(image=None, **values) != before
+    assert networks.pipeline("none", str(own)).upscaler is not loaded
 
 
 def test_the_fingerprint_names_the_models_that_auto_stands_for(comfy):

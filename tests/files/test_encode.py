@@ -11,7 +11,8 @@ from PIL import Image
 
 from facemend.errors import OptionError, OutputError
 from facemend.files.decode import decode
-from facemend.files.encode import encode, write
+from facemend.files.encode import encode
+from facemend.files.output import write
 from facemend.records import Picture
 from tests.files.samples import close, noise, scene
 
@@ -63,6 +64,16 @@ def test_noise_is_encoded_as_jpeg(quality):
 def test_encode_refuses_what_a_format_cannot_hold(picture, kind, quality, words):
     with pytest.raises(OptionError, match=words):
         encode(picture, kind, quality)
+
+
+def test_alpha_that_is_opaque_everywhere_is_no_transparency():
+    alpha = np.full(scene().shape[:2], 255, np.uint8)
+    picture = Picture(scene(), alpha)
+    assert decode(encode(picture, "jpeg")).alpha is None
+    assert (decode(encode(picture, "png")).alpha == 255).all()
+    alpha[0, 0] = 254
+    with pytest.raises(OptionError, match="transparency"):
+        encode(picture, "jpeg")
 
 
 def test_grey_pictures_are_written_with_one_channel():

@@ -174,6 +174,8 @@ def test_numbers_of_an_exr_that_are_none_become_black_or_white():
     values[0, 0], values[0, 1], values[0, 2] = np.nan, np.inf, -1
     picture = decode(rare.exr(values))
     assert picture.pixels[0, :3, 0].tolist() == [0, 65535, 0]
+    alpha = np.full((4, 4, 1), np.nan, np.float32)
+    assert not decode(rare.exr(np.dstack((values, alpha)))).alpha.any()
 
 
 @needs("OpenEXR")

@@ -144,6 +144,27 @@ def test_inner_tiles_move_from_step_to_step(doubles, monkeypatch):
     assert len({(axis[0], axis[-1]) for grid in grids for axis in grid}) == 1, "the outer ones stay"
 
 
+def test_the_first_windows_are_not_moved(doubles):
+    """The VAE reads and writes the picture in them."""
+    run = Run(doubles, replace(SMALL, tile=256), (704, 704), None)
+    starts = [span.first for span in run.grid(0)[0]]
+    assert starts == sorted(88 - 32 - start for start in starts), "they lie alike from both ends"
+    assert starts != [span.first for span in run.grid(1)[0]]
+
+
+def test_a_probe_runs_every_network_but_only_one_step(doubles):
+    """Whatever the settings of calls leave out."""
+    seen = []
+    doubles.predicting = lambda x, alpha: seen.append(x.shape) or blurring(x, alpha)
+    made = Pipeline(detector=None, restorer=None, upscaler=upscaler(doubles, creativity=0, steps=20))
+    made.probe()
+    assert 1 <= len(seen) <= 2, "with and without the prompt"
+    doubles.predicting = lambda x, alpha: pytest.fail("reached")
+    with pytest.raises(pytest.fail.Exception, match="reached"):
+        made.probe()
+    doubles.predicting = blurring
+
+
 def test_a_colourless_picture_stays_so_with_hdr(networks):
     grey = np.repeat(smooth(60, 70, np.uint16)[..., :1], 3, axis=2)
 

@@ -18,7 +18,7 @@ def boxes(faces):
 
 
 @pytest.mark.parametrize(
-    ("degrees", "quarter"), [([], 0), ([0], 0), ([90], 1), ([0, 90], 0), ([270, 0, 270], 3), ([315, 45, 80], 0)]
+    ("degrees", "quarter"), [([], 0), ([0], 0), ([90], 1), ([90, 0], 0), ([270, 0, 270], 3), ([315, 45, 80], 0)]
 )
 def test_the_usual_quarter_is_that_of_most_faces_and_else_upright(degrees, quarter):
     assert usual_quarter([seen(BOX, degrees=angle) for angle in degrees]) == quarter

@@ -1,0 +1,53 @@
+"""Files that are written: they appear whole or not at all."""
+
+import errno
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from facemend.errors import OutputError, OutputPathError
+
+MISSING = errno.ENOENT, errno.ENOTDIR, errno.ELOOP  # nothing has this name, or a link leads nowhere
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file; raises OutputPathError where something else is there, or no file can have this name."""
+    try:
+        mode = path.stat().st_mode  # from Python 3.14 on, `Path.exists` is False for a name that is too long
+    except OSError as error:
+        if error.errno in MISSING:
+            return False
+        raise OutputPathError(path, f"a name a file can have ({error.strerror})") from error
+    if not stat.S_ISREG(mode):
+        raise OutputPathError(path, "a file; a folder or something else has this name")
+    return True
+
+
+def write(path: str | Path, data: bytes, modified: int | None = None) -> None:
+    """Write a file whole or not at all: under a hidden name in the same folder, then renamed.
+
+    Args:
+        path: the file.
+        data: its content.
+        modified: its time of modification, in ns since 1970; by default now.
+
+    Raises:
+        OutputError: it cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if modified is not None:
+            os.utime(part, ns=(modified, modified))
+        part.replace(path)
+    except (OSError, ValueError) as error:  # a ValueError for a name that no file can have
+        raise OutputError(path, getattr(error, "strerror", None) or str(error)) from error
+    finally:
+        with suppress(OSError, ValueError):  # the error above says what is wrong
+            part.unlink()
