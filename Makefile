@@ -52,9 +52,11 @@ fuzz: $(READY)
 	$(RUN)python -m fuzz.decode $(SECONDS) $(SEEDS)
 
 # Runs the container's server without Docker. It reads PORT and FACEMEND_MODELS from the environment.
+# Ctrl-C becomes SIGTERM, after which the server removes its files.
 serve: $(READY) .cog/openapi_schema.json
 	PATH="$(abspath $(VENV))/bin:$$PATH" MALLOC_ARENA_MAX=1 GOMP_SPINCOUNT=1000 COG_PREDICT_TYPE_STUB=predict.py:Predictor \
-		exec $(RUN)python -m cog.server.http --host 127.0.0.1
+		$(RUN)python -m cog.server.http --host 127.0.0.1 & server=$$!; \
+		trap "kill $$server" INT TERM; wait $$server || wait $$server
 
 # Where Cog's server looks for it. Without it, the server does not check inputs.
 .cog/openapi_schema.json: openapi.json
