@@ -25,7 +25,7 @@ def choices(task: Offered) -> list[str]:
         WeightsError: a folder of facemend's cannot be searched.
     """
     installed = [model.public_name for model in MODELS.values() if model.task == task and find(model.name)]
-    files = [name for name in folder_paths.get_filename_list(FOLDERS[task]) if name.endswith(SUFFIXES)]
+    files = [name for name in folder_paths.get_filename_list(FOLDERS[task]) if name.lower().endswith(SUFFIXES)]
     return [AUTO, *installed, WITHOUT[task], *files]
 
 
@@ -48,7 +48,19 @@ def resolved(task: Offered, choice: str, scale: float) -> str:
     """
     if choice == AUTO:
         return best(task, scale)
-    if choice.endswith(SUFFIXES):
+    if choice.lower().endswith(SUFFIXES):
         path: str = folder_paths.get_full_path_or_raise(FOLDERS[task], choice)
         return path
     return choice
+
+
+def version(name: str) -> str:
+    """What changes when ComfyUI's file is replaced; "" for a model of facemend's, whose file does not change.
+
+    Args:
+        name: what `resolved` returned.
+    """
+    if not name.lower().endswith(SUFFIXES):
+        return ""
+    status = Path(name).stat()
+    return f"{status.st_size} {status.st_mtime_ns}"

@@ -14,6 +14,8 @@ from facemend.loader import Loader, best, files
 from facemend.pipeline import Pipeline
 from facemend.weights.models import Task
 
+from . import models
+
 ROOM = 2 * 2**30  # bytes that ComfyUI makes free: networks take up to 0.7 GB, and tiles are cut to fit the rest
 
 
@@ -30,7 +32,7 @@ class Networks:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # ComfyUI may call `_unloaded` while it makes room in `pipeline`
-        self._stages: dict[tuple[str, str, tuple[Path | None, ...]], Any] = {}
+        self._stages: dict[tuple[str, str, tuple[Path | None, ...], str], Any] = {}
         self._entry: Any = None
 
     def pipeline(self, restorer: str, upscaler: str) -> Pipeline:
@@ -55,7 +57,7 @@ class Networks:
             )
 
     def _stage(self, task: Task, name: str, load: Callable[[str], Any]) -> Any:
-        key = task, name, files(task, name)
+        key = task, name, files(task, name), models.version(name)
         if key not in self._stages:
             self._stages[key] = load(name)
         return self._stages[key]

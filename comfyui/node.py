@@ -14,7 +14,7 @@ from torch import Tensor
 
 from facemend.errors import FacemendError, OptionError
 from facemend.loader import AUTO, best
-from facemend.records import Progress, Settings
+from facemend.records import Progress, Settings, is_whole
 
 from . import images, models
 from .networks import NETWORKS
@@ -64,10 +64,11 @@ class FacemendRestore(io.ComfyNode):
     def fingerprint_inputs(
         cls, model: str | None = None, upscaler: str | None = None, scale: float | None = None, **_: Any
     ) -> list[str]:
-        """Return the models that would be used: with "auto", another one may have been installed since."""
+        """Return the models that would be used: one may have been installed or replaced since."""
         chosen = models.resolved("restorer", model or AUTO, scale or 0)
         enlarging = models.resolved("upscaler", upscaler or AUTO, scale or 0)
-        return [chosen, enlarging, best("detector"), best("parser")]
+        versions = filter(None, map(models.version, (chosen, enlarging)))
+        return [chosen, enlarging, *versions, best("detector"), best("parser")]
 
     @classmethod
     def execute(
@@ -125,8 +126,8 @@ def _settings(*, faces: str | None, seed: int | None, **given: float | None) -> 
     """The settings of the inputs that are given; raises OptionError."""
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if faces is not None:
-        values["faces"] = faces.strip()
-    if seed is not None and not STORED_NOISE <= seed <= LARGEST_SEED:
+        values["faces"] = faces.strip() if isinstance(faces, str) else faces
+    if seed is not None and not (is_whole(seed) and STORED_NOISE <= seed <= LARGEST_SEED):
         raise OptionError("seed", seed, f"a whole number from {STORED_NOISE} to 2**53 - 1")
     if seed != STORED_NOISE:
         values["seed"] = seed
