@@ -108,7 +108,7 @@ def largest(faces: tuple[Face, ...]) -> Face | None:
 def share_of(picture: Pixels, face: Face) -> float:
     """The share of the restored face; 1 where the face cannot be aligned."""
     crop = align(picture, face.landmarks)
-    return 1.0 if crop is None else share(crop)
+    return 1.0 if crop is None else share(crop, picture)
 
 
 def gradient(image: Pixels) -> float:

@@ -61,7 +61,7 @@ def cut(picture: Pixels, landmarks: Landmarks, ratio: float) -> Crop:
 def print_row(title: str, crops: list[Crop]) -> None:
     """Print how many faces are bad, and the ranges of what decides it."""
     bad = sum(bool(what_is_bad(crop)) for crop in crops)
-    values: list[Callable[[Crop], float]] = [real_side, lambda crop: contrast_of_detail(grey_levels(crop))]
+    values: list[Callable[[Crop], float]] = [real_side, lambda crop: contrast_of_detail(grey_levels(crop.pixels))]
     ranges = (np.quantile([value(crop) for crop in crops], (0, 0.5, 1)) for value in values)
     real, detail = (", ".join(f"{number:.3g}" for number in three) for three in ranges)
     print(f"| {title} | {bad} of {len(crops)} | {real} | {detail} |")

@@ -103,7 +103,7 @@ class Side:
                 self.peak = values["peak"]
                 return float(values["seconds"])
         self.errors.seek(0)
-        raise RuntimeError(f"{self.process.args} ended with {self.process.wait()}:\n{self.errors.read()}")
+        raise RuntimeError(f"{self.process.args!r} ended with {self.process.wait()}:\n{self.errors.read()}")
 
     def __call__(self) -> float:
         """Do the work once; return its seconds."""

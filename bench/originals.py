@@ -19,7 +19,7 @@ import torchvision.transforms.functional
 
 # basicsr imports a module that newer versions of torchvision lack.
 stand_in = types.ModuleType("torchvision.transforms.functional_tensor")
-stand_in.rgb_to_grayscale = torchvision.transforms.functional.rgb_to_grayscale
+stand_in.__dict__["rgb_to_grayscale"] = torchvision.transforms.functional.rgb_to_grayscale
 sys.modules[stand_in.__name__] = stand_in
 
 from basicsr.archs.rrdbnet_arch import RRDBNet  # noqa: E402
@@ -128,7 +128,7 @@ def picture(folder: Path, file: str, enlarges: bool) -> Callable[[], object]:
         model_rootpath=str(folder),
     )  # fmt: skip
     module = sys.modules[GFPGANer.__module__]
-    module.FaceRestoreHelper = lambda *_args, **_options: helper()
+    module.__dict__["FaceRestoreHelper"] = lambda *_args, **_options: helper()
     restorer = GFPGANer(str(folder / "GFPGANv1.4.pth"), upscale=2, arch="clean", bg_upsampler=background, device=DEVICE)
 
     def call() -> None:

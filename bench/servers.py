@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.cog.serving import ROOT, data_url, serving
+from tests.cog.serving import ROOT, Server, data_url, serving
 
 
 def measure(servers: int, threads: int, image: str, seconds: float) -> tuple[float, float, float]:
@@ -30,7 +30,7 @@ def measure(servers: int, threads: int, image: str, seconds: float) -> tuple[flo
             server.predict(image=image)
         end = time.monotonic() + seconds
 
-        def calls(server):
+        def calls(server: Server) -> list[float]:
             taken = []
             while time.monotonic() < end:
                 start = time.monotonic()

@@ -243,7 +243,7 @@ def craze(image: Image, unit: float, rng: Rng) -> Image:
     subdivision = cv2.Subdiv2D((-1, -1, shape[1] + 2, shape[0] + 2))
     subdivision.insert(sites.tolist())
     canvas = np.zeros((shape[0] * FINE, shape[1] * FINE), np.uint8)
-    facets = subdivision.getVoronoiFacetList([])[0]
+    facets = map(np.asarray, subdivision.getVoronoiFacetList([])[0])
     points = [
         np.round((facet + rng.normal(0, 0.7, facet.shape)) * FINE * 2**SHIFT).astype(np.int32) for facet in facets
     ]

@@ -23,9 +23,8 @@ from facemend.stages.geometry import compose, warp
 from training import data, degradations, loop
 
 SHAPES = ((256, 12), (384, 8), (512, 4), (640, 3))  # side in px and batch size, drawn with equal probability
-SEPARATE_UNTIL = (
-    0.2  # fraction of the steps in which each block learns separately, with the teacher's features as input
-)
+# Fraction of the steps in which each block learns separately, with the teacher's features as input.
+SEPARATE_UNTIL = 0.2
 FROZEN_FROM = 0.5  # fraction of the steps after which batch norm uses its running statistics, as in inference
 FINE_FROM = 0.85  # fraction of the steps after which landmarks have four times the weight
 RATE = 3e-3  # the highest learning rate
