@@ -45,7 +45,7 @@ RENAMED = {  # options of the package whose inputs have other names here
     "models": "FACEMEND_MODELS",
 }
 # About the percentages of a call's time at which each stage starts and ends.
-SHARES = {"repair": (0, 15), "restore": (15, 40), "upscale": (40, 95), "paste": (95, 100)}
+SHARES = {"repair": (0, 15), "restore": (15, 40), "upscale": (40, 95), "paste": (95, 99), "encode": (99, 100)}
 Spelling = Callable[[str], str | None]
 
 
@@ -252,6 +252,7 @@ class Predictor(BaseRunner):
         except Exception:
             self.suspect = pipeline
             raise
+        _print_progress("encode", 1, 1)
         assert done is not None  # for the type checker: `run` returns None only with a check
         if done.lost:
             sys.stdout.write(f"not kept: {', '.join(done.lost)}\n")

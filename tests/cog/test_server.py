@@ -80,7 +80,9 @@ def test_metrics_and_progress_are_returned(server, face):
     stages = {"decode", "detect", "align", "restore", "upscale", "paste", "total", "encode"}
     assert metrics["seconds"].keys() == stages
     assert answer["logs"].endswith("\n")
-    assert re.fullmatch(r" 40%\|.+?\| 40/100 restore\n100%\|.+?\| 100/100 paste\n", answer["logs"])
+    assert re.fullmatch(
+        r" 40%\|.+?\| 40/100 restore\n 99%\|.+?\| 99/100 paste\n100%\|.+?\| 100/100 encode\n", answer["logs"]
+    )
 
 
 @pytest.mark.parametrize(
