@@ -44,7 +44,7 @@ RENAMED = {  # options of the package whose inputs have other names here
     "quality": "output_quality",
     "models": "FACEMEND_MODELS",
 }
-# About the percentages of a call's time at which each stage starts and ends.
+# The percentages at which each stage starts and ends. They are fixed, as nobody knows the times beforehand.
 SHARES = {"repair": (0, 15), "restore": (15, 40), "upscale": (40, 95), "paste": (95, 99), "encode": (99, 100)}
 Spelling = Callable[[str], str | None]
 

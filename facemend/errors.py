@@ -7,7 +7,7 @@ FacemendError
 │   │   └── OpenError         the system does not open it
 │   ├── TooLargeError         more pixels than the limit
 │   └── OptionError           an option has a value it cannot have
-│       └── OutputPathError   an output cannot have this path
+│       └── OutputPathError   the path of an output cannot be used
 ├── WeightsError              a file of network weights
 │   ├── NotInstalledError     not on this machine yet
 │   ├── DownloadError         could not be fetched
@@ -102,7 +102,7 @@ def _unpickled(kind: type[FacemendError], args: tuple[object, ...], state: dict[
 
 
 def unexpected(error: Exception, *remedies: str | Remedy) -> FacemendError:
-    """The error that shows a user another one, which nobody raised on purpose."""
+    """The error to show in place of one that was not raised on purpose."""
     return FacemendError(f"unexpected {type(error).__name__}: {error}", *remedies)
 
 
@@ -138,9 +138,9 @@ class OpenError(DecodeError):
 
     @classmethod
     def of(cls, path: object, error: OSError) -> "OpenError":
-        """The error for what the system does not open as a file."""
+        """The error for a path that the system does not open; it may be a URL, or - for the standard input."""
         if NO_FILE.match(str(path)):
-            url = str(path).replace(":/", "://").replace("///", "//")  # a `Path` has one of the slashes of a URL
+            url = re.sub(":/(?!/)", "://", str(path), count=1)  # a `Path` has one of the slashes of a URL
             return cls(url, "it is not a file", "save it as a file first")
         return cls(path, error.strerror)
 
@@ -184,7 +184,7 @@ class OptionError(InputError):
 
 
 class OutputPathError(OptionError):
-    """An output cannot have this path: of what is there already, or of what the file system allows."""
+    """The path of an output cannot be used, for example because another file has it already."""
 
     def __init__(self, path: object, allowed: str | Sequence[str], *remedies: str | Remedy) -> None:
         super().__init__("the output", str(path), allowed, *remedies)

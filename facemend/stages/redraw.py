@@ -72,7 +72,7 @@ class CreativeUpscaler:
         networks.check(creative)
 
     def quickest(self) -> "CreativeUpscaler":
-        """The same networks, each of which is run as rarely as possible."""
+        """The same networks, with a single step of sampling."""
         return CreativeUpscaler(self._networks, self.first, Creative(steps=1))
 
     @property

@@ -175,7 +175,7 @@ class _Transfer:
                     digest, there = hashlib.sha256(), 0
                 size = there + int(response.headers.get("Content-Length", self.model.size - there))
                 if size != self.model.size:
-                    if resumed:  # the answer may be wrong about which part of the file it is
+                    if resumed:  # a wrong server sends the whole file in place of the rest
                         return self.receive(client, url, resume=False)
                     raise self.other_file(url, f"{size} bytes")
                 with self.part.open("ab" if there else "wb") as file:

@@ -77,6 +77,18 @@ def test_png_transparency_becomes_alpha(mode, key):
     assert (picture.pixels == picture.pixels[0, 1]).all()  # the transparent pixel has the colour of its neighbours
 
 
+def test_a_matrix_is_an_array():
+    array = scene()[..., 0]
+    with pytest.warns(PendingDeprecationWarning):
+        matrix = np.asmatrix(array)
+    assert np.array_equal(decode(matrix).pixels, decode(array).pixels)
+
+
+def test_a_name_that_no_file_can_have_is_an_error_of_one_line():
+    with pytest.raises(DecodeError, match="no file can have this name"):
+        decode("\ud800.png")
+
+
 def test_opaque_alpha_is_kept():
     picture = decode(saved(Image.fromarray(scene()).convert("RGBA"), "png"))
     assert (picture.alpha == 255).all()

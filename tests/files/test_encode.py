@@ -108,5 +108,8 @@ def test_write_is_atomic(tmp_path, monkeypatch):
     assert path.stat().st_mode == plain.stat().st_mode
     with pytest.raises(OutputError, match="No such file"):
         write(tmp_path / "no such folder" / "out.png", b"new")
+    for name in ("a\0.png", "\ud800.png"):
+        with pytest.raises(OutputError, match="cannot write"):
+            write(tmp_path / name, b"new")
     with pytest.raises(OutputError, match="Not a directory"):  # nor can what is left there be removed
         write(plain / "out.png", b"new")

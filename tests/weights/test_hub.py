@@ -72,7 +72,7 @@ def test_own_files_and_folders(weights, tmp_path):
     install(weights, "second")
     assert hub.locate(str(own), str(control)) == (own, control, weights / "second")
     assert hub.locate(control, control) == (control, control, control)
-    for wrong in ("third", tmp_path / "none", put(tmp_path / "own.ckpt")):
+    for wrong in ("third", tmp_path / "none", put(tmp_path / "own.ckpt"), 3, []):
         with pytest.raises(OptionError, match=r"base is .*first, second, the path of"):
             hub.locate(wrong, control)
 
