@@ -52,7 +52,7 @@ fuzz: $(READY)
 	$(RUN)python -m fuzz.decode $(SECONDS) $(SEEDS)
 
 # Runs the container's server without Docker. It reads PORT and FACEMEND_MODELS from the environment.
-# In the background, its worker ignores Ctrl-C, which would end it before it removes its files.
+# In the background, its worker ignores Ctrl-C. Otherwise the worker ends first, and leaves the last picture.
 serve: $(READY) .cog/openapi_schema.json
 	PATH="$(abspath $(VENV))/bin:$$PATH" MALLOC_ARENA_MAX=1 GOMP_SPINCOUNT=1000 COG_PREDICT_TYPE_STUB=predict.py:Predictor \
 		$(RUN)python -m cog.server.http --host 127.0.0.1 & server=$$!; \

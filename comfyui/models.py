@@ -25,7 +25,7 @@ def choices(task: Offered) -> list[str]:
         WeightsError: a folder of facemend's cannot be searched.
     """
     installed = [model.public_name for model in MODELS.values() if model.task == task and find(model.name)]
-    files = [name for name in folder_paths.get_filename_list(FOLDERS[task]) if name.lower().endswith(SUFFIXES)]
+    files = [name for name in folder_paths.get_filename_list(FOLDERS[task]) if _is_file(name)]
     return [AUTO, *installed, WITHOUT[task], *files]
 
 
@@ -48,7 +48,7 @@ def resolved(task: Offered, choice: str, scale: float) -> str:
     """
     if choice == AUTO:
         return best(task, scale)
-    if choice.lower().endswith(SUFFIXES):
+    if _is_file(choice):
         path: str = folder_paths.get_full_path_or_raise(FOLDERS[task], choice)
         return path
     return choice
@@ -60,7 +60,11 @@ def version(name: str) -> str:
     Args:
         name: what `resolved` returned.
     """
-    if not name.lower().endswith(SUFFIXES):
+    if not _is_file(name):
         return ""
     status = Path(name).stat()
     return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _is_file(choice: str) -> bool:
+    return choice.lower().endswith(SUFFIXES)

@@ -32,7 +32,7 @@ class Networks:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # ComfyUI may call `_unloaded` while it makes room in `pipeline`
-        self._stages: dict[tuple[str, str, tuple[Path | None, ...], str], Any] = {}
+        self._stages: dict[tuple[str, str, tuple[Path | None, ...]], tuple[str, Any]] = {}  # with the file's version
         self._entry: Any = None
 
     def pipeline(self, restorer: str, upscaler: str) -> Pipeline:
@@ -57,10 +57,10 @@ class Networks:
             )
 
     def _stage(self, task: Task, name: str, load: Callable[[str], Any]) -> Any:
-        key = task, name, files(task, name), models.version(name)
-        if key not in self._stages:
-            self._stages[key] = load(name)
-        return self._stages[key]
+        key, version = (task, name, files(task, name)), models.version(name)
+        if key not in self._stages or self._stages[key][0] != version:
+            self._stages[key] = version, load(name)
+        return self._stages[key][1]
 
     def _follow(self, device: torch.device) -> None:
         """Start anew where ComfyUI's device is another one than before."""

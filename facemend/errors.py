@@ -28,7 +28,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # characters that a terminal may obey
-NO_FILE = re.compile(r"-$|[a-z][a-z0-9+.-]+:/")  # what other programs take for their standard input, and URLs
+# What other programs take for their standard input, and URLs
+NO_FILE = re.compile(r"-$|[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 Spelling = Callable[[str], str | None]  # option in Python -> in an interface; None where it has no such option
 
@@ -58,6 +59,9 @@ class Remedy(NamedTuple):
 
     text: str
     option: str
+
+
+TRACEBACK = Remedy("{} shows where", "debug")
 
 
 class FacemendError(Exception):
@@ -101,9 +105,9 @@ def _unpickled(kind: type[FacemendError], args: tuple[object, ...], state: dict[
     return error
 
 
-def unexpected(error: Exception, *remedies: str | Remedy) -> FacemendError:
+def unexpected(error: Exception, remedy: str | Remedy = TRACEBACK) -> FacemendError:
     """The error to show in place of one that was not raised on purpose."""
-    return FacemendError(f"unexpected {type(error).__name__}: {error}", *remedies)
+    return FacemendError(f"unexpected {type(error).__name__}: {error}", remedy)
 
 
 class Cancelled(FacemendError):  # noqa: N818 - it reports no fault
@@ -184,7 +188,10 @@ class OptionError(InputError):
 
 
 class OutputPathError(OptionError):
-    """The path of an output cannot be used, for example because another file has it already."""
+    """The path of an output cannot be used.
+
+    Its format cannot hold the picture, something is there already, or the file system does not allow it.
+    """
 
     def __init__(self, path: object, allowed: str | Sequence[str], *remedies: str | Remedy) -> None:
         super().__init__("the output", str(path), allowed, *remedies)

@@ -78,7 +78,7 @@ class Outputs:
 
     def existing(self) -> list[Path]:
         """Those that exist already; raises OutputPathError where one of them cannot be a file."""
-        return [path for path in self.paths() if exists(Path(os.path.realpath(path)))]
+        return [path for path in self.paths() if exists(path)]
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,12 @@ def test_a_source_that_is_deleted_during_the_work_costs_no_result(tmp_path):
     assert (tmp_path / "b.png").stat().st_mtime_ns == 10**18
 
 
+@pytest.mark.parametrize("name", ["a\0.png", "\ud800.png"])
+def test_a_target_that_no_file_can_have_is_found_before_the_work(tmp_path, never, name):
+    with pytest.raises(OptionError, match="a name a file can have"):
+        run(Job(source=PICTURE, target=tmp_path / name), never, Settings())
+
+
 @pytest.fixture
 def never():
     """A pipeline that must not run."""

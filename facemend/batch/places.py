@@ -35,13 +35,13 @@ class Place(Protocol):
         """Yield the keys of all files below a folder, one that ends in / or "" for all."""
 
     def exists(self, key: str) -> bool:
-        """Whether there is a file; raises OptionError where there is something else."""
+        """Whether there is a file; in a folder, raises OutputPathError where there is something else."""
 
     def is_file(self, key: str, file: Path) -> bool:
         """Whether the file of a key is a certain file of this machine, which may have several paths."""
 
     def index(self) -> Callable[[str], bool]:
-        """A function like `exists`, for many calls; of a bucket it tells what was there when it was made."""
+        """A function that tells whether there is a file; of a bucket, what was there when it was made."""
 
     def read(self, key: str) -> bytes:
         """The content of a file."""

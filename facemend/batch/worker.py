@@ -14,7 +14,7 @@ from facemend import job
 from facemend.batch import manifest, names
 from facemend.batch.places import open_place
 from facemend.batch.plan import TRIES, Loaded, Outcome, Plan, Task
-from facemend.errors import FacemendError, InputError, OptionError, OutputPathError, Remedy, unexpected
+from facemend.errors import FacemendError, InputError, OptionError, OutputPathError, unexpected
 from facemend.job import Outputs
 from facemend.loader import is_path
 from facemend.machine import process
@@ -75,7 +75,7 @@ class Worker:
                     traceback.print_exc()
                 if not self._works():
                     os._exit(1)  # as after some errors of a GPU; another process takes over
-                error = unexpected(problem, Remedy("{} shows where", "debug"))
+                error = unexpected(problem)
         return Outcome(task.key, error=error)
 
     def _works(self) -> bool:

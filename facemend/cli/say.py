@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from facemend.errors import FacemendError, InputError, Remedy, escaped, one_line, unexpected
+from facemend.errors import FacemendError, InputError, escaped, one_line, unexpected
 from facemend.records import Progress
 from facemend.weights.models import LITE
 
@@ -70,7 +70,7 @@ class Reporter:
 
     def _error_line(self, problem: object, source: Path | str | None) -> str:
         if isinstance(problem, Exception) and not isinstance(problem, (FacemendError, OSError)):
-            problem = unexpected(problem, Remedy("{} shows where", "debug"))
+            problem = unexpected(problem)
         message = problem.message(self.spelled) if isinstance(problem, FacemendError) else one_line(str(problem))
         if source and not any(one_line(naming.format(source)) in message for naming in NAMING):
             message = f"{escaped(source)}: {message}"

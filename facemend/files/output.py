@@ -13,13 +13,22 @@ MISSING = errno.ENOENT, errno.ENOTDIR, errno.ELOOP  # nothing has this name, or 
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file; raises OutputPathError where something else is there, or no file can have this name."""
+    """Whether there is a file.
+
+    Raises:
+        OutputPathError: something else is there, no file can have this name, or the folder may not be searched.
+    """
     try:
-        mode = path.stat().st_mode  # from Python 3.14 on, `Path.exists` is False for a name that is too long
+        # From Python 3.14 on, `Path.exists` is False for a name that is too long.
+        mode = Path(os.path.realpath(path)).stat().st_mode
+    except PermissionError as error:
+        raise OutputPathError(path, "in a folder that may be written to") from error
     except OSError as error:
         if error.errno in MISSING:
             return False
         raise OutputPathError(path, f"a name a file can have ({error.strerror})") from error
+    except ValueError as error:  # such as a NUL in the name
+        raise OutputPathError(path, f"a name a file can have ({error})") from error
     if not stat.S_ISREG(mode):
         raise OutputPathError(path, "a file; a folder or something else has this name")
     return True

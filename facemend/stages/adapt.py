@@ -7,8 +7,8 @@ face is 1 minus that product, so one bad quality is enough for full restoration.
 The limits were chosen on 27 pictures of `portraits/train`: clean ones, and the same shrunk, blurred, noisy, compressed
 and after `degrade.py`. Those of the size also depend on `old_photos`. Those of the blocks were chosen later on 16
 pictures of `portraits/train` and 9 larger faces, those of the noise on 60 pictures of `portraits/train`. The figures
-beside the limits of sharpness and noise are of these 60 (with noise alone, of 20 others), as they are, shrunk 1.6 times
-and shrunk twice. Levels are 8-bit grey levels.
+beside the limits of sharpness and noise are of these 60, as they are, shrunk 1.6 times and shrunk twice; those with
+noise of 8 levels (sigma, in each channel) are not shrunk. Levels are 8-bit grey levels.
 """
 
 from facemend.records import Crop, Pixels
@@ -19,7 +19,7 @@ SIZE = (185.0, 215.0)  # real px along the side of the crop: old photos have at 
 FINEST = (0.18, 0.22)  # clean faces have at least 0.22; blurred by 3 crop px (sigma), at most 0.13
 FINE = (0.31, 0.38)  # clean faces have at least 0.36; blurred by 3 crop px, at most 0.33, or 0.47 with noise
 EVENNESS = (0.6, 0.75)  # clean faces have at least 0.68; with motion blur over 11 px, at most 0.53
-NOISE = (1.5, 1.1)  # levels: clean faces have at most 1.2; with a noise sigma of 8 levels per channel, at least 1.25
+NOISE = (1.5, 1.1)  # levels: most clean faces have less than 0.9, all at most 1.2; with noise of 8 levels, 1.16 or more
 # Of portraits, JPEG quality 95 gives at most 1.5, 85 gives 1.4 to 2.0, and 30 gives 3.2 to 5. The PSNR of the restored
 # face exceeds that of the compressed one from about 2.2 on (1.6 to 2.8); blocks are more visible than PSNR says.
 BLOCKS = (2.3, 1.7)

@@ -68,8 +68,8 @@ def sharpness(grey: Floats) -> tuple[float, float, float]:
 def noise(grey: Floats, real: float) -> float:
     """Return the standard deviation of the noise of a crop, in levels.
 
-    The interpolation of the crop removes most of the noise: of 8 levels in each channel, 1.3 to 2.5
-    remain. A crop that was cut out without interpolation keeps all of it and counts as noisier.
+    The interpolation of the crop removes most of the noise: of 8 levels in each channel, mostly 1.3
+    to 2.5 remain. A crop that was cut out without interpolation keeps all of it and counts as noisier.
 
     Args:
         grey: (S, S) levels.
