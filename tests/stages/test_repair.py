@@ -54,7 +54,7 @@ def stripe(probability):
 
 @pytest.mark.parametrize(("more", "repairs"), [(-0.1, False), (0.1, True)])
 def test_doubtful_damage_is_left_alone(more, repairs):
-    picture = stripe(repair.DAMAGED + more)
+    picture = stripe(repair.SOUND[0] + more)
     repaired, mask = NetRepairer("brightness", Brightness(), CPU, TILING)(picture)
     assert mask.any() == repairs
     assert np.array_equal(repaired, picture) != repairs
@@ -268,7 +268,7 @@ def test_a_doubtful_corner_is_left_alone():
 
 
 def test_doubtful_px_are_filled_only_where_they_are_connected_to_damage():
-    picture = stripe((repair.DAMAGED + repair.ATTACHED) / 2)
+    picture = stripe(sum(repair.SOUND) / 2)
     repairer = NetRepairer("brightness", Brightness(), CPU, TILING)
     assert not repairer(picture)[1].any()
     picture[:4, 24:28] = 255
@@ -276,6 +276,16 @@ def test_doubtful_px_are_filled_only_where_they_are_connected_to_damage():
     found = repairer(picture)[1] > 0
     assert np.flatnonzero(found.all(axis=0)).tolist() == [24, 25, 26, 27]
     assert not found[:, :20].any()
+
+
+@pytest.mark.parametrize(("share", "worn"), [(0.9, False), (1.1, True)])
+def test_doubtful_damage_is_filled_where_much_of_the_picture_is_damaged(share, worn):
+    probability = np.zeros((320, 300), np.uint8)
+    probability[:4, : round(share * repair.WORN_SHARE * probability.size / 4)] = 255
+    probability[100:200, 50:53] = round(255 * (repair.WORN[0] + repair.SOUND[0]) / 2)
+    assert all_damaged(probability)[100:200, 50:53].all() == worn
+    probability[100:200, 50:53] = round(255 * (repair.WORN[1] + repair.SOUND[1]) / 2)
+    assert not all_damaged(probability)[100:200].any()
 
 
 def faint_line(angle, length, width=2, faint=100):
