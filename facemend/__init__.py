@@ -10,9 +10,10 @@ from facemend.errors import Cancelled, FacemendError, InputError, MemoryLimitErr
 from facemend.records import Face, Landmarks, Settings
 
 if TYPE_CHECKING:
-    from facemend import weights as weights
     from facemend.pipeline import Pipeline
     from facemend.result import Result
+
+    from . import weights as weights
 
 __version__ = "0.1.0"
 __all__ = [
@@ -33,11 +34,13 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def __getattr__(name: str) -> object:
-    if name == "Pipeline":
-        return import_module("facemend.pipeline").Pipeline
-    if name == "Result":
-        return import_module("facemend.result").Result
-    if name == "weights":
-        return import_module("facemend.weights")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # type checkers would accept every name
+
+    def __getattr__(name: str) -> object:
+        if name == "Pipeline":
+            return import_module("facemend.pipeline").Pipeline
+        if name == "Result":
+            return import_module("facemend.result").Result
+        if name == "weights":
+            return import_module("facemend.weights")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
