@@ -13,7 +13,7 @@ from facemend.files import formats
 from facemend.files.decode import Source, decode
 from facemend.files.encode import encode
 from facemend.files.formats import Format, Quality
-from facemend.files.output import exists, write
+from facemend.files.output import BESIDE, exists, write
 from facemend.pipeline import Pipeline
 from facemend.records import Face, Picture, Progress, Settings
 from facemend.result import Result
@@ -53,14 +53,17 @@ class Job:
     resume: bool = False
     keep_dates: bool = False
 
+    def file(self, row: Format) -> Path:
+        """The file of the result where it has this format."""
+        return self.target.with_name(self.target.name + row.suffix) if self.format else self.target
+
     def outputs(self, target: Path) -> "Outputs":
         """The files that belong to a result."""
-        return Outputs(
-            target,
-            target.with_name(f"{target.stem}_compare.jpg") if self.compare else None,
-            target.with_name(f"{target.stem}_boxes.jpg") if self.boxes else None,
-            target.with_name(f"{target.stem}_mask.png") if self.mask else None,
-        )
+        beside = {
+            name: target.with_name(f"{target.stem}_{name}{suffix}") if getattr(self, name) else None
+            for name, suffix in BESIDE.items()
+        }
+        return Outputs(target, **beside)
 
 
 @dataclass(frozen=True)
@@ -153,10 +156,8 @@ def run(
     # Last: where the result is, the other files are too.
     if outputs.target not in kept:
         result.save(outputs.target, quality=job.quality, strip_metadata=job.strip_metadata, modified=modified)
-    end = time.perf_counter()
-    seconds = {**result.seconds, "decode": decoded - start, "encode": end - computed, "total": end - start}
-    lost = result.lost(outputs.target, strip_metadata=job.strip_metadata)
-    return Done(replace(result, seconds=seconds), outputs, lost)
+    result = _with_seconds(result, start, decoded, computed)
+    return Done(result, outputs, result.lost(outputs.target, strip_metadata=job.strip_metadata))
 
 
 @dataclass(frozen=True)
@@ -209,9 +210,14 @@ def run_in_memory(
     result = pipeline.run(picture, settings, progress, faces=faces)
     computed = time.perf_counter()
     data = result.encoded(row.name)
+    return Encoded(_with_seconds(result, start, decoded, computed), data, row, result.lost(f"result{row.suffix}"))
+
+
+def _with_seconds(result: Result, start: float, decoded: float, computed: float) -> Result:
+    """The result with the seconds of a job that began at `start`, had decoded and computed at these times, and ends."""
     end = time.perf_counter()
-    seconds = {**result.seconds, "decode": decoded - start, "encode": end - computed, "total": end - start}
-    return Encoded(replace(result, seconds=seconds), data, row, result.lost(f"result{row.suffix}"))
+    own = {"decode": decoded - start, "encode": end - computed, "total": end - start}
+    return replace(result, seconds={**result.seconds, **own})
 
 
 def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:
@@ -224,14 +230,13 @@ def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:
         if job.format:
             raise
         raise OutputPathError(job.target, error.allowed) from error
-    target = job.target.with_name(job.target.name + row.suffix) if job.format else job.target
     limit = formats.FORMATS["jpeg"].longest_side
     if job.compare and max(height, 2 * width + SEAM) > limit:
         raise OptionError("compare", f"{2 * width + SEAM} x {height} px", f"at most {limit} px a side")
     height, width = picture.pixels.shape[:2]
     if job.boxes and max(height, width) > limit:
         raise OptionError("boxes", f"{width} x {height} px", f"at most {limit} px a side")
-    return job.outputs(target)
+    return job.outputs(job.file(row))
 
 
 def check_writable(outputs: Outputs, *, overwrite: bool) -> None:

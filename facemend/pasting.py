@@ -62,7 +62,7 @@ class Pasting:
         masks = self._masks([restored[index] for group in groups for index in group])
         done = 0
 
-        def repeat(*tiles: int) -> None:  # so that a caller can cancel between the tiles of a face
+        def report(*tiles: int) -> None:  # also between the tiles of a face, so that a caller can cancel there
             if progress:
                 progress(done, len(treatments))
 
@@ -71,13 +71,12 @@ class Pasting:
             for index in group:
                 treatment = treatments[index]
                 crop = Crop(restored[index], treatment.crop.matrix)
-                finer = self._finer(crop, size, ratio, repeat)
+                finer = self._finer(crop, size, ratio, report)
                 if finer is None and not self.redrawn:  # a finer one gets its tone from the upscaler
                     crop = toned(crop, treatment.crop, canvas, ratio)
                 layers.append(Layer(crop, next(masks), treatment.share, finer))
                 done += 1
-                if progress:
-                    progress(done, len(treatments))
+                report()
             paste(canvas, layers, ratio)
 
     def _masks(self, faces: Sequence[Pixels]) -> Iterator[Floats]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from facemend.errors import FacemendError, InputError
 from facemend.files import formats
+from facemend.files.output import BESIDE
 from facemend.records import Settings
 
 TRIES = 2  # how often a picture is tried; only once if the error is the user's mistake
@@ -41,7 +42,7 @@ class Plan:
 
     def endings(self) -> tuple[str, ...]:
         """What the names of the files beside a result end in, before the suffix."""
-        return tuple(f"_{name}" for name in ("compare", "boxes", "mask") if self.writing.get(name))
+        return tuple(f"_{name}" for name in BESIDE if self.writing.get(name))
 
     def files(self, target: str) -> Iterator[str]:
         """The paths that the files of a result may have, whose format may not be known yet."""

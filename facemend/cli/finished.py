@@ -53,4 +53,4 @@ def _target(job: "Job") -> Path | None:
         row = formats.likely(Path(str(job.source))) if job.format == "auto" else formats.BY_SUFFIX[f".{job.format}"]
     except OSError:
         return None
-    return job.target.with_name(job.target.name + row.suffix) if row else None
+    return job.file(row) if row else None

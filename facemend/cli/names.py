@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from facemend.files import formats
+from facemend.files.output import BESIDE
 
 ENDING = "_restored"  # of a result beside its picture
 SHEET = f"{ENDING}_sheet"  # of a sheet of `facemend compare`
-RESULTS = (ENDING, f"{ENDING}_compare", f"{ENDING}_boxes", f"{ENDING}_mask", SHEET)  # ends of results' names
+RESULTS = (ENDING, *(f"{ENDING}_{name}" for name in BESIDE), SHEET)  # ends of results' names
 
 
 class Names:

@@ -15,6 +15,7 @@ from facemend.cli.finished import check_result, finished
 from facemend.cli.sources import Source
 from facemend.errors import OutputPathError
 from facemend.files import formats
+from facemend.files.output import BESIDE
 from facemend.machine import process
 from facemend.records import Picture, Settings
 
@@ -67,7 +68,7 @@ def models_of(options: argparse.Namespace, settings: Settings) -> dict[str, Any]
 
 def writing_of(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `job.Job` about the files of a result that options ask for."""
-    names = ("format", "quality", "strip_metadata", "compare", "boxes", "mask", "keep_dates")
+    names = ("format", "quality", "strip_metadata", "keep_dates", *BESIDE)
     return {name: getattr(options, name) for name in names}
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from facemend.errors import OutputError, OutputPathError
 
+BESIDE = {"compare": ".jpg", "boxes": ".jpg", "mask": ".png"}  # suffixes of NAME_compare and others beside a result
 MISSING = errno.ENOENT, errno.ENOTDIR, errno.ELOOP  # nothing has this name, or a link leads nowhere
 
 

@@ -1,5 +1,8 @@
 """How much memory a network may use for one call, whether an error says that it ran out, and what users are told."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import psutil
 import torch
 
@@ -57,6 +60,17 @@ def does_not_fit(what: str, place: torch.device, *remedies: Remedy, parts: str =
     problem = f"{what} does not fit into the memory of {place}{f' in {parts}' if parts else ''}"
     elsewhere = [] if place.type == "cpu" else [Remedy("use {} cpu", "device")]
     return MemoryLimitError(problem, "close other programs", *remedies, *elsewhere)
+
+
+@contextmanager
+def limited(what: str, place: torch.device, *remedies: Remedy, parts: str = "") -> Iterator[None]:
+    """Raise `does_not_fit` of these arguments where the work in the block runs out of memory."""
+    try:
+        yield
+    except Exception as error:
+        if not exhausted(error):
+            raise
+        raise does_not_fit(what, place, *remedies, parts=parts) from error
 
 
 def exhausted(error: BaseException) -> bool:

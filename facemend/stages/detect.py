@@ -212,12 +212,8 @@ class RetinaFaceDetector:
         count = max(1, AT_ONCE // (height * width))
         parts = []
         for start in range(0, len(same_size), count):
-            try:
+            with memory.limited(self.name, self._device.place):
                 part = self._detections(same_size[start : start + count], threshold)
-            except Exception as error:
-                if not memory.exhausted(error):
-                    raise
-                raise memory.does_not_fit(self.name, self._device.place) from error
             parts.append(part._replace(view=part.view + start))
         return Decoded(*map(np.concatenate, zip(*parts, strict=True)))
 

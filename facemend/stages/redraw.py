@@ -21,6 +21,7 @@ from torch import Tensor
 
 from facemend.creative import DEFAULT_CREATIVE, Creative
 from facemend.errors import NonFiniteError, Remedy, TooLargeError
+from facemend.machine import memory
 from facemend.records import (
     DEFAULT_SETTINGS,
     Box,
@@ -241,9 +242,10 @@ class Run:
             self.report(1)
             return values
 
-        tile, remedy = self._creative.tile, Remedy("use a smaller {}", "tile")  # other windows would draw otherwise
-        networks = self._networks
-        return in_fitting_tiles(lambda _: joined(*grid, part), tile, tile, networks.name, networks.device.place, remedy)
+        networks, remedy = self._networks, Remedy("use a smaller {}", "tile")  # other windows would draw otherwise
+        parts = f"tiles of {self._creative.tile} px"
+        with memory.limited(networks.name, networks.device.place, remedy, parts=parts):
+            return joined(*grid, part)
 
     def _kept(self, boxes: Sequence[Box]) -> Tensor | None:
         """How much of the input is kept in each cell, (H, W); None for nothing."""

@@ -14,6 +14,8 @@ from facemend.machine.network import Network
 from facemend.records import DEFAULT_SETTINGS, Pixels, Settings, StageProgress, converted
 from facemend.stages.batches import in_batches
 
+FIDELITY = "w"  # the argument of a network's forward that gets `Settings.fidelity`
+
 RestorerFunction = Callable[..., list[Pixels]]  # (crops, fidelity=...) -> as many, (512, 512, 3) uint8 RGB
 
 
@@ -48,6 +50,11 @@ class FunctionRestorer:
         return [converted(face, crop.dtype) for face, crop in zip(restored, crops, strict=True)]
 
 
+def takes_fidelity(net: nn.Module | type[nn.Module]) -> bool:
+    """Whether `Settings.fidelity` changes what a network, or a class of networks, computes."""
+    return FIDELITY in inspect.signature(net.forward).parameters
+
+
 class NetRestorer:
     """Restores with a network.
 
@@ -63,7 +70,7 @@ class NetRestorer:
         self.name = name
         self.face_size = face_size
         self._network = Network(name, net, device, fixed_size=True)
-        self._options = inspect.signature(net.forward).parameters
+        self._takes_fidelity = takes_fidelity(net)
         self._draw_noise: Any = getattr(net, "draw_noise", None)
         self._device = device
 
@@ -80,8 +87,8 @@ class NetRestorer:
 
     def _batch(self, crops: Sequence[Pixels], settings: Settings) -> list[Pixels]:
         arguments: dict[str, Any] = {}
-        if "w" in self._options:
-            arguments["w"] = settings.fidelity
+        if self._takes_fidelity:
+            arguments[FIDELITY] = settings.fidelity
         if self._draw_noise and settings.seed is not None:
             # All faces get the same maps, so a face comes out the same alone and among others.
             arguments["noise"] = self._draw_noise(torch.Generator().manual_seed(settings.seed))

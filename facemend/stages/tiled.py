@@ -65,14 +65,15 @@ class Tiled:
     def _run(self, pixels: Pixels, size: Size, write: Write, progress: StageProgress | None, *, exact: bool) -> None:
         """Run the network, in float32 if `exact` is true."""
         ratio = max(after / before for after, before in zip(size, pixels.shape[:2], strict=True))
+        step = self._tiling.step
         in_fitting_tiles(
             lambda tile: self._run_in_tiles(pixels, size, write, tile, exact, progress),
-            self._whole_steps(min(max(self._fitting(exact, ratio), self._smallest), LARGEST_TILE)),
+            min(max(self._fitting(exact, ratio), self._smallest), LARGEST_TILE) // step * step,
             self._smallest,
             self._network.name,
             self._device.place,
             *self._remedies,
-            step=self._tiling.step,
+            step=step,
         )
 
     def _fitting(self, exact: bool, ratio: float) -> int:
@@ -80,9 +81,6 @@ class Tiled:
         in_network = self._tiling.bytes_per_pixel * (1 if exact else HALF_PRECISION)
         in_resampling = RGB_BYTES * (self._tiling.scale**2 + RESAMPLED_COPIES * ratio**2)
         return math.isqrt(int(memory.working(self._device.place) / max(in_network, in_resampling)))
-
-    def _whole_steps(self, tile: int) -> int:
-        return max(tile // self._tiling.step, 1) * self._tiling.step
 
     def _run_in_tiles(
         self, pixels: Pixels, size: Size, write: Write, tile: int, exact: bool, progress: StageProgress | None

@@ -1,6 +1,5 @@
 """The networks that the page offers, and those that are loaded."""
 
-import inspect
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, TypeVar, cast
 from facemend.errors import OptionError
 from facemend.loader import AUTO, WITHOUT, Loader, best, files
 from facemend.pipeline import Pipeline
+from facemend.stages.restore import takes_fidelity
 from facemend.stages.upscale import LanczosUpscaler
 from facemend.weights import installed
 from facemend.weights.models import MODELS, Model, Task, public_names
@@ -35,18 +35,13 @@ def _offer(model: Model, absent: list[Model]) -> dict[str, Any]:
         "licence": LICENCES[model.commercial],
         "installed": not absent,
         "bytes": sum(part.size for part in absent),
-        "fidelity": model.task == "restorer" and _takes_fidelity(model),
+        "fidelity": model.task == "restorer" and takes_fidelity(pkgutil.resolve_name(model.architecture)),
     }
 
 
 def missing(model: Model) -> list[Model]:
     """The parts of a model that are not on this machine."""
     return [part for part in model.parts() if installed.find(part.name) is None]
-
-
-def _takes_fidelity(model: Model) -> bool:
-    """Whether the network has the input that `stages.restore` sets from `Settings.fidelity`."""
-    return "w" in inspect.signature(pkgutil.resolve_name(model.architecture).forward).parameters
 
 
 class Networks:
