@@ -3,6 +3,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from facemend.machine import process
 from facemend.weights import installed
@@ -12,6 +13,8 @@ PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
 if PROCESSES > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // PROCESSES)))
 process.limit_spinning()  # before a test imports PyTorch, so that tests do not slow down what runs beside them
+settings.register_profile("untimed", deadline=None)  # as the machine may be busy
+settings.load_profile("untimed")
 WEIGHTS = Path(__file__).parents[1] / "weights"
 NOBODY = 65534  # an unprivileged user
 SHARED = os.environ.get("FACEMEND_SHARED", str(Path(__file__).parents[2] / "shared"))

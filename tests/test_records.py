@@ -114,3 +114,15 @@ def test_rounding_and_clamping():
 
 def test_a_seed_of_numpy_becomes_a_number_that_pytorch_takes():
     assert type(Settings(seed=np.int64(7)).seed) is int
+
+
+def test_the_largest_seed():
+    assert Settings(seed=2**63 - 1).seed == 2**63 - 1
+    with pytest.raises(OptionError):
+        Settings(seed=2**63)
+
+
+def test_at_scale_1_no_lower_scale_is_offered():
+    with pytest.raises(TooLargeError) as caught:
+        Settings(scale=1, max_output_mp=0.001).check_size(100, 100)
+    assert "scale" not in str(caught.value)

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from facemend.draw import before_after, numbered
 from facemend.errors import OptionError
-from facemend.records import Picture
+from facemend.records import Metadata, Picture
 from facemend.result import Result
 from tests.pictures import face_at, similarity, smooth
 
@@ -88,3 +90,17 @@ def test_boxes_are_green_for_restored_and_orange_for_other_faces(restored):
     x0, y0, _, _ = (round(value) for value in face.box)
     red, green, _ = drawn[y0 + 20, x0]
     assert (green > red) == restored
+
+
+def test_the_report_has_the_width_first_and_small_repairs():
+    mask = np.zeros((300, 400), np.float32)
+    mask[0, :12] = 1
+    report = replace(result(Picture(smooth(300, 400))), mask=mask).report()
+    assert report["size"] == [400, 300]
+    assert report["repaired"] == 0.0001
+
+
+def test_what_is_stripped_is_not_lost():
+    picture = Picture(smooth(8, 8), metadata=Metadata(comment=b"a"))
+    assert result(picture).lost("new.webp") == ("comment (WebP has no place for it)",)
+    assert result(picture).lost("new.webp", strip_metadata=True) == ()

@@ -25,7 +25,7 @@ def inked(drawn):
 
 
 @given(st.lists(st.integers(1, 11), min_size=1, max_size=3), st.integers(1, 600), st.integers(1, 600))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_every_picture_is_whole_and_the_margin_stays_free(counts, height, width):
     drawn = sheet("old.jpg", [section(count, height, width) for count in counts])
     assert drawn.dtype == np.uint8

@@ -49,7 +49,6 @@ def test_every_request_gets_an_answer_of_one_line(lite):
     @hypothesis.settings(
         max_examples=EXAMPLES,
         derandomize=True,
-        deadline=None,
         database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )

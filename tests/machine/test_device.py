@@ -106,3 +106,9 @@ def test_pixels_of_a_gpu_are_copied_in_parts(monkeypatch, dtype):
     expected, out = (choose(name, "fp32", "fp32").pixels(images.to(name), dtype) for name in ("cpu", "cuda"))
     assert out.dtype == dtype
     np.testing.assert_array_equal(out, expected)
+
+
+def test_pixels_are_rounded_and_clamped():
+    values = torch.tensor((-0.1, 0.4999, 0.501, 1.2)).reshape(1, 1, 2, 2).expand(1, 3, 2, 2)
+    pixels = choose("cpu", "fp32", "fp32").pixels(values, np.uint8)
+    assert pixels[0, ..., 0].tolist() == [[0, 127], [128, 255]]

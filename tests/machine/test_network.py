@@ -153,3 +153,9 @@ def test_settings_of_convolutions_are_set_for_one_thread_at_a_time_and_restored(
 def test_on_a_cpu_no_setting_is_read_or_changed(monkeypatch):
     monkeypatch.setattr(torch.backends, "cudnn", None)
     assert Network("thirds", Thirds(), CPU)(X).isfinite().all()
+
+
+def test_an_exact_call_is_not_computed_again(caplog):
+    with pytest.raises(NonFiniteError):
+        Network("overflowing", Overflowing(always=True), BF16)(X, exact=True)
+    assert not caplog.records

@@ -177,7 +177,7 @@ def test_an_empty_crop_is_restored(level):
     assert share(Crop(picture, similarity(1, 0, 0, 0)), picture) == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     arrays(np.uint8, (16, 16, 3)),
     st.sampled_from([128, 512]),

@@ -9,7 +9,7 @@ from facemend.stages.align import TEMPLATE, align, whole
 from tests.pictures import face_at, similarity, smooth
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(0.3, 4), st.floats(-180, 180))
 def test_finds_the_similarity(scale, degrees):
     matrix = similarity(scale, degrees, 40, 60)
@@ -52,7 +52,7 @@ def roll(matrix):
     return np.degrees(np.arctan2(matrix[1, 0], matrix[0, 0]))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.floats(-0.25, 0.25), min_size=10, max_size=10), st.lists(st.floats(-9, 9), min_size=10, max_size=10))
 def test_landmarks_that_move_a_little_turn_the_crop_a_little(moves, expression):
     """In two frames of a film, say; eyes are 67 px apart, and no face is exactly the template."""
@@ -90,3 +90,15 @@ def test_whole_picture_of_another_size_is_resized():
     assert crop.pixels.shape == (512, 512, 3)
     expected = cv2.resize(smooth(600, 606), (512, 512), interpolation=cv2.INTER_AREA)
     assert abs(crop.pixels.astype(int) - expected).max() <= 6
+
+
+def test_a_wrong_landmark_counts_as_little_in_a_smaller_crop():
+    landmarks = face_at(similarity(1, 0, 0, 0)).landmarks
+    wrong = landmarks._replace(nose=(landmarks.nose[0] + 120, landmarks.nose[1]))
+    large, small = (align(smooth(512, 512), wrong, size).matrix for size in (512, 256))
+    np.testing.assert_allclose(2 * small[:, :2], large[:, :2], atol=1e-6)
+
+
+@pytest.mark.parametrize("away", [(9000, 0), (-9000, 0), (0, 9000), (0, -9000)])
+def test_a_face_beside_the_picture_is_no_crop(away):
+    assert align(smooth(90, 90), face_at(similarity(1, 0, *away)).landmarks) is None

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from facemend.stages.geometry import bounds, compose, inverse, magnification, scaling, shift, shrunk, warp
@@ -34,7 +34,6 @@ def test_bounds_contain_every_pixel_of_the_picture(matrix, height, width, canvas
         assert rows.start <= y < rows.stop
 
 
-@settings(deadline=None)
 @given(maps, st.integers(1, 40), st.integers(1, 40), st.sampled_from([np.uint8, np.uint16]))
 def test_warp_keeps_uniform_pictures_uniform_with_any_map(matrix, height, width, dtype):
     picture = np.full((height, width, 3), 200, dtype)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from facemend.records import converted
 from facemend.stages.grey import in_tone_of, keep_ink, one_ink, print_in
 from tests.pictures import smooth
 
@@ -127,3 +128,10 @@ def test_a_face_keeps_an_ink_whose_blue_falls_as_the_light_rises():
     out = in_tone_of(smooth(512, 512, seed=3), duotone, one_ink(duotone))
     channels = out.reshape(-1, 3).astype(float).T
     assert np.corrcoef(channels[0], channels[2])[0, 1] < -0.98
+
+
+def test_the_ink_of_a_page_does_not_depend_on_the_depth():
+    page = np.full((64, 64, 3), (200, 180, 150), np.uint8)
+    page[:, 32:] += 1
+    deep = one_ink(converted(page, np.uint16)) / ((1,), (257,))
+    np.testing.assert_allclose(deep, one_ink(page), atol=1e-3)

@@ -39,7 +39,7 @@ def test_a_face_put_back_does_not_move(scale, matrix):
     assert abs(before.astype(int) - after).max() <= 0.015 * 65535
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0.6, 3), st.floats(-180, 180), st.floats(1, 3))
 def test_crop_then_paste_is_the_identity(size, degrees, scale):
     picture = smooth(300, 340, cell=60)
@@ -247,3 +247,12 @@ def test_the_oval_holds_the_landmarks_and_ends_before_the_edge_of_the_crop(size)
         assert edge.max() == 0
     assert mask[: size // 16].max() == 0, "hair above the forehead"
     assert abs(mask - mask[:, ::-1]).max() < 0.06, "symmetric, but for half a pixel"
+
+
+def test_a_face_beside_the_canvas_changes_nothing_of_another():
+    inside = Layer(Crop(smooth(512, 512), similarity(4, 0, -100, -100)), square_mask(512))
+    beside = Layer(Crop(smooth(512, 512, seed=1), similarity(4, 0, -9000, -100)), square_mask(512))
+    both, one = (smooth(300, 300, seed=2) for _ in range(2))
+    paste(both, [inside, beside], (1, 1))
+    paste(one, [inside], (1, 1))
+    assert np.array_equal(both, one)

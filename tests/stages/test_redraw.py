@@ -230,7 +230,7 @@ def test_creativity_0_is_the_first_upscaler(networks, dtype):
     assert out.dtype == dtype
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(1, 500), st.integers(1, 300), st.sampled_from([128, 192, 256]))
 def test_where_the_network_is_local_tiles_have_no_influence(doubles, height, width, tile):
     """The blur of the network has 5 cells, and a window of 16 cells has one at each end without weight."""

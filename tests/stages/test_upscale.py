@@ -102,7 +102,7 @@ def repeat(scale=4):
     return NetUpscaler("repeat", Repeat(scale), CPU, replace(TILING, scale=scale))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from([1, 1.5, 2, 3, 4, 8]))
 def test_output_size_is_exact(height, width, scale):
     size = round(height * scale), round(width * scale)

@@ -63,3 +63,14 @@ def test_little_contrast_is_raised_and_enough_is_left(unit):
     assert np.subtract(*np.percentile(faint.mean(axis=2), (99, 1))) / unit == pytest.approx(128, rel=0.2)
     plain = np.full((300, 400, 3), 7 * unit, dtype)
     assert np.ptp(views.contrasted(views.whole(plain)).pixels) == 0
+
+
+def test_the_map_of_a_scaled_view_follows_its_rounded_size():
+    view = views.scaled(views.whole(smooth(101, 7)), 0.6)
+    height, width = view.pixels.shape[:2]
+    np.testing.assert_allclose(view.to_picture @ (width - 0.5, height - 0.5, 1), (6.5, 100.5))
+
+
+def test_a_plain_picture_gets_little_contrast():
+    page = np.random.default_rng(0).integers(100, 102, (64, 64, 3), np.uint8)
+    assert np.ptp(views.contrasted(views.whole(page)).pixels) <= views.HIGHEST_GAIN + 1

@@ -2,15 +2,14 @@ import itertools
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from facemend.stages.windows import joined, windows
+from facemend.stages.windows import MOVES, joined, weighted, windows
 
 SIZES = st.sampled_from([16, 32, 64])
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.integers(1, 4000), SIZES, st.floats(-1, 1), st.sampled_from([1, 8]))
 def test_weights_sum_to_1_and_windows_are_inside(cells, size, shift, px):
     total = np.zeros(cells * px)
@@ -24,13 +23,11 @@ def test_weights_sum_to_1_and_windows_are_inside(cells, size, shift, px):
     assert all(a.first < b.first and a.start < b.start and a.stop < b.stop for a, b in itertools.pairwise(spans))
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.integers(1, 4000), SIZES, st.floats(-1, 1))
 def test_moving_costs_nothing(cells, size, shift):
     assert len(windows(cells, size, size // 4, shift)) == len(windows(cells, size, size // 4))
 
 
-@settings(deadline=None)  # the machine may be busy
 @given(st.integers(17, 400), st.floats(-1, 1))
 def test_the_ends_of_a_window_inside_the_picture_do_not_count(cells, shift):
     for span in windows(cells, 16, 4, shift):
@@ -55,3 +52,15 @@ def test_the_order_of_windows_has_no_influence():
     forwards = joined(rows, columns, part)
     assert forwards.shape == values.shape
     assert (forwards - joined(rows[::-1], columns[::-1], part)).abs().max() <= 3e-5  # of values up to 100
+
+
+def test_inner_windows_move_forward_by_a_positive_shift():
+    still, moved = windows(100, 32, 16), windows(100, 32, 16, shift=1)
+    step = round(MOVES * 16)
+    assert [b.first - a.first for a, b in zip(still, moved, strict=True)] == [0, *[step] * (len(still) - 2), 0]
+
+
+def test_the_weights_of_the_first_window_are_along_the_height():
+    first, second = windows(64, 32, 8)[:2]
+    result = weighted(torch.ones(1, 32, 32), first, second)[0]
+    np.testing.assert_allclose(result, np.outer(first.weight, second.weight))
