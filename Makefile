@@ -71,8 +71,9 @@ rehearse: $(READY)
 	$(RUN)python -m pip install --quiet --disable-pip-version-check --editable '.[rehearse]'
 	script/rehearse
 
-# After a change of facemend/weights/models.py or of the inputs in predict.py: writes the choices in predict.py,
-# openapi.json and docs/models.md.
+# After a change of the tables in facemend/weights/models.py, facemend/weights/hub.py or facemend/files/formats.py, or of
+# the inputs in predict.py or predict_creative.py: writes the choices in predict.py and predict_creative.py,
+# openapi.json, openapi_creative.json, docs/models.md and docs/formats.md.
 generated: $(READY)
 	$(RUN)python -m script.generate
 

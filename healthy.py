@@ -60,5 +60,5 @@ def problem(allowed: Sequence[str]) -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
-        sys.exit("give the statuses that are right, such as READY BUSY")
+        sys.exit("name the allowed statuses: python healthy.py READY BUSY")
     sys.exit(problem(sys.argv[1:]) or None)

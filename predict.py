@@ -121,7 +121,7 @@ class Predictor(BaseRunner):
         ),
         adaptive: bool = Input(
             default=True,
-            description="Mix in less of a restored face where the face in the photo is large and sharp already, so that it is never made softer.",
+            description="Mix in less of a restored face where the face in the photo is large and sharp already, so that such a face stays sharp.",
         ),
         repair: bool = Input(
             default=False,
@@ -147,7 +147,7 @@ class Predictor(BaseRunner):
                 "lite",
                 "lanczos",
             ],
-            description="The model that enlarges the rest of the picture. For photos: realesrgan-x4plus is the sharpest, realesrnet-x4plus is softer, realesr-general-x4v3 and lite are fast. The two anime models are for drawings. The SwinIR models are slow. lanczos is a filter that adds no detail. auto uses the file that this server was set up with, else the best model for the scale that it has.",
+            description="The model that enlarges the rest of the picture. For photos: realesrgan-x4plus is the sharpest, realesrnet-x4plus is softer, realesr-general-x4v3 and lite are fast. The two anime models are for drawings. The SwinIR models are slow. lanczos is a filter that adds no detail. auto uses the file that this server was set up with, else the best loaded model for the scale.",
         ),
         denoise: float = Input(
             default=0.5,

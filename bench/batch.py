@@ -4,6 +4,7 @@ The parts are "rates", "memory" and "listing"; all of them without arguments. "r
 the extra `stores` and moto.
 """
 
+import argparse
 import multiprocessing
 import shutil
 import subprocess
@@ -161,6 +162,11 @@ def listing() -> None:
 PARTS = {"rates": rates, "memory": memory, "listing": listing}
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or PARTS:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    options = parser.parse_args()
+    if unknown := [part for part in options.parts if part not in PARTS]:
+        parser.error(f"{unknown[0]!r} is none of {', '.join(PARTS)}")
+    for part in options.parts or PARTS:
         print(f"\n{part}\n", flush=True)
         PARTS[part]()

@@ -4,6 +4,7 @@ Each shape is enlarged twice in a process of its own, by a network that needs al
 the picture, the result and what the tiles need between them.
 """
 
+import argparse
 import resource
 import subprocess
 import sys
@@ -40,12 +41,17 @@ def peak(height: int, width: int) -> int:
 
 def main() -> None:
     """Print a table, or the peak of the one shape that is given."""
-    if len(sys.argv) > 1:
-        print(peak(*map(int, sys.argv[1:])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--shape", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="print the peak of this one only"
+    )
+    options = parser.parse_args()
+    if options.shape:
+        print(peak(*options.shape))
         return
     print(f"| picture | MB at the peak | of which the result | MB for each input MP |\n{'| --- ' * 4}|")
     for height, width in SHAPES:
-        child = [sys.executable, "-m", "bench.memory", str(height), str(width)]
+        child = [sys.executable, "-m", "bench.memory", "--shape", str(height), str(width)]
         used = int(subprocess.run(child, capture_output=True, text=True, check=True).stdout)
         result = 3 * height * width * SCALE**2 // 10**6
         row = (f"{width} x {height} px", f"{used}", f"{result}", f"{used * 1e6 / height / width:.0f}")

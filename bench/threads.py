@@ -5,6 +5,7 @@ but on a busy machine it takes the processor from the thread that it waits for. 
 on a quiet machine and beside as many busy processes as there are processors. The settings take turns.
 """
 
+import argparse
 import os
 import resource
 import shutil
@@ -35,6 +36,7 @@ def restore(folder: Path, spins: str) -> tuple[float, float]:
 
 def main() -> None:
     """Print a table."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print("| GOMP_SPINCOUNT | quiet: seconds, processor seconds | busy: seconds, processor seconds |")
     print("| --- | --- | --- |")
     with tempfile.TemporaryDirectory() as name:

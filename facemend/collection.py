@@ -127,8 +127,8 @@ def _not_loaded(option: str, name: str, loaded: Iterable[str]) -> OptionError:
 
 
 def _no_detector(names: Iterable[str]) -> OptionError:
-    needed = f"with a detector too, such as {automatic('detector')[0].public_name}"
-    return OptionError("models", ",".join(sorted(names)), needed)
+    remedy = f"name one too, such as {automatic('detector')[0].public_name}"
+    return OptionError.but("models", ",".join(sorted(names)), "restoring faces needs a detector", remedy)
 
 
 def _complete(names: set[str], files: bool) -> set[str]:

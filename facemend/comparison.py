@@ -59,7 +59,7 @@ def find_subject(picture: Picture, face: int | str | None = None) -> Subject:
     try:
         numbers = choose(faces, (height, width), Settings(faces="largest" if face is None else (int(face),)))
     except OptionError as error:
-        raise OptionError("face", face, error.allowed, Remedy("use {} middle", "face")) from error
+        raise OptionError.but("face", face, str(error.allowed), Remedy("use {} middle", "face")) from error
     if not numbers:
         return middle._replace(words="the middle, as no face was found")
     (number,) = numbers

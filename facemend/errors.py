@@ -173,7 +173,7 @@ class OptionError(InputError):
     Attributes:
         name: what the message is about: an option as Python spells it, an environment variable, or "the output".
         value: what was given.
-        allowed: the allowed values, or one sentence that describes them.
+        allowed: the allowed values, or one sentence that describes them; from `but`, the fact.
     """
 
     def __init__(self, name: str, value: object, allowed: str | Sequence[str], *remedies: str | Remedy) -> None:
@@ -182,6 +182,13 @@ class OptionError(InputError):
         self.name = name
         self.value = value
         self.allowed = allowed
+
+    @classmethod
+    def but(cls, name: str, value: object, fact: str, *remedies: str | Remedy) -> "OptionError":
+        """The error for a value that is allowed in itself, but does not fit a fact, such as the number of faces."""
+        error = cls(name, value, fact, *remedies)
+        error._problem = f"is {value!r}, but {fact}"
+        return error
 
     def _problem_as(self, spelled: Spelling) -> str:
         return f"{spelled(self.name) or self.name} {self._problem}"

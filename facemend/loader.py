@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from facemend.errors import OptionError, Remedy, WeightsError
+from facemend.errors import OptionError, Remedy, WeightsError, listed
 from facemend.machine.device import Device, choose
 from facemend.stages import Detector, Parser, Repairer, Restorer, Upscaler, diffusion
 from facemend.stages.assign import Auto
@@ -188,7 +188,7 @@ class Loader:
     def _find(
         self, task: Task, wanted: str | Path | None, scale: float = 0
     ) -> tuple[str, Model, Tensors | None] | None:
-        """The name to show, the model and the tensors of the caller's file of what is asked for; None to go without."""
+        """Find what is asked for: the name to show, the model, and the tensors if it is a path; None to go without."""
         if wanted is None or wanted == AUTO:
             own = [model for model in map(lookup, self._files) if model.task == task]
             own.sort(key=lambda model: not model.automatic)  # as without files of the caller's
@@ -202,7 +202,7 @@ class Loader:
                 raise WeightsError(problem, "give a file of a model that 'facemend models' lists")
             return Path(wanted).stem, model, tensors
         if wanted not in (choices := (AUTO, *public_names(task), WITHOUT[task])):
-            raise OptionError(task, wanted, (*choices, "the path of a file of weights"))
+            raise OptionError(task, wanted, (*choices, f"or a file that ends in {listed(SUFFIXES)}"))
         if wanted == WITHOUT[task]:
             return None
         model = lookup_for(task, str(wanted))

@@ -129,7 +129,8 @@ class Pipeline:
         redraws = upscaler == CreativeUpscaler.name
         for name, value in (("first", first), ("base", base), ("control", control)):
             if value is not None and not redraws:
-                raise OptionError(name, value, f"left out where the upscaler is not {CreativeUpscaler.name}")
+                fact = f'it is only for upscaler="{CreativeUpscaler.name}"'
+                raise OptionError.but(name, value, fact, "leave it out")
         if not isinstance(creative, Creative) or (creative != DEFAULT_CREATIVE and not redraws):
             raise OptionError("creative", creative, f"of type Creative, for the upscaler {CreativeUpscaler.name}")
         if not is_number(scale) or scale < 0:
@@ -296,7 +297,8 @@ class Pipeline:
             points = (TEMPLATE.array() + 0.5) * scale - 0.5
             return [Face((0, 0, width - 1, height - 1), Landmarks(*map(tuple, points.tolist())), 1.0)]
         if self.detector is None:
-            raise OptionError("detector", NONE, "a model where faces are looked for")
+            remedies = "name a detector", Remedy('set {}="none"', "faces")
+            raise OptionError.but("detector", NONE, "faces are looked for", *remedies)
         return self.detector(picture.pixels, settings)
 
     def _treatment(self, picture: Picture, face: Face, is_chosen: bool, settings: Settings) -> Treatment | Face:

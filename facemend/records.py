@@ -235,7 +235,7 @@ class Settings:
     def check_mask(self, mask: bool) -> None:
         """Check that a mask of the repair can be written if it is wanted; raises InputError."""
         if mask and not self.repair:
-            raise InputError("without a repair there is no mask of it", Remedy("repair with {}", "repair"))
+            raise InputError("a mask shows what was repaired", Remedy("add {}", "repair"))
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Return (height, width) in px of the output for an input of this size."""

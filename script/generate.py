@@ -42,7 +42,8 @@ TASKS: dict[Task, str] = {
 MODELS_PAGE = """\
 # Models
 
-This page is generated from `facemend/weights/models.py`. Change that file and run `make generated`.
+This page is generated from `facemend/weights/models.py` and `facemend/weights/hub.py` by `script/generate.py`. Change
+these files and run `make generated`.
 
 `facemend download NAME` fetches a model and checks its SHA-256; for `creative`, see below. The `lite` models come with
 the package: there is one for each task, all with the name `lite`, and [weights/README.md](../weights/README.md)
@@ -95,20 +96,20 @@ What a file has and its result cannot have is named on one line on stderr, and w
 encoding stay readable. Only what became false is changed in place: Orientation becomes 1, the thumbnail is removed, the
 sizes become those of the result, the two resolutions are exchanged where the picture was turned, ColorSpace becomes
 sRGB and InteroperabilityIndex R98. In a TIFF the block is the start of the file, so offsets inside it stay valid. A
-block that cannot be read is left out, and one that can be read in part is kept; both are said.
+block that cannot be read is left out, and one that can be read in part is kept. Both are reported on stderr.
 
 **XMP** keeps its bytes; `tiff:Orientation`, the sizes and the colour space in it become those of the result. **IPTC**,
 comments and the texts of a PNG are copied. A JPEG's comment becomes the text `Comment` of a PNG, and back.
 
-Not kept: the parts of an XMP packet over 64 KB, IPTC's neighbours among the resources of Photoshop (such as paths),
-gain maps, depth maps, and sound. `--strip-metadata` leaves out all metadata.
+Not kept: the parts of an XMP packet over 64 KB, other Photoshop resources (such as paths), gain maps, depth maps, and
+sound. `--strip-metadata` leaves out all metadata.
 
 ## Colours
 
-Results are in sRGB. Colours are converted from the embedded ICC profile; where there is none, from the colour space
-that the file says in another way: code points (cICP in PNG, nclx in HEIC and AVIF), the chunks gAMA and cHRM of a PNG,
-or Adobe RGB in EXIF. Code points for the primaries of Display P3, DCI-P3 and BT.2020 are converted; others are taken as
-sRGB.
+Results are in sRGB. Colours are converted from the embedded ICC profile. Where there is none, they are converted from
+the colour space that the file names without a profile: code points (cICP in PNG, nclx in HEIC and AVIF), the chunks
+gAMA and cHRM of a PNG, or Adobe RGB in EXIF. Code points for the primaries of Display P3, DCI-P3 and BT.2020 are
+converted; others are taken as sRGB.
 
 High dynamic range becomes standard range: PQ and HLG are tone-mapped by the curve of ITU-R BT.2390 from a peak of 1,000
 cd/m2 to 203, which becomes white. OpenEXR and Radiance HDR are tone-mapped in the same way where they have values above

@@ -213,7 +213,7 @@ def test_files_that_make_no_sense_are_one_line(files, tmp_path):
     shutil.copy(files["upscaler"], second)
     for names, kind, message in (
         ([files["upscaler"], str(second)], OptionError, "at most one file of a restorer and one of an upscaler"),
-        ([files["restorer"]], OptionError, "with a detector too"),
+        ([files["restorer"]], OptionError, "restoring faces needs a detector; name one too, such as retinaface-r50"),
         ([files["detector"]], WeightsError, "my detector.safetensors does not hold"),
         ([str(tmp_path / "missing.pth")], WeightsError, "cannot read .*missing.pth: No such file"),
     ):

@@ -132,7 +132,7 @@ def test_the_mask_is_written_beside_the_result(tmp_path):
     done = run(work, machine, Settings(repair=True))
     assert done.outputs.paths() == [tmp_path / "new.png", tmp_path / "new_mask.png"]
     assert size(tmp_path / "new_mask.png") == (120, 100)
-    with pytest.raises(InputError, match="^without a repair there is no mask of it; repair with repair$"):
+    with pytest.raises(InputError, match="^a mask shows what was repaired; add repair$"):
         run(Job(source=PICTURE, target=tmp_path / "other.png", mask=True), machine, Settings())
 
 

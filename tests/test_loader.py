@@ -376,7 +376,7 @@ def test_an_unknown_name_lists_the_known_ones(loader, task):
     for model in MODELS.values():
         if model.task == task:
             assert model.public_name in str(caught.value)
-    assert str(caught.value).endswith("the path of a file of weights")
+    assert str(caught.value).endswith("or a file that ends in .pth, .pt, .ckpt or .safetensors")
 
 
 def test_default_is_the_preferred_installed_model(loader):

@@ -452,7 +452,7 @@ def test_load_with_nothing_downloaded_takes_the_bundled_models():
 
 def test_without_a_detector_only_pictures_that_need_none_are_run():
     machine = Pipeline.load(restorer=identity, upscaler="lanczos", detector="none")
-    with pytest.raises(OptionError, match="detector is 'none', but must be a model"):
+    with pytest.raises(OptionError, match="detector is 'none', but faces are .*; name a detector or set faces="):
         machine.run(smooth(20, 30))
     assert machine.run(smooth(20, 20), Settings(aligned=True)).faces[0].restored
     assert machine.run(smooth(20, 30), Settings(faces="none")).faces == ()
@@ -552,7 +552,7 @@ def test_find_in_an_aligned_picture_is_the_whole_picture():
 
 def test_find_without_a_detector_is_an_error():
     machine = Pipeline(detector=None, restorer=FunctionRestorer(identity), upscaler=LanczosUpscaler())
-    with pytest.raises(OptionError, match="detector is 'none', but must be a model"):
+    with pytest.raises(OptionError, match="detector is 'none', but faces are looked for"):
         machine.find(smooth(20, 30))
 
 

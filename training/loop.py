@@ -246,7 +246,9 @@ def command(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--threads", type=int, default=1, help="on a CPU; two runs side by side are faster than one with two threads"
     )
-    parser.add_argument("--workers", type=int, default=0, help="processes that make the crops (%(default)s: this one)")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that make the crops; 0: this one (default: %(default)s)"
+    )
     return parser
 
 

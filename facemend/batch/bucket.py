@@ -13,7 +13,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
-from facemend.errors import FacemendError, InputError, OpenError, OutputPathError
+from facemend.errors import FacemendError, InputError, OpenError, OutputPathError, listed
 
 SCHEMES = ("s3", "gs", "az")
 
@@ -26,7 +26,8 @@ class Bucket:
 
     def __init__(self, url: str) -> None:
         if url.partition("://")[0] not in SCHEMES:
-            raise InputError(f"{url} is not a path and does not start with {', '.join(f'{one}://' for one in SCHEMES)}")
+            known = listed([f"{one}://" for one in SCHEMES])
+            raise InputError(f"{url} is not a URL of a bucket", f"give a folder, or a URL with {known}")
         self.name = url.rstrip("/")
         self._appended: dict[str, bytes] = {}
         try:

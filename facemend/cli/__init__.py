@@ -25,11 +25,11 @@ examples:
   facemend restore old.jpg                          old_restored.jpg, twice as large, all faces restored
   facemend restore old.jpg -o new.png --scale 4     four times as large, into new.png
   facemend restore scans/ -o restored/              every picture of a folder
-  facemend restore scans/ --skip-existing           those a stopped run left over
+  facemend restore scans/ --skip-existing           continue a run that was stopped
   facemend batch scans/ restored/                   a large folder, with all processors; again to go on after a stop
-  facemend restore group.jpg --boxes                which face has which number?
+  facemend restore group.jpg --boxes                also write a picture with the faces numbered
   facemend restore group.jpg --faces 0,2            only those two
-  facemend restore face.png --aligned --scale 1     a 512 px face cut-out
+  facemend restore face.png --aligned --scale 1     the picture is one face, cropped and upright
   facemend compare old.jpg                          which of the installed models is the best for it?
   facemend web                                      restore photos on a page in your browser
 """
@@ -139,6 +139,7 @@ def _command(commands: Any, name: str, run: Command, text: str) -> argparse.Argu
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=EXAMPLES if name == "restore" else None,
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    errors = "unexpected errors, and go on" if name == "batch" else "an error"
+    parser.add_argument("--debug", action="store_true", help=f"show the traceback of {errors}")
     parser.set_defaults(run=run)
     return parser

@@ -47,7 +47,7 @@ def batch(options: argparse.Namespace, reporter: say.Reporter) -> None:
     """Restore every picture of a folder or bucket that no earlier run has done."""
     settings = settings_of(options)
     if options.keep_dates and is_url(options.destination):
-        raise OptionError("keep_dates", True, "False where the results go into a bucket")
+        raise InputError("a bucket keeps no dates", Remedy("leave out {}", "keep_dates"))
     listing = _Listing(options.source, options.destination, reporter)
     if next(tasks(listing.keys(), ()), None) is None:  # before the networks are loaded and the destination made
         listing.note_left_out()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from facemend.cli import say
 from facemend.cli.names import SHEET
-from facemend.cli.options import not_empty
+from facemend.cli.options import not_empty, number
 from facemend.cli.sources import identity, output_file
 from facemend.errors import DecodeError, OutputPathError
 from facemend.files import formats
@@ -31,7 +31,7 @@ def add_compare_options(parser: argparse.ArgumentParser) -> None:
         "of the picture, and no restorers (default: the largest face, or the middle where there is none)",
     )  # fmt: skip
     parser.add_argument(
-        "--scale", type=float, default=DEFAULT_SETTINGS.scale, metavar="1..8",
+        "--scale", type=number, default=DEFAULT_SETTINGS.scale, metavar="1..8",
         help="how many times larger the upscalers make the picture (%(default)g)",
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from facemend.cli.options import model, not_empty
+from facemend.cli.options import model, not_empty, number, whole
 from facemend.creative import DEFAULT_CREATIVE, PRESETS, SAMPLERS, Creative
 from facemend.errors import OptionError
 from facemend.extras import install_command
@@ -32,23 +32,23 @@ def add_creative_options(parser: argparse.ArgumentParser) -> None:
 
     text = "use the settings of another upscaler for those that are not given: ControlNet tile or Ultimate SD Upscale"
     group.add_argument("--creative", dest="preset", default=argparse.SUPPRESS, choices=tuple(PRESETS), help=text)
-    add("--creativity", "how much may change: 0 redraws nothing ({:g})", type=float, metavar="0..1")
-    add("--resemblance", "how strongly the result is kept to the enlarged picture ({:g})", type=float, metavar="0..2")
+    add("--creativity", "how much may change: 0 redraws nothing ({:g})", type=number, metavar="0..1")
+    add("--resemblance", "how strongly the result is kept to the enlarged picture ({:g})", type=number, metavar="0..2")
     add("--prompt", "what is drawn, in words; every tile is drawn with it, so name no subject ({!r})", metavar="TEXT")
     add("--negative", "what is to be avoided, in words ({!r})", metavar="TEXT")
-    add("--steps", "steps that are run ({})", type=int, metavar="N")
+    add("--steps", "steps that are run, 1 to 200 ({})", type=whole, metavar="N")
     add(
         "--guidance",
         "how strongly the prompt counts; up to 1, it takes half the time ({:g})",
-        type=float,
+        type=number,
         metavar="0..30",
     )
     add("--sampler", "({})", choices=SAMPLERS)
-    add("--hdr", "how much dark and bright parts are evened out first ({:g})", type=float, metavar="0..1")
-    add("--tile", "side of a tile of the result, a multiple of 64 ({})", type=int, metavar="PX")
+    add("--hdr", "how much dark and bright parts are evened out first ({:g})", type=number, metavar="0..1")
+    add("--tile", "side of a tile of the result, a multiple of 64 from 128 to 2048 ({})", type=whole, metavar="PX")
     add("--guess-mode", "apply ControlNet without regard to the prompt", action="store_true")
-    add("--keep-faces", "leave out found faces (default: on)", action=argparse.BooleanOptionalAction)
-    add("--max-cpu-mp", "refuse larger results on a CPU, in megapixels ({:g})", type=float, metavar="MP")
+    add("--keep-faces", "found faces are restored and not redrawn (default: on)", action=argparse.BooleanOptionalAction)
+    add("--max-cpu-mp", "refuse larger results on a CPU, in megapixels ({:g})", type=number, metavar="MP")
     add(
         "--first",
         "the upscaler whose result is redrawn, as --upscaler (auto)",

@@ -41,8 +41,9 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to do")
     what.add_argument(
         "--model", dest="restorer", type=model("restorer", "none"), default="auto", metavar="NAME|FILE",
-        help="face restorer, see 'facemend models', or a file of weights; 'none' leaves faces as they are; 'auto' is "
-        "the best one installed for each face, see --allow-noncommercial (%(default)s)",
+        help="model that restores faces, see 'facemend models', or a file with its weights; 'none' leaves faces as "
+        "they are; 'auto' is the best one installed; with --allow-noncommercial, it is chosen for each face "
+        "(%(default)s)",
     )  # fmt: skip
     what.add_argument(
         "--allow-noncommercial", action="store_true",
@@ -51,27 +52,28 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     what.add_argument(
         "--upscaler", type=model("upscaler", "lanczos", "creative"), default="auto", metavar="NAME|FILE",
-        help="enlarges the picture, see 'facemend models', or a file of weights; 'lanczos' needs no weights and is "
-        "fast; 'creative' invents detail, see below; 'auto' is the best one installed for the scale (%(default)s)",
+        help="model that enlarges the picture, see 'facemend models', or a file with its weights; 'lanczos' needs no "
+        "weights and is fast; 'creative' invents detail, see below; 'auto' is the best one installed for the scale "
+        "(%(default)s)",
     )  # fmt: skip
     what.add_argument(
         "--parser", type=model("parser", "none"), default="auto", metavar="NAME|FILE",
-        help="finds the outline of a restored face, or a file of weights; 'none' pastes an oval; 'auto' is parsenet "
-        "where it is installed (%(default)s)",
+        help="model that finds the outline of a face, or a file with its weights; 'none' pastes an oval; 'auto' is "
+        "parsenet where it is installed (%(default)s)",
     )  # fmt: skip
     what.add_argument(
         "--scale",
-        type=float,
+        type=number,
         default=DEFAULT_SETTINGS.scale,
         metavar="1..8",
         help="output size / input size (%(default)g)",
     )
     what.add_argument(
-        "--fidelity", type=float, default=DEFAULT_SETTINGS.fidelity, metavar="0..1",
+        "--fidelity", type=number, default=DEFAULT_SETTINGS.fidelity, metavar="0..1",
         help="codeformer only: 0 looks best, 1 is most like the input (%(default)g)",
     )  # fmt: skip
     what.add_argument(
-        "--strength", type=float, default=DEFAULT_SETTINGS.strength, metavar="0..1",
+        "--strength", type=number, default=DEFAULT_SETTINGS.strength, metavar="0..1",
         help="how much of the restored face is mixed in (%(default)g)",
     )  # fmt: skip
     what.add_argument(
@@ -84,14 +86,14 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         "wires and outlines, and jewellery may be taken for damage",
     )  # fmt: skip
     what.add_argument(
-        "--denoise", type=float, default=DEFAULT_SETTINGS.denoise, metavar="0..1",
+        "--denoise", type=number, default=DEFAULT_SETTINGS.denoise, metavar="0..1",
         help="realesr-general-x4v3 only: 0 keeps grain, 1 cleans (%(default)g)",
     )  # fmt: skip
     what.add_argument(
         "--seed",
-        type=int,
+        type=whole,
         metavar="N",
-        help="gfpgan: draw its noise with this seed (default: the noise of its weights); creative: the same (0)",
+        help="seed of the noise; for gfpgan (default: the noise stored with its weights) and creative (default: 0)",
     )
 
     faces = parser.add_argument_group("which faces")
@@ -101,18 +103,19 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     faces.add_argument(
         "--detector", type=model("detector"), default="auto", metavar="NAME|FILE",
-        help="finds faces, see 'facemend models', or a file of weights; 'auto' is the best one installed (%(default)s)",
+        help="model that finds faces, see 'facemend models', or a file with its weights; 'auto' is the best one "
+        "installed (%(default)s)",
     )  # fmt: skip
     faces.add_argument(
-        "--aligned", action="store_true", help="the picture is one face, cut out and upright; no faces are looked for"
+        "--aligned", action="store_true", help="the picture is one face, cropped and upright; no faces are looked for"
     )
     faces.add_argument(
-        "--sensitivity", type=float, default=DEFAULT_SETTINGS.sensitivity, metavar="0..1",
-        help="0 finds only certain faces, 1 also doubtful ones (%(default)g)",
+        "--sensitivity", type=number, default=DEFAULT_SETTINGS.sensitivity, metavar="0..1",
+        help="0 finds only clear faces, 1 also doubtful ones (%(default)g)",
     )  # fmt: skip
     faces.add_argument(
         "--min-face",
-        type=int,
+        type=whole,
         default=DEFAULT_SETTINGS.min_face,
         metavar="PX",
         help="ignore smaller faces (%(default)s)",
@@ -150,11 +153,11 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         "(%(default)s)",
     )  # fmt: skip
     machine.add_argument(
-        "--max-input-mp", type=float, default=DEFAULT_SETTINGS.max_input_mp, metavar="MP",
+        "--max-input-mp", type=number, default=DEFAULT_SETTINGS.max_input_mp, metavar="MP",
         help="refuse larger inputs, in megapixels (%(default)g)",
     )  # fmt: skip
     machine.add_argument(
-        "--max-output-mp", type=float, default=DEFAULT_SETTINGS.max_output_mp, metavar="MP",
+        "--max-output-mp", type=number, default=DEFAULT_SETTINGS.max_output_mp, metavar="MP",
         help="refuse larger outputs, in megapixels (%(default)g)",
     )  # fmt: skip
     machine.add_argument(
@@ -168,6 +171,22 @@ def not_empty(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("an empty name")
     return text
+
+
+def number(text: str) -> float:
+    """Return the number of an argument."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def whole(text: str) -> int:
+    """Return the whole number of an argument."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
 def _quality(text: str) -> int | str:

@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 
 from facemend.cli import say
+from facemend.cli.options import number, whole
 from facemend.errors import InputError
 from facemend.extras import install_remedy
 
@@ -17,10 +18,10 @@ def add_web_options(parser: argparse.ArgumentParser) -> None:
         help="address to listen on; with any but 127.0.0.1 and ::1 other machines can open the page, and need the "
         "token that is printed with its address (%(default)s)",
     )  # fmt: skip
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="port to listen on (default: any free one)")
+    parser.add_argument("--port", type=whole, default=0, metavar="N", help="port to listen on (default: any free one)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument(
-        "--max-upload", type=float, default=100, metavar="MB", help="refuse larger files, in MB (%(default)g)"
+        "--max-upload", type=number, default=100, metavar="MB", help="refuse larger files, in MB (%(default)g)"
     )
 
 

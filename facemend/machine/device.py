@@ -1,6 +1,7 @@
 """Where networks run and in which precision; chosen when a network is loaded."""
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from facemend.errors import OptionError
+from facemend.errors import OptionError, listed
 from facemend.records import Floats, Pixels, peak
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # the highest first
+GPU = re.compile(r"cuda(:\d+)?|mps")  # names of devices that this machine may not have
 PINNED = 16 * 2**20  # bytes at most of one copy from a GPU through pinned memory, which the system cannot swap out
 
 
@@ -117,5 +119,8 @@ def _torch_device(name: str) -> torch.device:
     if name == "auto":
         name = next((gpu for gpu in ("cuda", "mps") if gpu in available), "cpu")
     if name not in available:
+        if GPU.fullmatch(name):
+            remedy = f"use {listed(('auto', *available))}"
+            raise OptionError.but("device", name, "PyTorch finds no such device here", remedy)
         raise OptionError("device", name, ("auto", *available))
     return torch.device("cuda", torch.cuda.current_device()) if name == "cuda" else torch.device(name)

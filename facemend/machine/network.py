@@ -71,7 +71,7 @@ class Network:
         raise NonFiniteError(self.name)
 
     def unchecked(self, x: Tensor, *, exact: bool = False, **arguments: Any) -> Tensor:
-        """As a call, but return NaN and infinity too. A GPU computes on while Python goes on."""
+        """As a call, but return NaN and infinity too. On a GPU, the call returns before the result is computed."""
         exact = exact and self._is_half
         net, dtype = (self._in_float32(), torch.float32) if exact else (self._net, self._input_dtype)
         arguments = {name: _converted(value, self.device.place, dtype) for name, value in arguments.items()}

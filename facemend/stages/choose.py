@@ -21,9 +21,7 @@ def choose(faces: Sequence[Face], size: Size, settings: Settings) -> list[int]:
     if not isinstance(settings.faces, str):
         if max(settings.faces) >= len(faces):
             numbers = ",".join(map(str, settings.faces))
-            count = f"{len(faces)} {'face was' if len(faces) == 1 else 'faces were'} found"
-            allowed = f"below {len(faces)}, as {count}" if faces else "left out, as no faces were found"
-            raise OptionError("faces", numbers, allowed)
+            raise OptionError.but("faces", numbers, _found(len(faces)))
         return sorted(set(settings.faces))
     every = list(range(len(faces)))
     if settings.faces == "largest":
@@ -33,6 +31,13 @@ def choose(faces: Sequence[Face], size: Size, settings: Settings) -> list[int]:
         middle = (width - 1) / 2, (height - 1) / 2
         return sorted(every, key=lambda index: _distance(faces[index], middle))[:1]
     return every if settings.faces == "all" else []
+
+
+def _found(count: int) -> str:
+    """How many faces were found, and the numbers that they have."""
+    if count < 2:
+        return "1 face was found, with the number 0" if count else "no faces were found"
+    return f"{count} faces were found, with the numbers 0 {'to' if count > 2 else 'and'} {count - 1}"
 
 
 def _area(face: Face) -> float:

@@ -38,16 +38,23 @@ class FunctionRestorer:
         """As a `Restorer`."""
         copies = [np.array(converted(crop, np.uint8)) for crop in crops]  # which the function may write to
         restored = self._function(copies, fidelity=settings.fidelity)
-        count = len(restored) if isinstance(restored, (Sequence, np.ndarray)) else type(restored).__name__
-        if count != len(crops):
-            raise FacemendError(f"the restorer {self.name} returned {count} faces for {len(crops)}")
+        if not isinstance(restored, (Sequence, np.ndarray)):
+            raise self._returned(type(restored).__name__)
+        if len(restored) != len(crops):
+            raise self._returned(f"{len(restored)} faces, not {len(crops)}")
         for face, crop in zip(restored, crops, strict=True):
-            if not isinstance(face, np.ndarray) or face.shape != crop.shape or face.dtype != np.uint8:
-                got = f"{face.shape} {face.dtype}" if isinstance(face, np.ndarray) else type(face).__name__
-                raise FacemendError(f"the restorer {self.name} returned {got}: return {crop.shape} uint8 RGB")
+            if not isinstance(face, np.ndarray):
+                raise self._returned(f"a list with {type(face).__name__}")
+            if face.shape != crop.shape or face.dtype != np.uint8:
+                raise self._returned(f"a list with {face.shape} {face.dtype}")
         if progress:
             progress(len(crops), len(crops))
         return [converted(face, crop.dtype) for face, crop in zip(restored, crops, strict=True)]
+
+    def _returned(self, what: str) -> FacemendError:
+        side = self.face_size
+        remedy = f"return a list with one ({side}, {side}, 3) uint8 array for each crop"
+        return FacemendError(f"the restorer {self.name} returned {what}", remedy)
 
 
 def takes_fidelity(net: nn.Module | type[nn.Module]) -> bool:

@@ -134,7 +134,8 @@ def read(path: Path) -> dict[str, Tensor]:
     except WeightsError:
         raise
     except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
+        remedy = "check the path and its permissions"
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}", remedy) from error
     except Exception as error:  # a file that is no checkpoint makes the unpickler raise anything, KeyError for a text
         raise WeightsError(
             f"cannot read {path} as network weights ({type(error).__name__}): it is another kind of file, is damaged, "

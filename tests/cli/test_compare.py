@@ -70,7 +70,7 @@ def test_the_input_is_never_overwritten(run, photo):
     [
         (["--face", "left"], "'left' is neither the number of a face, such as 0, nor middle"),
         (["--face", "-1"], "'-1' is neither the number of a face"),
-        (["--face", "0"], "--face is 0, but must be left out, as no faces were found; use --face middle"),
+        (["--face", "0"], "--face is 0, but no faces were found; use --face middle"),
         (["--scale", "9"], "--scale is 9.0, but must be a number from 1 to 8"),
         (["-o", "new.gif"], "'.gif'"),
         (["-o", ""], "an empty name"),

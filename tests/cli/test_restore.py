@@ -107,7 +107,7 @@ def test_repair_says_how_little_was_repaired(run, drawn, tmp_path, length, said)
 def test_a_mask_needs_repair(run, drawn, photo):
     code, _, err = run("restore", photo, "--mask")
     assert code == 2
-    assert err == "facemend: without a repair there is no mask of it; repair with --repair\n"
+    assert err == "facemend: a mask shows what was repaired; add --repair\n"
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,9 @@ def test_a_mask_needs_repair(run, drawn, photo):
         (["--scale", "nan"], "--scale is nan"),
         (["--fidelity", "-1"], "fidelity"),
         (["--faces", "0,x"], "0,2"),
-        (["--faces", "7"], "--faces is '7', but must be below 1, as 1 face was found"),
+        (["--faces", "7"], "--faces is '7', but 1 face was found, with the number 0"),
+        (["--scale", "x"], "argument --scale: 'x' is not a number"),
+        (["--seed", "abc"], "argument --seed: 'abc' is not a whole number"),
         (["--model", "gfpgan"], "'gfpgan' is not an existing file and none of auto, gfpgan-v1.4"),
         (["--weights", "nonsense"], "NAME=PATH"),
         (["--weights", "parsenet=no.pth"], "'no.pth' is not an existing file"),

@@ -484,7 +484,7 @@ def test_setup_names_every_missing_file_with_its_url_and_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("models", "message"),
-    [("gfpgan", "FACEMEND_MODELS is 'gfpgan'.*gfpgan-v1.4"), ("gfpgan-v1.4", "with a detector too.*retinaface-r50")],
+    [("gfpgan", "FACEMEND_MODELS is 'gfpgan'.*gfpgan-v1.4"), ("gfpgan-v1.4", "needs a detector.*retinaface-r50")],
 )
 def test_setup_refuses_invalid_lists_of_models(tmp_path, models, message):
     with serving(tmp_path, wait=("SETUP_FAILED",), FACEMEND_MODELS=models) as server:

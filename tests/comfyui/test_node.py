@@ -194,8 +194,8 @@ def test_inputs_that_come_from_other_nodes_are_not_judged_before_execution(comfy
         (torch.zeros(1, 8, 8, 2), {}, "image has 2 channels; give one with 1, 3 or 4"),
         (torch.full((1, 8, 8, 3), torch.nan), {}, "image holds NaN or infinity; check the node that made it"),
         (torch.zeros(1, 1, 1, 3).expand(1, 8000, 8000, 3), {"scale": 8.0}, "the output of 64000 x 64000 px has 4096 "),
-        (torch.zeros(1, 8, 8, 3), {"faces": "3"}, "faces is '3', but must be left out, as no faces were found"),
-        (torch.zeros(2, 8, 8, 3), {"faces": "3"}, "picture 1 of 2: faces is '3', but must be left out"),
+        (torch.zeros(1, 8, 8, 3), {"faces": "3"}, "faces is '3', but no faces were found"),
+        (torch.zeros(2, 8, 8, 3), {"faces": "3"}, "picture 1 of 2: faces is '3', but no faces were found"),
     ],
 )
 def test_pictures_that_cannot_be_done_are_refused_in_one_line(execute, image, values, line):
