@@ -207,6 +207,15 @@ def test_a_saved_selection_of_a_psd_is_not_its_transparency(is_transparency):
 
 
 @needs("psd_tools")
+@pytest.mark.parametrize("missing", [1, 200, 3169])  # of 3,360 bytes; the first 192 are the table of lengths
+def test_a_psd_that_is_cut_short_is_refused(missing):
+    data = rare.psd(Image.fromarray(noise((32, 32, 3))))
+    assert decode(data).pixels.shape == (32, 32, 3)
+    with pytest.raises(DecodeError, match="cut short"):
+        decode(data[:-missing])
+
+
+@needs("psd_tools")
 @pytest.mark.parametrize("block", [b"junk", b"MM\0*\xff\xff\xff\xff"])
 def test_damaged_exif_of_a_psd_is_named(block):
     metadata = decode(rare.psd_of(scene(), {1058: block})).metadata
