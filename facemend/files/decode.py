@@ -21,7 +21,6 @@ from facemend.records import DEFAULT_SETTINGS, ONLY_FIRST, Metadata, Picture, Pi
 
 Source = str | Path | bytes | bytearray | memoryview | Image.Image | Pixels
 
-TABLES = "8 of 16 bits (the colour profile consists of tables)"
 # Pillow's mode of the samples in a file -> what loading multiplies them by
 STEPS: dict[object, int] = {"L;2": 85, "L;4": 17}
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
@@ -124,12 +123,11 @@ def _of_samples(samples: Samples, row: formats.Format) -> Picture:
             lost.append("high dynamic range (it is tone-mapped to sRGB)")
         colours = hdr.of_scene(np.repeat(colours[..., None], 3, axis=2) if grey else colours)
     elif colours.dtype == np.uint16:
-        colours, exact = colour.deep_to_srgb(colours, samples.profile)
-        if not exact:
-            lost.append(TABLES)
+        colours = colour.deep_to_srgb(colours, samples.profile, lost)
     else:
         mode = "L" if colours.ndim == 2 else {3: "RGB", 4: "CMYK"}[colours.shape[2]]
-        colours = np.asarray(colour.to_srgb(Image.fromarray(np.ascontiguousarray(colours), mode), samples.profile))
+        image = Image.fromarray(np.ascontiguousarray(colours), mode)
+        colours = np.asarray(colour.to_srgb(image, samples.profile, lost))
     alpha = samples.alpha
     if alpha is not None:
         alpha = _upright(converted(alpha, colours.dtype), samples.orientation)
@@ -186,15 +184,13 @@ def _picture(
     elif image.mode.startswith("I;16"):
         colours, alpha = deep.grey(image)
     else:
-        colours, alpha = _samples(image, space.profile)
+        colours, alpha = _samples(image, space.profile, lost)
         if layout or (stream is None and deep.is_reduced(image)):
             lost.append("8 of 16 bits (Pillow has reduced this image)")
     if tiff_image and not deep.has_alpha(tiff_image):
         alpha = None
     if colours.dtype == np.uint16:
-        colours, exact = colour.deep_to_srgb(colours, space.profile)
-        if not exact:
-            lost.append(TABLES)
+        colours = colour.deep_to_srgb(colours, space.profile, lost)
     alpha = alpha if alpha is None else _upright(alpha, said.orientation)
     picture = _assemble(_upright(colours, said.orientation), alpha, grey)
     if space.to_srgb is not None:
@@ -274,7 +270,7 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.rot90(np.fliplr(pixels) if mirror else pixels, quarters)
 
 
-def _samples(image: Image.Image, profile: bytes | None) -> tuple[Pixels, Pixels | None]:
+def _samples(image: Image.Image, profile: bytes | None, lost: list[str]) -> tuple[Pixels, Pixels | None]:
     """The values of a loaded 8-bit image in sRGB: (H, W) if grey, else (H, W, 3); and alpha."""
     if image.mode in ("I", "F"):
         raise DecodeError(f"pixels of mode {image.mode} (32 bits) have no defined white", "save it with 8 or 16 bits")
@@ -287,4 +283,4 @@ def _samples(image: Image.Image, profile: bytes | None) -> tuple[Pixels, Pixels 
             image = image.convert("L" if image.mode == "LA" else "RGB")
         elif image.mode in ("1", "P"):
             image = image.convert("L" if image.mode == "1" else "RGB")
-    return np.asarray(colour.to_srgb(image, profile)), alpha
+    return np.asarray(colour.to_srgb(image, profile, lost)), alpha
