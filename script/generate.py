@@ -92,10 +92,11 @@ What a file has and its result cannot have is named on one line on stderr, and w
 ## Metadata
 
 **EXIF** is not written anew. The block keeps its bytes and their order, so notes of camera makers and texts in any
-encoding stay readable. Only what became false is changed in place: Orientation becomes 1, the thumbnail is removed, the
-sizes become those of the result, the two resolutions are exchanged where the picture was turned, ColorSpace becomes
-sRGB and InteroperabilityIndex R98. In a TIFF the block is the start of the file, so offsets inside it stay valid. A
-block that cannot be read is left out, and one that can be read in part is kept; both are said.
+encoding stay readable. Only what became false is changed in place: Orientation becomes 1, the thumbnail is removed (and
+a preview that some phones append to the block), the sizes become those of the result, the two resolutions are exchanged
+where the picture was turned, ColorSpace becomes sRGB and InteroperabilityIndex R98. In a TIFF the block is the start of
+the file, so offsets inside it stay valid. A block that cannot be read is left out, and one that can be read in part is
+kept; both are said.
 
 **XMP** keeps its bytes; `tiff:Orientation`, the sizes and the colour space in it become those of the result. **IPTC**,
 comments and the texts of a PNG are copied. A JPEG's comment becomes the text `Comment` of a PNG, and back.
