@@ -14,6 +14,7 @@ EXIF_PREFIX = b"Exif\0\0"  # in most files, before what `Metadata.exif` holds
 XMP_KEYWORD = b"XML:com.adobe.xmp"  # of a PNG text chunk with an XMP packet
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"  # begins a JPEG segment with the rest of a long packet
 PROFILE = f"{png.RAW_PROFILE}iptc".encode()  # keyword of one with IPTC records
+XMP_PROFILE = f"{png.RAW_PROFILE}xmp".encode()  # keyword of one with an XMP packet, as ImageMagick writes it
 COMMENT = b"Comment"  # keyword of a PNG text chunk
 TEXT = (b"tEXt", b"zTXt", b"iTXt")  # PNG chunks
 # EXIF orientation -> (mirror left-right first, then quarter turns counter-clockwise)
@@ -197,7 +198,7 @@ def _of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
 def _of_png(image: PngImagePlugin.PngImageFile, stream: BinaryIO) -> Metadata:
     metadata = of_image(image)
     stream.seek(0)
-    text, comment, records, lost = [], None, None, list(metadata.lost)
+    text, comment, records, packet, lost = [], None, None, metadata.xmp, list(metadata.lost)
     try:
         with decoding():
             texts = image.text
@@ -209,6 +210,10 @@ def _of_png(image: PngImagePlugin.PngImageFile, stream: BinaryIO) -> Metadata:
                 records = iptc.of_profile(png.of_profile(texts.get(keyword.decode(), "")))
                 if records is None:
                     lost.append("IPTC (damaged or empty)")
+            elif keyword == XMP_PROFILE:
+                packet = packet or png.of_profile(texts.get(keyword.decode(), "")) or None
+                if packet is None:
+                    lost.append("XMP (damaged or empty)")
             else:
                 text.append((kind, body))
         comments = [one for one in text if one[1].partition(b"\0")[0] == COMMENT]

@@ -131,6 +131,24 @@ def test_iptc_in_a_png_is_read_as_two_programs_write_it(wrapped):
     assert (picture.metadata.iptc, picture.metadata.text) == (RECORDS, ())
 
 
+def test_iptc_in_a_png_of_exiftool_is_read():
+    text = b"Raw profile type iptc\0\nIPTC profile\n%8d\n%s\n" % (len(RECORDS), RECORDS.hex().encode())
+    data = encode(Picture(scene()), "png")
+    metadata = decode(data[:33] + chunk(b"tEXt", text) + data[33:]).metadata
+    assert (metadata.iptc, metadata.lost) == (RECORDS, ())
+
+
+def test_xmp_in_a_png_of_imagemagick_is_read():
+    text = (b"zTXt", b"Raw profile type xmp\0\0" + zlib.compress(png.profile("xmp", PACKET % 6)))
+    data = encode(Picture(scene()), "png")
+    for others in ((), ((b"iTXt", metadata.XMP_KEYWORD + bytes(5) + PACKET % 6),)):
+        chunks = b"".join(chunk(*one) for one in (*others, text))
+        picture = decode(data[:33] + chunks + data[33:])
+        assert picture.pixels.shape == (48, 32, 3)
+        assert picture.metadata.xmp == UPRIGHT
+        assert (picture.metadata.text, picture.metadata.lost) == ((), ())
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -196,11 +214,11 @@ def test_sizes_in_a_packet_that_become_longer_count():
     assert any("too long for JPEG" in one for one in result.lost("a.jpg"))
 
 
-@pytest.mark.parametrize("body", [b"Comment\0\0damaged", b"Raw profile type iptc\0\0damaged"])
-def test_damaged_texts_of_a_png_are_named(body):
+@pytest.mark.parametrize("keyword", [b"Comment", b"Raw profile type iptc", b"Raw profile type xmp"])
+def test_damaged_texts_of_a_png_are_named(keyword):
     data = saved(Image.fromarray(scene()), "png")
     end = data.index(b"IDAT") - 4
-    picture = decode(data[:end] + chunk(b"zTXt", body) + data[end:])
+    picture = decode(data[:end] + chunk(b"zTXt", keyword + b"\0\0damaged") + data[end:])
     assert any("damaged" in one for one in picture.metadata.lost)
 
 
