@@ -98,11 +98,14 @@ where the picture was turned, ColorSpace becomes sRGB and InteroperabilityIndex 
 the file, so offsets inside it stay valid. A block that cannot be read is left out, and one that can be read in part is
 kept; both are said.
 
-**XMP** keeps its bytes; `tiff:Orientation`, the sizes and the colour space in it become those of the result. **IPTC**,
-comments and the texts of a PNG are copied. A JPEG's comment becomes the text `Comment` of a PNG, and back.
+**XMP** keeps its bytes; `tiff:Orientation`, the sizes and the colour space in it become those of the result. What it
+says of parts that the result does not have is removed: a thumbnail, a gain map, a video, a second part of the packet;
+and regions of faces where the picture was turned. **IPTC**, comments and the texts of a PNG are copied. A JPEG's
+comment becomes the text `Comment` of a PNG, and back.
 
 Not kept: the parts of an XMP packet over 64 KB, IPTC's neighbours among the resources of Photoshop (such as paths),
-gain maps, depth maps, and sound. `--strip-metadata` leaves out all metadata.
+gain maps, depth maps, videos and sound. Other numbers of px stay as they are: those of a panorama (`GPano`) in XMP, and
+SubjectArea, SubjectLocation and the FocalPlane resolutions in EXIF. `--strip-metadata` leaves out all metadata.
 
 ## Colours
 

@@ -14,10 +14,10 @@ from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlug
 
 from facemend.errors import DecodeError, MemoryLimitError, OpenError
 from facemend.extras import install_remedy
-from facemend.files import colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff
+from facemend.files import colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff, xmp
 from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import Samples
-from facemend.records import DEFAULT_SETTINGS, ONLY_FIRST, Metadata, Picture, Pixels, Settings, converted
+from facemend.records import DEFAULT_SETTINGS, ONLY_FIRST, Picture, Pixels, Settings, converted
 
 Source = str | Path | bytes | bytearray | memoryview | Image.Image | Pixels
 
@@ -175,7 +175,7 @@ def _picture(
     with quiet():  # after loading, which rotates a TIFF, and finds the EXIF block at the end of a PNG
         said = metadata.read(image, stream)
         space = spaces.of(image, stream, said.adobe_rgb)
-    lost = [*([ONLY_FIRST] if several else []), *_other_pictures(image, said.metadata)]
+    lost = [*([ONLY_FIRST] if several else []), *_other_pictures(image)]
     if tiff_image and (channels := _other_channels(tiff_image)):
         lost.append(channels)
     if stream is not None and layout:
@@ -202,11 +202,13 @@ def _picture(
     return replace(picture, metadata=said.metadata, format=name, lossless=lossless, lost=tuple(lost))
 
 
-def _other_pictures(image: Image.Image, described: Metadata) -> list[str]:
+def _other_pictures(image: Image.Image) -> list[str]:
     """What a phone adds to a picture to show it otherwise, in words."""
     other = ["depth map"] if image.info.get("depth_images") else []
-    gain_map = any("gainmap" in str(kind) for kind in image.info.get("aux", ())) or b"hdrgm:" in (described.xmp or b"")
-    return other + (["HDR gain map"] if gain_map else [])
+    packet = image.info.get("xmp") or b""
+    if xmp.has_gain_map(packet) or any("gainmap" in str(kind) for kind in image.info.get("aux", ())):
+        other.append("HDR gain map")
+    return other + (["video"] if xmp.has_video(packet) else [])
 
 
 def _other_channels(image: TiffImagePlugin.TiffImageFile) -> str:

@@ -68,11 +68,11 @@ def upright(metadata: Metadata, stored: int = 1) -> Metadata:
         block.set_upright(turned=stored in TURNED)
         changed = replace(changed, exif=bytes(block.data))
     if metadata.xmp:
-        changed = replace(changed, xmp=xmp.upright(metadata.xmp))
-        if stored != 1 and xmp.has_regions(metadata.xmp):
-            changed = replace(
-                changed, lost=(*changed.lost, "the places of face regions in XMP (the picture is turned)")
-            )
+        packet = xmp.upright(metadata.xmp)
+        lost = changed.lost
+        if stored != 1 and (without := xmp.without_regions(packet)) != packet:
+            packet, lost = without, (*lost, "face regions in XMP (the picture is turned)")
+        changed = replace(changed, xmp=packet, lost=lost)
     return changed
 
 
@@ -224,7 +224,7 @@ def _of_png(image: PngImagePlugin.PngImageFile, stream: BinaryIO) -> Metadata:
                 lost.append("comment (damaged or empty)")
     except DecodeError:
         lost.append("PNG texts (damaged)")
-    return replace(metadata, text=tuple(text), comment=comment, iptc=records, lost=tuple(lost))
+    return replace(metadata, text=tuple(text), comment=comment, iptc=records, xmp=packet, lost=tuple(lost))
 
 
 def _comment_chunk(comment: bytes) -> tuple[bytes, bytes]:
