@@ -122,12 +122,7 @@ def of_image(image: Image.Image) -> Metadata:
     block = usable(_exif(image).removeprefix(EXIF_PREFIX), lost)
     # Scanners write the resolution outside EXIF. In other formats `dpi` repeats EXIF, or is a default of Pillow.
     across, down = info.get("dpi", (0, 0)) if image.format in ("PNG", "BMP") or info.get("jfif_unit") else (0, 0)
-    said = exif.Block(block) if block else None
-    unsaid = not (said and exif.fields(said.main, exif.X_RESOLUTION))
-    other = said is not None and image.format == "PNG" and not _agree(said.dpi, (across, down))
-    valid = all(1 <= value <= exif.HIGHEST_DPI for value in (across, down))
-    if valid and (unsaid or other):  # of a PNG, most programs read only this one
-        block = exif.with_resolution(block, (across, down))
+    block = with_dpi(block, (across, down), first=image.format == "PNG")  # where most programs read only this one
     if any(body.startswith(EXTENDED_XMP) for _, body in getattr(image, "applist", ())):
         lost.append("the second part of the XMP packet (over 64 KB)")
     resources = info.get("photoshop")
@@ -140,6 +135,21 @@ def of_image(image: Image.Image) -> Metadata:
         comment=_comment(image),
         lost=tuple(lost),
     )
+
+
+def with_dpi(block: bytes | None, dpi: tuple[float, float], first: bool = False) -> bytes | None:
+    """An EXIF block with a resolution that the file says elsewhere, if it is valid.
+
+    Args:
+        block: the block, or None.
+        dpi: px per inch across and down.
+        first: whether it goes before another resolution in the block.
+    """
+    said = exif.Block(block) if block else None
+    unsaid = not (said and exif.fields(said.main, exif.X_RESOLUTION))
+    other = said is not None and first and not _agree(said.dpi, dpi)
+    valid = all(1 <= value <= exif.HIGHEST_DPI for value in dpi)
+    return exif.with_resolution(block, dpi) if valid and (unsaid or other) else block
 
 
 def _agree(one: tuple[float, float] | None, other: tuple[float, float]) -> bool:

@@ -43,9 +43,12 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
         profile = _resource(file, Resource.ICC_PROFILE)
         exif, xmp = _resource(file, Resource.EXIF_DATA_1), _resource(file, Resource.XMP_METADATA)
         iptc = _resource(file, Resource.IPTC_NAA)
+        said = file.image_resources.get_data(Resource.RESOLUTION_INFO)
+        dpi = (said.horizontal / 65536, said.vertical / 65536) if said else (0, 0)  # whatever unit Photoshop shows
         is_transparent = values.shape[2] > count and has_transparency(file)
     unusable: list[str] = []
-    described = Metadata(metadata.usable(exif or b"", unusable), xmp, iptc, lost=tuple(unusable))
+    block = metadata.with_dpi(metadata.usable(exif or b"", unusable), dpi)
+    described = Metadata(block, xmp, iptc, lost=tuple(unusable))
     if file.color_mode.name == "CMYK":
         values[..., :4] = 1 - values[..., :4]  # the file has the share of paper, not of ink
     dtype = np.uint16 if file.depth == 16 else np.uint8

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from facemend.errors import DecodeError, TooLargeError
-from facemend.files import formats, jxl
+from facemend.files import formats, jxl, metadata
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.records import Picture, Settings
@@ -221,6 +221,13 @@ def test_damaged_exif_of_a_psd_is_named(block):
     metadata = decode(rare.psd_of(scene(), {1058: block})).metadata
     assert metadata.exif is None
     assert "EXIF (damaged" in metadata.lost[0]
+
+
+@needs("psd_tools")
+@pytest.mark.parametrize(("across", "down", "dpi"), [(300, 150, (300, 150)), (0, 0, None)])
+def test_the_resolution_of_a_psd_is_kept(across, down, dpi):
+    resource = struct.pack(">IHHIHH", across << 16, 1, 2, down << 16, 2, 2)
+    assert metadata.dpi(decode(rare.psd_of(scene(), {1005: resource})).metadata) == dpi
 
 
 @needs("psd_tools")
