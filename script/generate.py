@@ -104,15 +104,16 @@ and regions of faces where the picture was turned. **IPTC**, comments and the te
 comment becomes the text `Comment` of a PNG, and back.
 
 Not kept: the parts of an XMP packet over 64 KB, IPTC's neighbours among the resources of Photoshop (such as paths),
-gain maps, depth maps, videos and sound. Other numbers of px stay as they are: those of a panorama (`GPano`) in XMP, and
-SubjectArea, SubjectLocation and the FocalPlane resolutions in EXIF. `--strip-metadata` leaves out all metadata.
+gain maps, depth maps, videos and sound. Other numbers of px stay as they are: in XMP those of a panorama (`GPano`) and
+of IPTC's image regions, in EXIF SubjectArea, SubjectLocation and the FocalPlane resolutions. `--strip-metadata` leaves
+out all metadata.
 
 ## Colours
 
-Results are in sRGB. Colours are converted from the embedded ICC profile; where there is none, from the colour space
-that the file says in another way: code points (cICP in PNG, nclx in HEIC and AVIF), the chunks gAMA and cHRM of a PNG,
-or Adobe RGB in EXIF. Code points for the primaries of Display P3, DCI-P3 and BT.2020 are converted; others are taken as
-sRGB.
+Results are in sRGB. Colours are converted from the embedded ICC profile, unless it is damaged or for other pixels,
+which is said. Where there is none, they are converted from the colour space that the file says in another way: code
+points (cICP in PNG, nclx in HEIC and AVIF), the chunks gAMA and cHRM of a PNG, or Adobe RGB in EXIF. Code points for
+the primaries of Display P3, DCI-P3 and BT.2020 are converted; others are taken as sRGB.
 
 High dynamic range becomes standard range: PQ and HLG are tone-mapped by the curve of ITU-R BT.2390 from a peak of 1,000
 cd/m2 to 203, which becomes white. OpenEXR and Radiance HDR are tone-mapped in the same way where they have values above
