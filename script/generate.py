@@ -93,23 +93,28 @@ What a file has and its result cannot have is named on one line on stderr, and w
 ## Metadata
 
 **EXIF** is not written anew. The block keeps its bytes and their order, so notes of camera makers and texts in any
-encoding stay readable. Only what became false is changed in place: Orientation becomes 1, the thumbnail is removed, the
-sizes become those of the result, the two resolutions are exchanged where the picture was turned, ColorSpace becomes
-sRGB and InteroperabilityIndex R98. In a TIFF the block is the start of the file, so offsets inside it stay valid. A
-block that cannot be read is left out, and one that can be read in part is kept. Both are reported on stderr.
+encoding stay readable. Only what became false is changed in place: Orientation becomes 1, the thumbnail is removed (and
+a preview that some phones append to the block), the sizes become those of the result, the two resolutions are exchanged
+where the picture was turned, ColorSpace becomes sRGB and InteroperabilityIndex R98. In a TIFF the block is the start of
+the file, so offsets inside it stay valid. A block that cannot be read is left out, and one that can be read in part is
+kept. Both are reported on stderr.
 
-**XMP** keeps its bytes; `tiff:Orientation`, the sizes and the colour space in it become those of the result. **IPTC**,
-comments and the texts of a PNG are copied. A JPEG's comment becomes the text `Comment` of a PNG, and back.
+**XMP** keeps its bytes; `tiff:Orientation`, the sizes and the colour space in it become those of the result. What it
+says of parts that the result does not have is removed: a thumbnail, a gain map, a video, a second part of the packet;
+and regions of faces where the picture was turned. **IPTC**, comments and the texts of a PNG are copied. A JPEG's
+comment becomes the text `Comment` of a PNG, and back.
 
-Not kept: the parts of an XMP packet over 64 KB, other Photoshop resources (such as paths), gain maps, depth maps, and
-sound. `--strip-metadata` leaves out all metadata.
+Not kept: the parts of an XMP packet over 64 KB, other Photoshop resources (such as paths), gain maps, depth maps,
+videos and sound. Other numbers of px stay as they are: in XMP those of a panorama (`GPano`) and of IPTC's image
+regions, in EXIF SubjectArea, SubjectLocation and the FocalPlane resolutions. `--strip-metadata` leaves out all
+metadata.
 
 ## Colours
 
-Results are in sRGB. Colours are converted from the embedded ICC profile. Where there is none, they are converted from
-the colour space that the file names without a profile: code points (cICP in PNG, nclx in HEIC and AVIF), the chunks
-gAMA and cHRM of a PNG, or Adobe RGB in EXIF. Code points for the primaries of Display P3, DCI-P3 and BT.2020 are
-converted; others are taken as sRGB.
+Results are in sRGB. Colours are converted from the embedded ICC profile, unless it is damaged or for other pixels,
+which is reported. Where there is none, they are converted from the colour space that the file names without a profile:
+code points (cICP in PNG, nclx in HEIC and AVIF), the chunks gAMA and cHRM of a PNG, or Adobe RGB in EXIF. Code points
+for the primaries of Display P3, DCI-P3 and BT.2020 are converted; others are taken as sRGB.
 
 High dynamic range becomes standard range: PQ and HLG are tone-mapped by the curve of ITU-R BT.2390 from a peak of 1,000
 cd/m2 to 203, which becomes white. OpenEXR and Radiance HDR are tone-mapped in the same way where they have values above

@@ -13,21 +13,24 @@ from facemend.records import Pixels, Reals, converted, to_dtype
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # ICC colour space -> Pillow mode
 # What reading a profile raises that is of another kind, damaged, or for LittleCMS alone
 UNREADABLE = (struct.error, ArithmeticError, LookupError, ValueError)
+UNUSABLE = "colour profile (damaged, or for other pixels)"
+TABLES = "8 of 16 bits (the colour profile consists of tables)"
 ROWS = 64  # converted at once, so that the float values need little memory
 
 
-def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def to_srgb(image: Image.Image, profile: bytes | None, lost: list[str]) -> Image.Image:
     """Convert to sRGB.
 
     Args:
         image: any mode without alpha.
-        profile: the bytes of its ICC profile, or None. A damaged profile is ignored, and so is one for another
-            colour space.
+        profile: the bytes of its ICC profile, or None. A damaged profile is not used, nor is one for another colour
+            space.
+        lost: gets a line where the profile is not used.
 
     Returns:
         An image of mode L if the input has that mode, else RGB.
     """
-    transform = _transform_to_srgb(image.mode, profile)
+    transform = _transform_to_srgb(image.mode, profile, lost)
     if transform is None:
         return image if image.mode in ("L", "RGB") else image.convert("RGB")
     if image.mode != "L":
@@ -36,7 +39,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.point(list(transform.apply(ramp.convert(transform.input_mode)).getchannel("G").tobytes()))
 
 
-def deep_to_srgb(pixels: Pixels, profile: bytes | None) -> tuple[Pixels, bool]:
+def deep_to_srgb(pixels: Pixels, profile: bytes | None, lost: list[str]) -> Pixels:
     """Convert 16-bit pixels to sRGB.
 
     Pillow converts 8 bits only. This function therefore computes the profiles that consist of three primaries and
@@ -45,23 +48,24 @@ def deep_to_srgb(pixels: Pixels, profile: bytes | None) -> tuple[Pixels, bool]:
     Args:
         pixels: (H, W, 3) RGB, (H, W, 4) CMYK or (H, W) grey, uint16.
         profile: as for `to_srgb`.
+        lost: likewise. With other profiles (look-up tables), 8 of the 16 bits are lost, which gets a line too.
 
     Returns:
-        (H, W, 3) RGB or (H, W) grey, uint16; and whether all bits were used. With other profiles (look-up tables), 8
-        of the 16 bits are lost.
+        (H, W, 3) RGB or (H, W) grey, uint16.
     """
     mode = "L" if pixels.ndim == 2 else {3: "RGB", 4: "CMYK"}[pixels.shape[2]]
-    if profile is None or _transform_to_srgb(mode, profile) is None:
-        return (_ink_to_rgb(pixels) if mode == "CMYK" else pixels), True
+    if profile is None or _transform_to_srgb(mode, profile, lost) is None:
+        return _ink_to_rgb(pixels) if mode == "CMYK" else pixels
     try:
         if mode == "L":
-            return _curve_to_srgb(profile)[pixels], True
+            return _curve_to_srgb(profile)[pixels]
         if mode == "CMYK":
             raise LookupError("it has look-up tables")
-        return _matrix_to_srgb(pixels, profile), True
+        return _matrix_to_srgb(pixels, profile)
     except UNREADABLE:
+        lost.append(TABLES)
         image = Image.fromarray(converted(pixels, np.uint8), mode)
-        return converted(np.asarray(to_srgb(image, profile)), np.uint16), False
+        return converted(np.asarray(to_srgb(image, profile, lost)), np.uint16)
 
 
 def _ink_to_rgb(pixels: Pixels) -> Pixels:
@@ -105,33 +109,37 @@ def _matrix_to_srgb(pixels: Pixels, profile: bytes) -> Pixels:
     return result
 
 
-def _transform_to_srgb(mode: str, profile: bytes | None) -> ImageCms.ImageCmsTransform | None:
-    """Return the transform from pixels of this mode to sRGB.
+def _transform_to_srgb(mode: str, profile: bytes | None, lost: list[str]) -> ImageCms.ImageCmsTransform | None:
+    """The transform from pixels of this mode to sRGB; None where nothing is to be converted."""
+    if not profile and mode != "LAB":
+        return None
+    transform = _transform(mode, profile)
+    if transform is None:
+        lost.append(UNUSABLE)
+    elif transform.input_mode == "RGB":  # a conversion from sRGB to sRGB would only add rounding errors
+        steps = np.linspace(0, 255, 9).astype(np.uint8)
+        probe = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
+        if np.abs(np.asarray(transform.apply(Image.fromarray(probe))).astype(int) - probe).max() <= 1:
+            return None
+    return transform
 
-    None means that nothing is to be converted: the profile is that of sRGB, or it cannot be used for these pixels.
-    """
+
+def _transform(mode: str, profile: bytes | None) -> ImageCms.ImageCmsTransform | None:
+    """The transform of a profile to sRGB; None where it cannot be used for pixels of this mode."""
     if mode == "LAB":
         source, name = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")), "Lab"
-    elif profile:
+    else:
         try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
             name = source.profile.xcolor_space.strip()
         except (OSError, ValueError):  # the profile is damaged; the pixels are not
             return None
-    else:
-        return None
     space = MODES.get(name)
     if space is None or not (space == mode or (space == "RGB" and mode in ("L", "YCbCr"))):
         return None
     # Optimisation makes grey curves less accurate.
     flags = ImageCms.Flags.NOOPTIMIZE if space == "L" else ImageCms.Flags.NONE
     try:
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), space, "RGB", flags=flags)
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), space, "RGB", flags=flags)
     except ImageCms.PyCMSError:
         return None
-    if space == "RGB":  # a conversion from sRGB to sRGB would only add rounding errors
-        steps = np.linspace(0, 255, 9).astype(np.uint8)
-        probe = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
-        if np.abs(np.asarray(transform.apply(Image.fromarray(probe))).astype(int) - probe).max() <= 1:
-            return None
-    return transform

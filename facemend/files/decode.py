@@ -14,14 +14,13 @@ from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlug
 
 from facemend.errors import DecodeError, MemoryLimitError, OpenError
 from facemend.extras import install_remedy
-from facemend.files import colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff
+from facemend.files import colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff, xmp
 from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import Samples
-from facemend.records import DEFAULT_SETTINGS, ONLY_FIRST, Metadata, Picture, Pixels, Settings, converted
+from facemend.records import DEFAULT_SETTINGS, ONLY_FIRST, Picture, Pixels, Settings, converted
 
 Source = str | Path | bytes | bytearray | memoryview | Image.Image | Pixels
 
-TABLES = "8 of 16 bits (the colour profile consists of tables)"
 # Pillow's mode of the samples in a file -> what loading multiplies them by
 STEPS: dict[object, int] = {"L;2": 85, "L;4": 17}
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
@@ -124,12 +123,11 @@ def _of_samples(samples: Samples, row: formats.Format) -> Picture:
             lost.append("high dynamic range (it is tone-mapped to sRGB)")
         colours = hdr.of_scene(np.repeat(colours[..., None], 3, axis=2) if grey else colours)
     elif colours.dtype == np.uint16:
-        colours, exact = colour.deep_to_srgb(colours, samples.profile)
-        if not exact:
-            lost.append(TABLES)
+        colours = colour.deep_to_srgb(colours, samples.profile, lost)
     else:
         mode = "L" if colours.ndim == 2 else {3: "RGB", 4: "CMYK"}[colours.shape[2]]
-        colours = np.asarray(colour.to_srgb(Image.fromarray(np.ascontiguousarray(colours), mode), samples.profile))
+        image = Image.fromarray(np.ascontiguousarray(colours), mode)
+        colours = np.asarray(colour.to_srgb(image, samples.profile, lost))
     alpha = samples.alpha
     if alpha is not None:
         alpha = _upright(converted(alpha, colours.dtype), samples.orientation)
@@ -177,7 +175,7 @@ def _picture(
     with quiet():  # after loading, which rotates a TIFF, and finds the EXIF block at the end of a PNG
         said = metadata.read(image, stream)
         space = spaces.of(image, stream, said.adobe_rgb)
-    lost = [*([ONLY_FIRST] if several else []), *_other_pictures(image, said.metadata)]
+    lost = [*([ONLY_FIRST] if several else []), *_other_pictures(image)]
     if tiff_image and (channels := _other_channels(tiff_image)):
         lost.append(channels)
     if stream is not None and layout:
@@ -186,15 +184,13 @@ def _picture(
     elif image.mode.startswith("I;16"):
         colours, alpha = deep.grey(image)
     else:
-        colours, alpha = _samples(image, space.profile)
+        colours, alpha = _samples(image, space.profile, lost)
         if layout or (stream is None and deep.is_reduced(image)):
             lost.append("8 of 16 bits (Pillow has reduced this image)")
     if tiff_image and not deep.has_alpha(tiff_image):
         alpha = None
     if colours.dtype == np.uint16:
-        colours, exact = colour.deep_to_srgb(colours, space.profile)
-        if not exact:
-            lost.append(TABLES)
+        colours = colour.deep_to_srgb(colours, space.profile, lost)
     alpha = alpha if alpha is None else _upright(alpha, said.orientation)
     picture = _assemble(_upright(colours, said.orientation), alpha, grey)
     if space.to_srgb is not None:
@@ -206,11 +202,13 @@ def _picture(
     return replace(picture, metadata=said.metadata, format=name, lossless=lossless, lost=tuple(lost))
 
 
-def _other_pictures(image: Image.Image, described: Metadata) -> list[str]:
+def _other_pictures(image: Image.Image) -> list[str]:
     """What a phone adds to a picture to show it otherwise, in words."""
     other = ["depth map"] if image.info.get("depth_images") else []
-    gain_map = any("gainmap" in str(kind) for kind in image.info.get("aux", ())) or b"hdrgm:" in (described.xmp or b"")
-    return other + (["HDR gain map"] if gain_map else [])
+    packet = image.info.get("xmp") or b""
+    if xmp.has_gain_map(packet) or any("gainmap" in str(kind) for kind in image.info.get("aux", ())):
+        other.append("HDR gain map")
+    return other + (["video"] if xmp.has_video(packet) else [])
 
 
 def _other_channels(image: TiffImagePlugin.TiffImageFile) -> str:
@@ -274,7 +272,7 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return np.rot90(np.fliplr(pixels) if mirror else pixels, quarters)
 
 
-def _samples(image: Image.Image, profile: bytes | None) -> tuple[Pixels, Pixels | None]:
+def _samples(image: Image.Image, profile: bytes | None, lost: list[str]) -> tuple[Pixels, Pixels | None]:
     """The values of a loaded 8-bit image in sRGB: (H, W) if grey, else (H, W, 3); and alpha."""
     if image.mode in ("I", "F"):
         raise DecodeError(f"pixels of mode {image.mode} (32 bits) have no defined white", "save it with 8 or 16 bits")
@@ -287,4 +285,4 @@ def _samples(image: Image.Image, profile: bytes | None) -> tuple[Pixels, Pixels 
             image = image.convert("L" if image.mode == "LA" else "RGB")
         elif image.mode in ("1", "P"):
             image = image.convert("L" if image.mode == "1" else "RGB")
-    return np.asarray(colour.to_srgb(image, profile)), alpha
+    return np.asarray(colour.to_srgb(image, profile, lost)), alpha

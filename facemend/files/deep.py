@@ -79,27 +79,32 @@ def read(stream: BinaryIO, image: Image.Image) -> tuple[Pixels, Pixels | None]:
     data = stream.read()
     if isinstance(image, pillow_heif.HeifImageFile):
         return _of_heif(data)
-    if isinstance(image, TiffImagePlugin.TiffImageFile) and not tiff.is_big(data):
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         return _of_tiff(data, image)
-    if isinstance(image, PngImagePlugin.PngImageFile):
-        data = _only_pixels(data)
+    return _by_opencv(_only_pixels(data))
+
+
+def _of_tiff(data: bytes, image: TiffImagePlugin.TiffImageFile) -> tuple[Pixels, Pixels | None]:
+    if not tiff.is_big(data):
+        pixels, count = tiff_samples.read(data, image.tag_v2.offset), COLOURS[image.mode]
+        colours, alpha = pixels[..., :count], pixels[..., count] if pixels.shape[2] > count else None
+    elif image.tag_v2.get(tiff.PLANES) == tiff_samples.IN_PLANES:  # OpenCV would take them as interleaved
+        raise DecodeError("it is a BigTIFF with 16 bits in planes", "save it as a classic TIFF")
+    else:
+        colours, alpha = _by_opencv(data)
+    if not has_alpha(image):
+        return colours, None
+    if alpha is not None and image.tag_v2[EXTRA_SAMPLES][0] == tiff.PREMULTIPLIED:
+        colours = to_dtype(colours / (np.maximum(alpha, 1)[..., None] / 65535), np.uint16)
+    return colours, alpha
+
+
+def _by_opencv(data: bytes) -> tuple[Pixels, Pixels | None]:
     with decoding():
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise DecodeError("damaged or unsupported (OpenCV cannot read it)", "use a complete copy")
     return pixels[..., 2::-1], pixels[..., 3] if pixels.shape[2] == 4 else None
-
-
-def _of_tiff(data: bytes, image: TiffImagePlugin.TiffImageFile) -> tuple[Pixels, Pixels | None]:
-    pixels = tiff_samples.read(data, image.tag_v2.offset)
-    count = COLOURS[image.mode]
-    colours = pixels[..., :count]
-    if pixels.shape[2] == count or not has_alpha(image):
-        return colours, None
-    alpha = pixels[..., count]
-    if image.tag_v2[EXTRA_SAMPLES][0] == tiff.PREMULTIPLIED:
-        colours = to_dtype(colours / (np.maximum(alpha, 1)[..., None] / 65535), np.uint16)
-    return colours, alpha
 
 
 def _of_heif(data: bytes) -> tuple[Pixels, Pixels | None]:

@@ -25,6 +25,9 @@ COLOUR_SPACE, EXIF_WIDTH, EXIF_HEIGHT, INTEROPERABILITY = 0xA001, 0xA002, 0xA003
 INTEROPERABILITY_INDEX = 1
 SRGB = 1  # a ColorSpace
 THUMBNAIL, THUMBNAIL_BYTES = 0x201, 0x202
+MAKER_NOTE = 0x927C
+# Fields that refer to more bytes: strips, tiles, more directories, a thumbnail, and whatever a maker means
+REFERRING = {273, 324, 330, THUMBNAIL, MAKER_NOTE, 0xC634}
 NO_UNIT, PER_INCH, PER_CENTIMETRE = 1, 2, 3
 HIGHEST_DPI = 65535  # of a JPEG
 USUAL_DPI = 72  # where a block does not say a valid one
@@ -124,6 +127,8 @@ class Block:
         Args:
             turned: whether rows have become columns; the two resolutions are exchanged then.
         """
+        self.remove_thumbnail()
+        self._remove_rest()
         for one in fields(self.main, ORIENTATION):
             struct.pack_into(f"{self.order}HHIH2x", self.data, one.at, ORIENTATION, SHORT, 1, 1)
         for one in fields(self.exif, COLOUR_SPACE):
@@ -139,7 +144,6 @@ class Block:
         if turned and across and down:
             first, second = (slice(one[0].at + 2, one[0].at + 12) for one in (across, down))
             self.data[first], self.data[second] = self.data[second], self.data[first]
-        self.remove_thumbnail()
 
     def set_size(self, height: int, width: int) -> None:
         """Set the size of the picture in px, wherever the block has it."""
@@ -231,8 +235,7 @@ class Block:
         if not start or self._link + 4 > len(self.data):
             return
         self.data[self._link : self._link + 4] = bytes(4)
-        kept = [*self.main, *self.exif, *self.interoperability, *self._gps]
-        used = [*self._directories, *map(self.place, kept)]
+        used = [*self._directories, *map(self.place, self._kept)]
         there = list(self._fields(start))
         values = {one.tag: self.number(one.at + 8) for one in there}
         thumbnail = values.get(THUMBNAIL, 0)
@@ -245,6 +248,15 @@ class Block:
                 del self.data[place.start :]
             else:
                 self.data[place.start : place.stop] = bytes(len(place))
+
+    def _remove_rest(self) -> None:
+        """Remove the bytes at the end that no field refers to: some phones have a large preview there."""
+        if self.whole and all(one.kind in SIZES and one.tag not in REFERRING for one in self._kept):
+            del self.data[max(place.stop for place in (*self._directories, *map(self.place, self._kept))) :]
+
+    @property
+    def _kept(self) -> list[Field]:
+        return [*self.main, *self.exif, *self.interoperability, *self._gps]
 
 
 def _overlap(one: range, other: range) -> bool:

@@ -14,6 +14,7 @@ EXIF_PREFIX = b"Exif\0\0"  # in most files, before what `Metadata.exif` holds
 XMP_KEYWORD = b"XML:com.adobe.xmp"  # of a PNG text chunk with an XMP packet
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"  # begins a JPEG segment with the rest of a long packet
 PROFILE = f"{png.RAW_PROFILE}iptc".encode()  # keyword of one with IPTC records
+XMP_PROFILE = f"{png.RAW_PROFILE}xmp".encode()  # keyword of one with an XMP packet, as ImageMagick writes it
 COMMENT = b"Comment"  # keyword of a PNG text chunk
 TEXT = (b"tEXt", b"zTXt", b"iTXt")  # PNG chunks
 # EXIF orientation -> (mirror left-right first, then quarter turns counter-clockwise)
@@ -67,11 +68,11 @@ def upright(metadata: Metadata, stored: int = 1) -> Metadata:
         block.set_upright(turned=stored in TURNED)
         changed = replace(changed, exif=bytes(block.data))
     if metadata.xmp:
-        changed = replace(changed, xmp=xmp.upright(metadata.xmp))
-        if stored != 1 and xmp.has_regions(metadata.xmp):
-            changed = replace(
-                changed, lost=(*changed.lost, "the places of face regions in XMP (the picture is turned)")
-            )
+        packet = xmp.upright(metadata.xmp)
+        lost = changed.lost
+        if stored != 1 and (without := xmp.without_regions(packet)) != packet:
+            packet, lost = without, (*lost, "face regions in XMP (the picture is turned)")
+        changed = replace(changed, xmp=packet, lost=lost)
     return changed
 
 
@@ -121,12 +122,7 @@ def of_image(image: Image.Image) -> Metadata:
     block = usable(_exif(image).removeprefix(EXIF_PREFIX), lost)
     # Scanners write the resolution outside EXIF. In other formats `dpi` repeats EXIF, or is a default of Pillow.
     across, down = info.get("dpi", (0, 0)) if image.format in ("PNG", "BMP") or info.get("jfif_unit") else (0, 0)
-    said = exif.Block(block) if block else None
-    unsaid = not (said and exif.fields(said.main, exif.X_RESOLUTION))
-    other = said is not None and image.format == "PNG" and not _agree(said.dpi, (across, down))
-    valid = all(1 <= value <= exif.HIGHEST_DPI for value in (across, down))
-    if valid and (unsaid or other):  # of a PNG, most programs read only this one
-        block = exif.with_resolution(block, (across, down))
+    block = with_dpi(block, (across, down), first=image.format == "PNG")  # where most programs read only this one
     if any(body.startswith(EXTENDED_XMP) for _, body in getattr(image, "applist", ())):
         lost.append("the second part of the XMP packet (over 64 KB)")
     resources = info.get("photoshop")
@@ -139,6 +135,21 @@ def of_image(image: Image.Image) -> Metadata:
         comment=_comment(image),
         lost=tuple(lost),
     )
+
+
+def with_dpi(block: bytes | None, dpi: tuple[float, float], first: bool = False) -> bytes | None:
+    """An EXIF block with a resolution that the file says elsewhere, if it is valid.
+
+    Args:
+        block: the block, or None.
+        dpi: px per inch across and down.
+        first: whether it goes before another resolution in the block.
+    """
+    said = exif.Block(block) if block else None
+    unsaid = not (said and exif.fields(said.main, exif.X_RESOLUTION))
+    other = said is not None and first and not _agree(said.dpi, dpi)
+    valid = all(1 <= value <= exif.HIGHEST_DPI for value in dpi)
+    return exif.with_resolution(block, dpi) if valid and (unsaid or other) else block
 
 
 def _agree(one: tuple[float, float] | None, other: tuple[float, float]) -> bool:
@@ -197,7 +208,7 @@ def _of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
 def _of_png(image: PngImagePlugin.PngImageFile, stream: BinaryIO) -> Metadata:
     metadata = of_image(image)
     stream.seek(0)
-    text, comment, records, lost = [], None, None, list(metadata.lost)
+    text, comment, records, packet, lost = [], None, None, metadata.xmp, list(metadata.lost)
     try:
         with decoding():
             texts = image.text
@@ -209,6 +220,10 @@ def _of_png(image: PngImagePlugin.PngImageFile, stream: BinaryIO) -> Metadata:
                 records = iptc.of_profile(png.of_profile(texts.get(keyword.decode(), "")))
                 if records is None:
                     lost.append("IPTC (damaged or empty)")
+            elif keyword == XMP_PROFILE:
+                packet = packet or png.of_profile(texts.get(keyword.decode(), "")) or None
+                if packet is None:
+                    lost.append("XMP (damaged or empty)")
             else:
                 text.append((kind, body))
         comments = [one for one in text if one[1].partition(b"\0")[0] == COMMENT]
@@ -219,7 +234,7 @@ def _of_png(image: PngImagePlugin.PngImageFile, stream: BinaryIO) -> Metadata:
                 lost.append("comment (damaged or empty)")
     except DecodeError:
         lost.append("PNG texts (damaged)")
-    return replace(metadata, text=tuple(text), comment=comment, iptc=records, lost=tuple(lost))
+    return replace(metadata, text=tuple(text), comment=comment, iptc=records, xmp=packet, lost=tuple(lost))
 
 
 def _comment_chunk(comment: bytes) -> tuple[bytes, bytes]:

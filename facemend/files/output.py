@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import shutil
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,8 @@ def exists(path: Path) -> bool:
 def write(path: str | Path, data: bytes, modified: int | None = None) -> None:
     """Write a file whole or not at all: under a hidden name in the same folder, then renamed.
 
+    A file that is there keeps its permissions, and a link its place: the file that it leads to is written.
+
     Args:
         path: the file.
         data: its content.
@@ -47,15 +50,18 @@ def write(path: str | Path, data: bytes, modified: int | None = None) -> None:
         OutputError: it cannot be written; nothing is left behind.
     """
     path = Path(path)
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else path
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with part.open("xb") as stream:
+            with suppress(OSError):  # there is no file yet, or the file system has no permissions
+                shutil.copymode(target, part)
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         if modified is not None:
             os.utime(part, ns=(modified, modified))
-        part.replace(path)
+        part.replace(target)
     except (OSError, ValueError) as error:  # a ValueError for a name that no file can have
         raise OutputError(path, getattr(error, "strerror", None) or str(error)) from error
     finally:

@@ -37,7 +37,7 @@ def chunk(kind: bytes, body: bytes | bytearray) -> bytes:
 
 def of_profile(text: str) -> bytes:
     """The bytes in a text whose keyword begins with `RAW_PROFILE`; none where it is damaged."""
-    found = re.fullmatch(r"\s*\w+\s+\d+\s([0-9a-fA-F\s]*)", text)
+    found = re.fullmatch(r"\s*\w+(?: profile)?\s+\d+\s([0-9a-fA-F\s]*)", text)  # ExifTool adds the word profile
     try:
         return bytes.fromhex(found[1]) if found else b""
     except ValueError:  # an odd number of digits

@@ -38,13 +38,17 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     if not file.has_preview():
         raise DecodeError("it has only layers", "save it with maximized compatibility")
     with quiet(), decoding(), _damage_is_an_error():
+        _check_length(file)
         values = np.asarray(file.numpy())  # (H, W, C), 0 to 1
         profile = _resource(file, Resource.ICC_PROFILE)
         exif, xmp = _resource(file, Resource.EXIF_DATA_1), _resource(file, Resource.XMP_METADATA)
         iptc = _resource(file, Resource.IPTC_NAA)
+        said = file.image_resources.get_data(Resource.RESOLUTION_INFO)
+        dpi = (said.horizontal / 65536, said.vertical / 65536) if said else (0, 0)  # whatever unit Photoshop shows
         is_transparent = values.shape[2] > count and has_transparency(file)
     unusable: list[str] = []
-    described = Metadata(metadata.usable(exif or b"", unusable), xmp, iptc, lost=tuple(unusable))
+    block = metadata.with_dpi(metadata.usable(exif or b"", unusable), dpi)
+    described = Metadata(block, xmp, iptc, lost=tuple(unusable))
     if file.color_mode.name == "CMYK":
         values[..., :4] = 1 - values[..., :4]  # the file has the share of paper, not of ink
     dtype = np.uint16 if file.depth == 16 else np.uint8
@@ -54,6 +58,19 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     if others := pixels.shape[2] - count - is_transparent:
         lost.append(f"{others} of its channels (neither colours nor transparency)")
     return Samples(colours, pixels[..., count] if is_transparent else None, profile, described, tuple(lost))
+
+
+def _check_length(file: Any) -> None:
+    """Refuse a picture compressed by rows (RLE) that is cut short: psd-tools takes the missing bytes as zeros."""
+    from psd_tools.constants import Compression
+
+    picture = file._record.image_data
+    if picture.compression != Compression.RLE:
+        return
+    count, size = file.height * file.channels, 4 if file.version == 2 else 2  # of the table of the rows' lengths
+    lengths = np.frombuffer(picture.data[: count * size], f">u{size}")
+    if len(picture.data) < count * size + int(lengths.sum()):
+        raise DecodeError("it is cut short", "use a complete copy")
 
 
 @contextlib.contextmanager

@@ -10,6 +10,15 @@ PROPERTY = rb"""((?:\s%(name)s\s*=\s*["']|<%(name)s\s*>)\s*)([^"'<>]*)"""
 REGIONS_APPLY_TO = re.compile(
     rb"<(mwg-rs:AppliedToDimensions)\b(?:(?!<mwg-rs:AppliedToDimensions\b).)*?(?:/>|</\1>)", re.DOTALL
 )
+# A property with all that it contains, as an attribute or as an element. Again, no match contains the start of another.
+WHOLE = rb"""\s(?:%(name)s)\s*=\s*(?:"[^"<]*"|'[^'<]*')|<(%(name)s)(?=[\s/>])[^<>]*(?:/>|>"""
+WHOLE += rb"""(?:(?!<(?:%(name)s)[\s/>]).)*?</\1\s*>)"""
+VIDEO = rb"GCamera:(?:MotionPhoto|MicroVideo)"
+# What a file has besides the picture, and its result does not have
+PARTS = rb"hdrgm:\w+|G?Container:Directory|" + VIDEO + rb"\w*|xmp:Thumbnails|xmpNote:HasExtendedXMP"
+PART = re.compile(WHOLE % {b"name": PARTS}, re.DOTALL)
+# Regions of faces: of the MWG guidelines 2.0, of Microsoft and of IPTC
+REGION = re.compile(WHOLE % {b"name": rb"mwg-rs:Regions|MP:RegionInfo|Iptc4xmpExt:ImageRegion"}, re.DOTALL)
 SRGB_PROFILE = b"sRGB IEC61966-2.1"
 
 
@@ -20,9 +29,9 @@ def orientation(xmp: bytes) -> int:
 
 
 def upright(xmp: bytes) -> bytes:
-    """Return a packet that says that the pixels are upright and in sRGB."""
+    """Return a packet that says that the pixels are upright and in sRGB, and nothing of what is besides them."""
     values = {b"tiff:Orientation": b"1", b"exif:ColorSpace": b"1", b"photoshop:ICCProfile": SRGB_PROFILE}
-    return _with_values(xmp, values)
+    return _with_values(PART.sub(b"", xmp), values)
 
 
 def sized(xmp: bytes, height: int, width: int) -> bytes:
@@ -40,6 +49,17 @@ def _with_values(xmp: bytes, values: dict[bytes, bytes]) -> bytes:
     return xmp
 
 
-def has_regions(xmp: bytes) -> bool:
-    """Whether a packet has regions of faces, whose places are relative to the stored picture (MWG guidelines 2.0)."""
-    return b"mwg-rs:" in xmp
+def without_regions(xmp: bytes) -> bytes:
+    """Return a packet without regions of faces, whose places are relative to the picture as it was stored."""
+    return REGION.sub(b"", xmp)
+
+
+def has_gain_map(xmp: bytes) -> bool:
+    """Whether a file has a gain map for high dynamic range (ISO 21496-1, which Adobe and Google preceded)."""
+    return b"hdrgm:" in xmp
+
+
+def has_video(xmp: bytes) -> bool:
+    """Whether a file has a short video of the moment (Google's motion photos)."""
+    found = re.search(PROPERTY % {b"name": VIDEO}, xmp)
+    return found is not None and found[2].strip() == b"1"

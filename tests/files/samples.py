@@ -1,5 +1,7 @@
 """Pictures, and helpers to compare them, for the tests in this folder."""
 
+import struct
+
 import numpy as np
 from PIL import Image
 
@@ -36,3 +38,11 @@ def orientation_block(value):
     exif = Image.Exif()
     exif[ORIENTATION] = value
     return exif.tobytes()
+
+
+def with_thumbnail(block):
+    """Append a second image directory to a big-endian EXIF block."""
+    entries = struct.unpack(">H", block[8:10])[0]
+    link = 10 + 12 * entries
+    directory = struct.pack(">HHHII", 1, 0x010E, 2, 11, len(block) + 18) + bytes(4) + b"thumbnail!\0"
+    return block[:link] + struct.pack(">I", len(block)) + block[link + 4 :] + directory

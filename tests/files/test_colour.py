@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from facemend.files import icc
+from facemend.files.colour import UNUSABLE
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.records import Picture
@@ -73,9 +74,14 @@ def test_the_profile_of_a_palette_image_is_converted():
         "no ASCII",
     ],  # else the time in a profile becomes part of the name
 )
-def test_an_unusable_profile_is_ignored(data):
+def test_an_unusable_profile_is_not_used_and_named(data):
     picture = decode(saved(Image.fromarray(scene()), "png", icc_profile=data))
     assert np.array_equal(picture.pixels, scene())
+    assert picture.lost == (UNUSABLE,)
+    samples = noise((9, 9, 3), np.uint16)
+    deep = decode(png16(samples, (b"iCCP", b"x\0\0" + zlib.compress(data))))
+    assert np.array_equal(deep.pixels, samples)
+    assert deep.lost == (UNUSABLE,)
 
 
 def test_a_curve_that_cannot_be_computed_is_left_to_littlecms():
@@ -94,7 +100,9 @@ def test_an_srgb_profile_changes_nothing():
             data = saved(Image.fromarray(samples), "png", icc_profile=profile())
         else:
             data = png16(samples, (b"iCCP", b"x\0\0" + zlib.compress(profile())))
-        assert np.array_equal(decode(data).pixels, samples)
+        picture = decode(data)
+        assert np.array_equal(picture.pixels, samples)
+        assert picture.lost == ()
 
 
 def test_a_profile_a_few_levels_from_srgb_is_converted():

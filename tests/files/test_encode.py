@@ -1,6 +1,7 @@
 """Encoding, and writing files atomically."""
 
 import io
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,21 @@ def test_high_quality_jpeg_keeps_full_colour_resolution():
     pixels[:, ::2] = (255, 0, 0)
     assert close(decode(encode(Picture(pixels), "jpg", 98)).pixels, pixels, 25)
     assert len(encode(Picture(scene()), "jpeg", 50)) < len(encode(Picture(scene()), "jpeg", 95))
+
+
+def test_write_keeps_permissions_and_links(tmp_path):
+    path, link = tmp_path / "folder" / "out.png", tmp_path / "link.png"
+    path.parent.mkdir()
+    link.symlink_to(path)
+    for data in (b"new", b"newer"):  # at first the link leads nowhere
+        write(link, data)
+        assert link.is_symlink()
+        assert path.read_bytes() == data
+        path.chmod(0o600)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    write(path, b"newest")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [one.name for one in path.parent.iterdir()] == ["out.png"]
 
 
 def test_write_is_atomic(tmp_path, monkeypatch):

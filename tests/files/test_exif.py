@@ -14,7 +14,7 @@ from facemend.files.encode import encode
 from facemend.files.exif import Block
 from facemend.records import Metadata, Picture
 from tests.files.blocks import KINDS, THUMBNAIL, made
-from tests.files.samples import scene
+from tests.files.samples import scene, with_thumbnail
 from tests.hostile import saved
 from tests.programs import exiftool, needs
 
@@ -178,4 +178,21 @@ def test_chromaticities_that_lie_on_a_directory_leave_it_as_it_is():
     struct.pack_into(f"{order}I", data, 18, 0)  # the values would be the header and the directory
     block = Block(data)
     block.set_upright(turned=False)
-    assert block.data == data
+    assert block.data == data[:48]  # without the rest of the values, which no field refers to
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_preview_that_follows_the_block_is_removed(linked):
+    """Xiaomi's phones append one to the EXIF of a HEIC; no field refers to it."""
+    exif = Image.Exif()
+    exif.update({271: "Camera", 315: "an artist"})
+    plain = exif.tobytes()[6:]
+    data = with_thumbnail(plain) if linked else plain
+    assert decode(jpeg(data + b"preview" * 200)).metadata.exif == plain
+
+
+def test_bytes_that_a_makernote_may_refer_to_are_kept():
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x927C] = b"note"
+    block = exif.tobytes()[6:] + b"referred to"
+    assert decode(jpeg(block)).metadata.exif == block

@@ -11,7 +11,16 @@ from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.files.exif import SHORT, Block
 from facemend.records import Metadata, Picture
-from tests.files.samples import EXIF_IFD, GPS_IFD, MAKE, ORIENTATION, close, orientation_block, scene
+from tests.files.samples import (
+    EXIF_IFD,
+    GPS_IFD,
+    MAKE,
+    ORIENTATION,
+    close,
+    orientation_block,
+    scene,
+    with_thumbnail,
+)
 from tests.hostile import chunk, saved, saved_heif
 
 
@@ -131,14 +140,6 @@ def test_a_valid_exif_resolution_is_also_written_to_the_format_header(kind, acro
     info = Image.open(io.BytesIO(encode(Picture(scene(), metadata=Metadata(exif=exif.tobytes()[6:])), kind))).info
     found = info.get("dpi") if kind == "png" or info["jfif_unit"] else None
     assert found == (None if dpi is None else pytest.approx((dpi, dpi), abs=0.02))
-
-
-def with_thumbnail(block):
-    """Append a second image directory to a big-endian EXIF block."""
-    entries = struct.unpack(">H", block[8:10])[0]
-    link = 10 + 12 * entries
-    directory = struct.pack(">HHHII", 1, 0x010E, 2, 11, len(block) + 18) + bytes(4) + b"thumbnail!\0"
-    return block[:link] + struct.pack(">I", len(block)) + block[link + 4 :] + directory
 
 
 @pytest.mark.parametrize("block", [b"junk", b"", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff" + bytes(40)])

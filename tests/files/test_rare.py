@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from facemend.errors import DecodeError, TooLargeError
-from facemend.files import formats, jxl
+from facemend.files import formats, jxl, metadata
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.records import Picture, Settings
@@ -207,11 +207,27 @@ def test_a_saved_selection_of_a_psd_is_not_its_transparency(is_transparency):
 
 
 @needs("psd_tools")
+@pytest.mark.parametrize("missing", [1, 200, 3169])  # of 3,360 bytes; the first 192 are the table of lengths
+def test_a_psd_that_is_cut_short_is_refused(missing):
+    data = rare.psd(Image.fromarray(noise((32, 32, 3))))
+    assert decode(data).pixels.shape == (32, 32, 3)
+    with pytest.raises(DecodeError, match="cut short"):
+        decode(data[:-missing])
+
+
+@needs("psd_tools")
 @pytest.mark.parametrize("block", [b"junk", b"MM\0*\xff\xff\xff\xff"])
 def test_damaged_exif_of_a_psd_is_named(block):
     metadata = decode(rare.psd_of(scene(), {1058: block})).metadata
     assert metadata.exif is None
     assert "EXIF (damaged" in metadata.lost[0]
+
+
+@needs("psd_tools")
+@pytest.mark.parametrize(("across", "down", "dpi"), [(300, 150, (300, 150)), (0, 0, None)])
+def test_the_resolution_of_a_psd_is_kept(across, down, dpi):
+    resource = struct.pack(">IHHIHH", across << 16, 1, 2, down << 16, 2, 2)
+    assert metadata.dpi(decode(rare.psd_of(scene(), {1005: resource})).metadata) == dpi
 
 
 @needs("psd_tools")

@@ -156,31 +156,39 @@ def test_the_size_in_the_header_is_not_that_of_a_reduced_copy(tmp_path):
     assert headers.read(tmp_path / "copy.tif").size == (64, 96)
 
 
+def big(samples, **tags):
+    """A BigTIFF of (6, 5, 4) uint16; `t338=2` sets tag 338 to one LONG."""
+    values = {256: 5, 257: 6, BITS: 16, 259: 1, PHOTOMETRIC: 2, STRIP: 0, SAMPLES: 4, 278: 6, 279: samples.nbytes}
+    values |= {int(name[1:]): value for name, value in tags.items()}
+    values[STRIP] = 16 + 8 + 20 * len(values) + 8
+    entries = b"".join(
+        struct.pack("<HHQ4H", tag, SHORT, 4, *[value] * 4) if tag == BITS else struct.pack("<HHQQ", tag, LONG, 1, value)
+        for tag, value in sorted(values.items())
+    )
+    return struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, len(values)) + entries + bytes(8) + samples.tobytes()
+
+
 @pytest.mark.parametrize("kind", [0, 2])
 def test_the_fourth_channel_of_a_bigtiff_is_alpha_where_it_says_so(kind):
     samples = np.maximum(noise((6, 5, 4), np.uint16), 1)
-    tags = {
-        256: 5,
-        257: 6,
-        BITS: 16,
-        259: 1,
-        PHOTOMETRIC: 2,
-        STRIP: 0,
-        SAMPLES: 4,
-        278: 6,
-        279: samples.nbytes,
-        EXTRA: kind,
-    }
-    tags[STRIP] = 16 + 8 + 20 * len(tags) + 8
-    entries = b"".join(
-        struct.pack("<HHQ4H", tag, SHORT, 4, *[value] * 4) if tag == BITS else struct.pack("<HHQQ", tag, LONG, 1, value)
-        for tag, value in sorted(tags.items())
-    )
-    data = struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, len(tags)) + entries + bytes(8) + samples.tobytes()
-    picture = decode(data)
+    picture = decode(big(samples, t338=kind))
     assert (picture.alpha is not None) == (kind == 2)
     assert np.array_equal(picture.pixels, samples[..., :3])
     assert (OTHER in picture.lost) == (kind == 0)
+
+
+def test_premultiplied_colours_of_a_bigtiff_are_divided_by_alpha():
+    alpha = np.maximum(noise((6, 5, 1), np.uint16), 9999)
+    colours = noise((6, 5, 3), np.uint16, seed=1)
+    multiplied = np.rint(colours * (alpha / 65535)).astype(np.uint16)
+    picture = decode(big(np.dstack((multiplied, alpha)), t338=1))
+    assert np.array_equal(picture.alpha, alpha[..., 0])
+    assert close(picture.pixels, colours, 4)
+
+
+def test_a_bigtiff_with_16_bits_in_planes_is_refused():
+    with pytest.raises(DecodeError, match="BigTIFF with 16 bits in planes; save it as a classic TIFF"):
+        decode(big(noise((6, 5, 4), np.uint16), t284=2))
 
 
 def test_values_over_each_other_take_no_more_memory_than_the_file():
