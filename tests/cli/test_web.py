@@ -79,6 +79,14 @@ def test_a_port_that_is_taken_is_one_line(run):
     assert err.endswith("(127.0.0.1: address already in use); leave it out for any\n")
 
 
+def test_the_reason_is_that_of_the_system_and_not_of_its_number(run, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(10048, "Only one usage of each socket address (protocol/port) is normally permitted")
+
+    monkeypatch.setattr(socket, "create_server", refuse)  # Windows has numbers that `os.strerror` does not know
+    assert "(127.0.0.1: only one usage of each socket address (protocol/port) is" in run("web", "--no-browser")[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "start"),
     [
