@@ -1,5 +1,6 @@
 """`facemend web`: its mistakes, and how it starts and ends."""
 
+import http.client
 import importlib.util
 import re
 import signal
@@ -12,6 +13,8 @@ import httpx
 import pytest
 
 from facemend.extras import install_command
+from facemend.web.app import LONGEST_PAUSE
+from facemend.web.guard import HEADER
 from tests.pictures import smooth
 from tests.programs import allow_ctrl_c
 from tests.test_readme import ROOT
@@ -52,6 +55,17 @@ def test_ctrl_c_ends_a_job_too():
             child.send_signal(signal.SIGINT)
             out, err = child.communicate(timeout=30)
         client.http.close()
+        assert (out, err, child.returncode) == ("", "facemend: stopped\n", -signal.SIGINT)
+
+
+def test_ctrl_c_ends_an_upload_that_has_stopped():
+    with started() as (child, address):
+        upload = http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"))
+        upload.request("POST", "/photos", b"x", {HEADER: "1", "Content-Length": "1000"})
+        httpx.get(address, trust_env=False)  # it has read the request
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=LONGEST_PAUSE / 2)
+        upload.close()
         assert (out, err, child.returncode) == ("", "facemend: stopped\n", -signal.SIGINT)
 
 
