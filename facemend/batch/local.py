@@ -20,6 +20,7 @@ from facemend.errors import FacemendError
 from facemend.machine import cgroup
 
 LONGEST = 24 * 3600  # s for one picture, so that one that never ends does not block a worker for good
+LISTENING = 1  # s after which a wait begins again, as Windows notices Ctrl-C only between two waits
 BREAKS = 3  # times that the pool may break without an outcome in between
 
 
@@ -34,10 +35,11 @@ class Local:
     def __init__(self, plan: Plan, workers: int | None = None) -> None:
         self._plan = plan
         self._workers = workers
-        self._count = workers or processors()
+        self._count = 1  # until the networks are loaded: those of a GPU may have no room for more
 
     def __enter__(self) -> Self:
-        resource_tracker.ensure_running()  # otherwise the forkserver starts it, which ends the delay of Ctrl-C
+        if sys.platform != "win32":  # has none
+            resource_tracker.ensure_running()  # otherwise the forkserver starts it, which ends the delay of Ctrl-C
         with ExitStack() as stack:  # stops the workers where Ctrl-C was pressed during the start
             with _without_interrupts():
                 self._start()
@@ -50,11 +52,14 @@ class Local:
 
     def load(self) -> Loaded:  # noqa: D102
         try:
-            loaded: Loaded = self._pool.schedule(_load).result()
+            loading: Future[Loaded] = self._pool.schedule(_load)
+            while not wait([loading], LISTENING).done:
+                pass
+            loaded = loading.result()
         except (ProcessExpired, BrokenProcessPool) as error:
             raise FacemendError(f"a worker died while it loaded the networks ({error})") from error
-        if loaded.gpu and self._workers is None:
-            self._count = 1
+        self._count = self._workers or (1 if loaded.gpu else processors())
+        if self._count > 1:
             self._stop()
             self._start()
         return loaded
@@ -77,7 +82,7 @@ class Local:
                 running[self._pool.schedule(_run, (task,), timeout=LONGEST)] = task, number
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            for future in wait(running, LISTENING, FIRST_COMPLETED).done:
                 try:
                     outcome = future.result()
                 except BrokenProcessPool:
@@ -122,15 +127,23 @@ def processors() -> int:
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Delay Ctrl-C until the end of the block; processes that are started in it, and their children, never see it."""
+    """Delay Ctrl-C and SIGTERM until the end of the block.
+
+    Processes that are started in it, and their children, never see Ctrl-C. They do see SIGTERM, which ends workers.
+    """
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    delayed: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, _: delayed.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
+        signal.signal(signal.SIGTERM, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if delayed:
+            signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager

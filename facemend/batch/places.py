@@ -130,10 +130,15 @@ class Folder:
 
     def append(self, key: str, data: bytes) -> None:  # noqa: D102
         path = self._path / key
-        with _writing(path), path.open("ab") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        with _writing(path), path.open("ab", buffering=0) as stream:  # closing would write what is left in a buffer
+            size = stream.tell()
+            try:
+                while data:
+                    data = data[stream.write(data) :]
+                os.fsync(stream.fileno())
+            except OSError:
+                stream.truncate(size)  # the next line must not continue half a one
+                raise
 
     def mark(self, key: str) -> bool:  # noqa: D102
         path = self._path / key

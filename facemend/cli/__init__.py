@@ -47,12 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller; the next file opened would take its place
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115 - until the end
-    options = _parser().parse_args(arguments)
-    logging.getLogger("facemend").handlers = [Notes()]
-    logging.getLogger("facemend").setLevel(logging.INFO)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file may have any name
+    options = _parser().parse_args(arguments)
+    logging.getLogger("facemend").handlers = [Notes()]
+    logging.getLogger("facemend").setLevel(logging.INFO)
     reporter = Reporter(options)
     signal.signal(signal.SIGTERM, _terminate)
     try:

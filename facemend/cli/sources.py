@@ -150,7 +150,7 @@ def walk(folder: Path, results: Path, unreadable: Callable[[OSError], None], lef
             path = Path(parent, name)
             if name.startswith("."):
                 left_out[HIDDEN] += 1
-            elif (inside and real_path(path).is_relative_to(target)) or (path / OWN).is_dir():
+            elif (inside and real_path(path).is_relative_to(target)) or os.path.isdir(path / OWN):  # which never raises
                 left_out["folders of results"] += 1
             elif identity(path) in seen:
                 left_out["links to folders that are searched anyway"] += 1

@@ -48,7 +48,7 @@ class Desk:
         self._places = places
         self._taken = 0
         self._workers = CapacityLimiter(1)
-        self._stops: set[threading.Event] = set()  # of the jobs that are there
+        self._stops: set[Callable[[], object]] = set()  # each ends one of the jobs that are there
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -63,9 +63,24 @@ class Desk:
             self._taken -= 1
 
     def stop(self) -> None:
-        """End all jobs at their next call of their progress. Only the server's own thread may call it."""
-        for gone in self._stops:
-            gone.set()
+        """End what is received, and all jobs at their next call of their progress.
+
+        Only the server's own thread may call it.
+        """
+        for stop in self._stops:
+            stop()
+
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """A block that `stop` ends; it then raises HTTPException (503)."""
+        with CancelScope() as scope:
+            self._stops.add(scope.cancel)
+            try:
+                yield
+            finally:
+                self._stops.remove(scope.cancel)
+        if scope.cancelled_caught:
+            raise HTTPException(503, "the server is stopped")
 
     async def answer(self, work: Work, receive: Receive, send: Send) -> None:
         """Do work in a thread and answer with server-sent events: `progress`, then `done` or `failed`.
@@ -79,7 +94,7 @@ class Desk:
             send: of the request.
         """
         gone = threading.Event()
-        self._stops.add(gone)
+        self._stops.add(gone.set)
         outbox, inbox = create_memory_object_stream[bytes](math.inf)
 
         def tell(stage: str, done: int, total: int) -> None:
@@ -106,7 +121,7 @@ class Desk:
                     await send({"type": "http.response.body", "body": message, "more_body": True})
                 await send({"type": "http.response.body", "body": b""})
             finally:
-                self._stops.remove(gone)
+                self._stops.remove(gone.set)
                 gone.set()
                 group.cancel_scope.cancel()
 
@@ -146,7 +161,8 @@ class Endpoint:
         """Answer one request."""
         try:
             with self._desk.place():
-                work = await self._prepare(Request(scope, receive))
+                with self._desk.receiving():
+                    work = await self._prepare(Request(scope, receive))
                 await self._desk.answer(work, receive, send)
         except ClientDisconnect:  # while it sent the body
             return

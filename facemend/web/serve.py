@@ -100,7 +100,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:
             raise OptionError("host", host, "a name or an address of this machine") from error
-        reason = os.strerror(error.errno or 0).lower()
+        reason = str(error.strerror).partition(" (while ")[0].lower()  # without what `create_server` adds
         expected = f"one that this program may listen on, at an address of this machine ({host}: {reason})"
         raise OptionError("port", port, expected, "leave it out for any") from error
 

@@ -22,6 +22,9 @@ def folders() -> list[Path]:
     2. `weights/` next to the package, in a checkout only
     3. the user's cache, unless the user has no home
     4. the folder in the package with the lite models
+
+    Raises:
+        WeightsError: a ~ in FACEMEND_WEIGHTS means no folder.
     """
     checkout = [PROJECT / "weights"] if (PROJECT / "pyproject.toml").is_file() else []
     cached = [folder / "weights"] if (folder := cache()) else []
@@ -32,7 +35,7 @@ def download_folder() -> Path:
     """Return where downloads go: the first folder in FACEMEND_WEIGHTS if that is set, else the user's cache.
 
     Raises:
-        WeightsError: there is neither.
+        WeightsError: there is neither, or a ~ in FACEMEND_WEIGHTS means no folder.
     """
     if chosen := _chosen():
         return chosen[0]
@@ -42,7 +45,12 @@ def download_folder() -> Path:
 
 
 def _chosen() -> list[Path]:
-    return [Path(entry).expanduser() for entry in os.environ.get("FACEMEND_WEIGHTS", "").split(os.pathsep) if entry]
+    chosen = os.environ.get("FACEMEND_WEIGHTS", "")
+    try:
+        return [Path(entry).expanduser() for entry in chosen.split(os.pathsep) if entry]
+    except RuntimeError as error:
+        problem = f"FACEMEND_WEIGHTS is {chosen!r}, but there is no such home"
+        raise WeightsError(problem, "write the whole path of the folder") from error
 
 
 def cache() -> Path | None:

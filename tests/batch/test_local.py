@@ -5,10 +5,13 @@ import os
 import shutil
 import signal
 import time
+from concurrent.futures import wait as futures_wait
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from pebble import ProcessPool
 from PIL import Image
 
 from facemend.batch import local
@@ -339,11 +342,31 @@ def test_two_results_of_one_name_are_an_error(source, destination):
     assert set(files(destination)) == {"0/1.jpg", "0/1_png.png"}
 
 
-def test_networks_that_cannot_be_loaded_are_an_error_before_the_work(source, destination):
+def test_networks_that_cannot_be_loaded_are_an_error_before_the_work(source, destination, monkeypatch):
     numbered(source, [1])
+    started = []
+
+    def pool(count, **options):
+        started.append(count)
+        return ProcessPool(count, **options)
+
+    monkeypatch.setattr(local, "ProcessPool", pool)
     with pytest.raises(FacemendError, match="gfpgan-v1.4 are not installed"):
         run(source, destination, models={**LITE, "restorer": "gfpgan-v1.4"})
     assert not files(destination)
+    assert started == [1], "others would still be starting when the pool is removed, and show tracebacks"
+
+
+def test_nothing_is_used_that_windows_lacks(source, destination, monkeypatch):
+    def wait(running, timeout, *options):
+        assert timeout, "it notices Ctrl-C only between two waits"
+        return futures_wait(running, 0.01, *options)
+
+    numbered(source, [1])
+    monkeypatch.setattr(local, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(local.resource_tracker, "ensure_running", lambda: pytest.fail("it has no resource tracker"))
+    monkeypatch.setattr(local, "wait", wait)
+    assert not errors(run(source, destination)[0])
 
 
 def test_a_second_batch_waits(source, destination):

@@ -1,6 +1,7 @@
 """What the lines in the destination say."""
 
 import json
+import sys
 
 import pytest
 
@@ -8,7 +9,7 @@ from facemend.batch import manifest
 from facemend.batch.manifest import Manifest, State
 from facemend.batch.places import Folder
 from facemend.batch.plan import Outcome
-from facemend.errors import DecodeError, FacemendError
+from facemend.errors import DecodeError, FacemendError, OutputError
 
 
 @pytest.fixture
@@ -92,6 +93,24 @@ def test_a_torn_last_line_is_ignored(place, tmp_path):
         count = whole[:end].count(b"\n")
         expected = [State.DONE, None, State.MISTAKE, State.FAILED][:count] + [None] * (5 - count)
         assert states(Manifest(place, "r")) == expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no limit for files")
+def test_a_full_disk_leaves_no_half_line_for_the_next_one_to_continue(place):
+    import resource
+
+    filled(place)
+    lines = Manifest(place, "r")
+    lines.add(Outcome("b.heic", error=FacemendError("no memory")))
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, unlimited[1]))  # B; a part of the next line
+    try:
+        with pytest.raises(OutputError):
+            lines.add(Outcome("e.jpg", ("a.jpg",)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    lines.write()
+    assert states(Manifest(place, "r"))[-1] == State.DONE
 
 
 @pytest.mark.parametrize("line", [b"no JSON", b"[]", b'{"input": "a.heic"}'])

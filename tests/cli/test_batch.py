@@ -198,7 +198,8 @@ def test_options_reach_the_plan(run, source, destination, tmp_path, monkeypatch)
     assert plan.models["device"] == "cpu"
 
 
-def test_an_interrupt_while_it_starts_is_one_line_and_leaves_nothing(source, destination):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_it_starts_is_one_line_and_leaves_nothing(source, destination, number):
     command = [sys.executable, "-m", "facemend", "batch", str(source), str(destination), *FAST]
     options = {"cwd": Path(__file__).parents[2], "preexec_fn": allow_ctrl_c, "start_new_session": True}
     started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
@@ -206,12 +207,12 @@ def test_an_interrupt_while_it_starts_is_one_line_and_leaves_nothing(source, des
     while not (destination / ".facemend" / "lock").exists():
         assert time.monotonic() < end
         time.sleep(0.01)
-    for _ in range(2):  # a terminal sends it to all processes; users press it again
+    for _ in range(2):  # a terminal sends Ctrl-C to all processes; users press it again
         time.sleep(0.3)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(started.pid, signal.SIGINT)
+            (os.killpg if number == signal.SIGINT else os.kill)(started.pid, number)
     assert started.communicate(timeout=60)[1] == "facemend: stopped\n"
-    assert started.returncode == -signal.SIGINT
+    assert started.returncode == -number
     assert not list((destination / ".facemend").glob("scratch/*"))
 
 

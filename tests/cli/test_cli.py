@@ -1,6 +1,7 @@
 """The program as a whole: help, streams, `--debug`."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -82,6 +83,13 @@ def test_closed_or_full_output_streams_end_the_program_without_a_traceback(argum
     command = f'exec "{sys.executable}" -m facemend {arguments}'
     ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", said)
+
+
+def test_help_holds_a_path_that_the_encoding_of_the_output_lacks():
+    command = "import sys; sys.executable = '/Łukasz/python'; from facemend.cli import main; main(['restore', '-h'])"
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}
+    ended = subprocess.run([sys.executable, "-c", command], capture_output=True, env=environment, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_debug_raises_the_error(photo):

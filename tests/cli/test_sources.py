@@ -2,11 +2,11 @@
 
 import errno
 import os
-from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from facemend.batch.places import OWN
 from tests.cli.conftest import size
 from tests.hostile import saved_heif
 from tests.pictures import smooth
@@ -125,15 +125,18 @@ def test_a_last_name_that_does_not_exist_may_be_meant_as_the_result(run, drawn, 
 def test_an_unreadable_folder_is_reported_and_the_others_are_restored(run, drawn, photo, tmp_path, monkeypatch):
     closed = tmp_path / "closed"
     closed.mkdir()
-    scandir = os.scandir
 
-    def guarded(path):
-        if Path(path) == closed:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return scandir(path)
+    def refusing(call, refused):
+        def guarded(path, *arguments, **options):
+            if str(path) == str(refused):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return call(path, *arguments, **options)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "scandir", guarded)  # file modes do not apply to root
+        return guarded
+
+    with monkeypatch.context() as patch:  # file modes do not apply to root
+        patch.setattr(os, "scandir", refusing(os.scandir, closed))
+        patch.setattr(os, "stat", refusing(os.stat, closed / OWN))
         code, out, err = run("restore", tmp_path)
     assert code == 2
     assert "old_restored.jpg" in out

@@ -1,5 +1,6 @@
 """`facemend web`: its mistakes, and how it starts and ends."""
 
+import http.client
 import importlib.util
 import re
 import signal
@@ -12,6 +13,8 @@ import httpx
 import pytest
 
 from facemend.extras import install_command
+from facemend.web.app import LONGEST_PAUSE
+from facemend.web.guard import HEADER
 from tests.pictures import smooth
 from tests.programs import allow_ctrl_c
 from tests.test_readme import ROOT
@@ -55,6 +58,17 @@ def test_ctrl_c_ends_a_job_too():
         assert (out, err, child.returncode) == ("", "facemend: stopped\n", -signal.SIGINT)
 
 
+def test_ctrl_c_ends_an_upload_that_has_stopped():
+    with started() as (child, address):
+        upload = http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"))
+        upload.request("POST", "/photos", b"x", {HEADER: "1", "Content-Length": "1000"})
+        httpx.get(address, trust_env=False)  # it has read the request
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=LONGEST_PAUSE / 2)
+        upload.close()
+        assert (out, err, child.returncode) == ("", "facemend: stopped\n", -signal.SIGINT)
+
+
 def test_an_open_address_has_a_token():
     with started("--host", "0.0.0.0") as (_, address):
         port, token = re.fullmatch(r"http://0\.0\.0\.0:(\d+)/\?token=(\S+)", address).groups()
@@ -77,6 +91,14 @@ def test_a_port_that_is_taken_is_one_line(run):
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert f"--port is {port}, but must be one that this program may listen on" in err
     assert err.endswith("(127.0.0.1: address already in use); leave it out for any\n")
+
+
+def test_the_reason_is_that_of_the_system_and_not_of_its_number(run, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(10048, "Only one usage of each socket address (protocol/port) is normally permitted")
+
+    monkeypatch.setattr(socket, "create_server", refuse)  # Windows has numbers that `os.strerror` does not know
+    assert "(127.0.0.1: only one usage of each socket address (protocol/port) is" in run("web", "--no-browser")[2]
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,14 @@ import base64
 import dataclasses
 import hashlib
 import time
+from contextlib import ExitStack
 from threading import Semaphore
 
 import numpy as np
 import pytest
 
 from facemend.cli import main
-from facemend.web import app
+from facemend.web import app, desk
 from facemend.weights.models import MODELS
 from tests.cog.serving import Handler, listening
 from tests.pictures import face_at, similarity, smooth
@@ -271,6 +272,25 @@ def test_stop_ends_the_work_within_one_tile(server, opened):
     page.click("#restore")
     restored(page)
     assert tiles.done == 4
+
+
+def test_where_all_places_are_taken_the_page_asks_again_or_is_stopped(server, opened, monkeypatch):
+    monkeypatch.setattr(desk, "RETRY_AFTER", 1)
+    page = opened(server, expected="Failed to load resource: the server responded with a status of 503")
+    page.set_input_files("#file", [PHOTO])
+    page.wait_for_selector("#boxes div")
+    photo = server.upload(PHOTO["buffer"])
+    with ExitStack() as stack:
+        for _ in range(desk.PLACES):
+            stack.enter_context(server.asking(f"/photos/{photo['key']}/restore", json={"upscaler": "lanczos"}))
+        page.click("#restore")
+        shows(page, "Waiting for other photos")
+        page.click("#stop")
+        shows(page, "Stopped.")
+        page.click("#restore")
+        shows(page, "Waiting for other photos")
+    server.networks.tiles.gate.release(TILES)
+    restored(page)
 
 
 def test_enter_in_an_option_starts_no_second_work(server, opened):

@@ -46,6 +46,12 @@ def test_downloads_go_to_the_first_chosen_folder_or_the_cache(chosen, monkeypatc
         assert download_folder() == installed.cache() / "weights"
 
 
+def test_a_home_that_does_not_exist_is_an_error_of_the_variable(monkeypatch):
+    monkeypatch.setenv("FACEMEND_WEIGHTS", "~nobody-has-this-name/weights")
+    with pytest.raises(WeightsError, match="FACEMEND_WEIGHTS is '~nobody-has-this-name/weights', but there is no such"):
+        folders()
+
+
 def test_a_user_without_a_home_has_the_bundled_models(monkeypatch):
     def homeless(name):
         raise RuntimeError("could not determine the home directory")

@@ -4,7 +4,7 @@ const HEADERS = { "X-Facemend": "1" };
 const STAGES = {
   load: "Loading the models", detect: "Looking for faces", repair: "Repairing scratches", restore: "Restoring faces",
   upscale: "Enlarging", paste: "Putting the faces back", download: "Downloading", decode: "Reading the photo",
-  align: "Turning the faces upright", encode: "Writing the file",
+  align: "Turning the faces upright", encode: "Writing the file", wait: "Waiting for other photos",
 };
 const HINTS = {
   whole: "Drag the line, or use the arrow keys. Left of it is the photo, right of it the result.",
@@ -46,9 +46,23 @@ async function arrived(promise) {
   }
 }
 
+/** Wait, or until a signal aborts. */
+function pause(seconds, signal) {
+  return new Promise((resolve, reject) => {
+    setTimeout(resolve, 1000 * seconds);
+    signal?.addEventListener("abort", () => reject(signal.reason));
+  });
+}
+
 /** Send a request whose answer is a stream of events; return what its last event tells. */
 async function ask(path, body, tell, signal) {
   const answer = await arrived(fetch(path, { method: "POST", headers: HEADERS, body, signal }));
+  const seconds = answer.headers.get("Retry-After");
+  if (seconds) { // all places are taken
+    tell({ stage: "wait", done: 0, total: 1 });
+    await pause(seconds, signal);
+    return ask(path, body, tell, signal);
+  }
   if (!answer.ok) throw new Refused(answer.status, (await arrived(answer.text())).trim());
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let text = ""; ; ) {
