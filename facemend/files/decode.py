@@ -101,7 +101,7 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
         problem = f"{row.title} needs the package {row.package} (the extra {row.extra} of facemend)"
         raise DecodeError(problem, install_remedy(row.extra))
     if size := headers.announced_size(head, row.name):
-        settings.check_size(size[1], size[0])
+        settings.check_size(*size)
     if row.name == "tiff":
         tiff.check(stream)
     stream.seek(0)
@@ -152,7 +152,7 @@ def _picture(
         stream: its file, if it comes from one.
         several: whether the file has several pictures, where Pillow does not tell.
     """
-    _check_size(image.width, image.height, settings)
+    _check_size(image.height, image.width, settings)
     layout = deep.layout(image)
     grey = image.mode in GREY_MODES or layout == "LA"
     name = row.name if row else ""
@@ -227,14 +227,14 @@ def _from_array(array: Pixels, settings: Settings) -> Picture:
             f"cannot use an array of shape {shape} and type {array.dtype}",
             "give (height, width), (height, width, 3) RGB or (height, width, 4) RGBA of uint8 or uint16",
         )
-    _check_size(shape[1], shape[0], settings)
+    _check_size(*shape[:2], settings)
     if len(shape) == 2:
         return _assemble(array, None, grey=True)
     # Copied, as the caller may go on to change it
     return _assemble(array[..., :3].copy(), array[..., 3] if shape[2] == 4 else None, grey=False)
 
 
-def _check_size(width: int, height: int, settings: Settings) -> None:
+def _check_size(height: int, width: int, settings: Settings) -> None:
     if width < 1 or height < 1:
         raise DecodeError(f"a picture of {width} x {height} pixels is empty", "give another")
     settings.check_size(height, width)

@@ -27,7 +27,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     with decoding():
         header = OpenEXR.File(stream, header_only=True).header()
         (left, top), (right, bottom) = header["dataWindow"]
-    check_size(int(right) - int(left) + 1, int(bottom) - int(top) + 1)
+    check_size(int(bottom) - int(top) + 1, int(right) - int(left) + 1)
     stream.seek(0)
     printed = io.StringIO()
     with quiet(), decoding(), contextlib.redirect_stdout(printed):

@@ -53,19 +53,19 @@ def read(path: Path) -> Header:
     return Header((image.width, image.height) if swapped else (image.height, image.width), taken)
 
 
-def announced_size(head: bytes, name: str) -> tuple[int, int] | None:
-    """Width and height in px of a WebP or GIF: Pillow refuses large ones by a limit of its own when it opens them."""
+def announced_size(head: bytes, name: str) -> Size | None:
+    """Height and width in px of a WebP or GIF: Pillow refuses large ones by a limit of its own when it opens them."""
     if name == "gif" and len(head) >= 10:
         width, height = struct.unpack_from("<HH", head, 6)
-        return width, height
+        return height, width
     if name != "webp" or len(head) < 30:
         return None
     if head[12:16] == b"VP8X":  # WebP container specification
-        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
+        return int.from_bytes(head[27:30], "little") + 1, int.from_bytes(head[24:27], "little") + 1
     if head[12:16] == b"VP8L":
         bits = int.from_bytes(head[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
+        return (bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1
+    return int.from_bytes(head[28:30], "little") & 0x3FFF, int.from_bytes(head[26:28], "little") & 0x3FFF
 
 
 def avif_bits(stream: BinaryIO) -> int:

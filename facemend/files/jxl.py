@@ -27,10 +27,10 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
 
     data = stream.read()
     header = _header(data)
-    check_size(header.width, header.height)  # before the decoder allocates memory
+    check_size(header.height, header.width)  # before the decoder allocates memory
     with decoding():
         file = JXLImageFile(io.BytesIO(data))
-    check_size(*file.size)  # the decoder's own reading, in case it differs
+    check_size(file.height, file.width)  # the decoder's own reading, in case it differs
     with decoding():
         file.load()  # type: ignore[no-untyped-call]
         image: Image.Image = file

@@ -29,7 +29,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
 
     with decoding():
         file = PSDImage.open(stream)
-    check_size(file.width, file.height)
+    check_size(file.height, file.width)
     count = COLOURS.get(file.color_mode.name)
     if count is None or file.depth not in (8, 16):
         raise DecodeError(

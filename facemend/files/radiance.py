@@ -24,7 +24,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     size = SIZE.search(data[:HEADER])
     if size is None:
         raise DecodeError("its size is not given, or its rows are in a rare order", "save it again")
-    check_size(int(size[2]), int(size[1]))
+    check_size(int(size[1]), int(size[2]))
     with quiet(), decoding():
         values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 3:

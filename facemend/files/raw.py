@@ -21,7 +21,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     with decoding():
         try:
             with rawpy.imread(stream) as file:
-                check_size(file.sizes.width, file.sizes.height)
+                check_size(file.sizes.height, file.sizes.width)
                 colours = np.array(file.postprocess(use_camera_wb=True, output_bps=16))
         except rawpy.LibRawUnsufficientMemoryError as error:
             raise MemoryError from error

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from facemend.records import Metadata, Pixels
 
-CheckSize = Callable[[int, int], None]  # width and height in px; raises TooLargeError
+CheckSize = Callable[[int, int], None]  # height and width in px; raises TooLargeError
 
 
 class Samples(NamedTuple):

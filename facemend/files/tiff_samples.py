@@ -45,12 +45,11 @@ def read(data: bytes, start: int) -> Pixels:
     channels, width = _first(block, tiff.SAMPLES), _first(block, WIDTH)
     if not 1 <= channels <= MOST_CHANNELS or width * channels >= 2**31:
         raise DecodeError("damaged (its directory contradicts itself)", "use a complete copy")
+    across = _first(block, TILE_WIDTH) or width
     if _first(block, tiff.PLANES) == IN_PLANES:
         samples = np.stack([_grey(plane, width) for plane in _planes(block, channels)], axis=-1)
-        across = _first(block, TILE_WIDTH) or width
     else:
         wide = block.main_entries() | {WIDTH: block.entry(LONG, 1, struct.pack(f"{order}I", width * channels))}
-        across = _first(block, TILE_WIDTH) or width
         if TILE_WIDTH in wide:
             wide[TILE_WIDTH] = block.entry(LONG, 1, struct.pack(f"{order}I", across * channels))
         samples = _grey(_rewritten(block, wide), width * channels)
@@ -65,7 +64,7 @@ def read(data: bytes, start: int) -> Pixels:
 
 def _planes(block: Block, channels: int) -> Iterator[bytes]:
     """A file of one plane for each channel: its strips or tiles follow those of the channel before."""
-    offsets, sizes = (tiff.STRIP, tiff.STRIP_BYTES)
+    offsets, sizes = tiff.STRIP, tiff.STRIP_BYTES
     if fields(block.main, TILE_OFFSETS):
         offsets, sizes = TILE_OFFSETS, TILE_BYTES
     count = len(_numbers(block, offsets)) // channels

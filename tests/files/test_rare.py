@@ -249,7 +249,7 @@ def test_psd_modes(mode):
 def test_the_size_of_a_jxl_is_known_before_it_is_decoded(size, container):
     data = rare.jxl(Image.new("RGB", size, (200, 30, 9)), use_container=container)
     seen = []
-    jxl.read(io.BytesIO(data), lambda width, height: seen.append((width, height)))
+    jxl.read(io.BytesIO(data), lambda height, width: seen.append((width, height)))
     assert seen == [size, size], "before the decoder runs, and as it says itself"
 
 
