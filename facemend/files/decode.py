@@ -128,10 +128,8 @@ def _of_samples(samples: Samples, row: formats.Format) -> Picture:
         mode = "L" if colours.ndim == 2 else {3: "RGB", 4: "CMYK"}[colours.shape[2]]
         image = Image.fromarray(np.ascontiguousarray(colours), mode)
         colours = np.asarray(colour.to_srgb(image, samples.profile, lost))
-    alpha = samples.alpha
-    if alpha is not None:
-        alpha = _upright(converted(alpha, colours.dtype), samples.orientation)
-    picture = _assemble(_upright(colours, samples.orientation), alpha, grey)
+    alpha = None if samples.alpha is None else converted(samples.alpha, colours.dtype)
+    picture = _assemble(colours, alpha, grey, samples.orientation)
     described = metadata.upright(samples.metadata, samples.orientation)
     return replace(picture, metadata=described, format=row.name, lost=tuple(lost))
 
@@ -191,8 +189,7 @@ def _picture(
         alpha = None
     if colours.dtype == np.uint16:
         colours = colour.deep_to_srgb(colours, space.profile, lost)
-    alpha = alpha if alpha is None else _upright(alpha, said.orientation)
-    picture = _assemble(_upright(colours, said.orientation), alpha, grey)
+    picture = _assemble(colours, alpha, grey, said.orientation)
     if space.to_srgb is not None:
         picture = replace(picture, pixels=hdr.to_sdr(picture.pixels, space.hdr, space.to_srgb))
         lost.append(f"high dynamic range ({space.hdr}; it is tone-mapped to sRGB)")
@@ -240,11 +237,13 @@ def _check_size(height: int, width: int, settings: Settings) -> None:
     settings.check_size(height, width)
 
 
-def _assemble(colours: Pixels, alpha: Pixels | None, grey: bool) -> Picture:
+def _assemble(colours: Pixels, alpha: Pixels | None, grey: bool, orientation: int = 1) -> Picture:
+    """The picture of samples in sRGB, made upright."""
+    colours = _upright(colours, orientation)
     if colours.ndim == 2:
         colours = np.repeat(colours[..., None], 3, axis=2)
     if alpha is not None:
-        alpha = np.ascontiguousarray(alpha)
+        alpha = np.ascontiguousarray(_upright(alpha, orientation))
         colours = _filled(colours, alpha)
     return Picture(np.ascontiguousarray(colours), alpha, grey)
 

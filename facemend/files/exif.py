@@ -117,9 +117,11 @@ class Block:
     def set_number(self, directory: list[Field], tag: int, value: int) -> None:
         """Set a field to one whole number, where the directory has it. It stays a SHORT if it is one and that fits."""
         for one in fields(directory, tag):
-            kind = SHORT if one.kind == SHORT and value < 2**16 else LONG
-            code = "HHIH2x" if kind == SHORT else "HHII"
-            struct.pack_into(self.order + code, self.data, one.at, tag, kind, 1, value)
+            self._set_number(one, SHORT if one.kind == SHORT and value < 2**16 else LONG, value)
+
+    def _set_number(self, field: Field, kind: int, value: int) -> None:
+        code = "HHIH2x" if kind == SHORT else "HHII"
+        struct.pack_into(self.order + code, self.data, field.at, field.tag, kind, 1, value)
 
     def set_upright(self, turned: bool) -> None:
         """Say that the pixels are upright and in sRGB, and remove the thumbnail.
@@ -130,9 +132,9 @@ class Block:
         self.remove_thumbnail()
         self._remove_rest()
         for one in fields(self.main, ORIENTATION):
-            struct.pack_into(f"{self.order}HHIH2x", self.data, one.at, ORIENTATION, SHORT, 1, 1)
+            self._set_number(one, SHORT, 1)
         for one in fields(self.exif, COLOUR_SPACE):
-            struct.pack_into(f"{self.order}HHIH2x", self.data, one.at, COLOUR_SPACE, SHORT, 1, SRGB)
+            self._set_number(one, SHORT, SRGB)
         if self.is_adobe_rgb:
             for one in fields(self.interoperability, INTEROPERABILITY_INDEX):
                 self.data[one.at + 8 : one.at + 12] = b"R98\0"
