@@ -278,10 +278,10 @@ def test_doubtful_px_are_filled_only_where_they_are_connected_to_damage():
     assert not found[:, :20].any()
 
 
-@pytest.mark.parametrize(("share", "worn"), [(0.9, False), (1.1, True)])
-def test_doubtful_damage_is_filled_where_much_of_the_picture_is_damaged(share, worn):
+@pytest.mark.parametrize(("share", "width", "worn"), [(0.9, 4, False), (1.1, 4, True), (1.1, 8, False)])
+def test_doubtful_damage_is_filled_where_there_is_much_thin_damage(share, width, worn):
     probability = np.zeros((320, 300), np.uint8)
-    probability[:4, : round(share * repair.WORN_SHARE * probability.size / 4)] = 255
+    probability[10 : 10 + width, : round(share * repair.WORN_SHARE * probability.size / width)] = 255
     probability[100:200, 50:53] = round(255 * (repair.WORN[0] + repair.SOUND[0]) / 2)
     assert all_damaged(probability)[100:200, 50:53].all() == worn
     probability[100:200, 50:53] = round(255 * (repair.WORN[1] + repair.SOUND[1]) / 2)
