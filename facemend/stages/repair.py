@@ -22,9 +22,9 @@ from facemend.stages.tiled import Tiled
 # An area of px with at least the second probability is damaged if a px of it has the first. All probabilities were
 # chosen on held-out training pictures.
 SOUND = (0.85, 0.47)
-# The same in a worn picture, of which at least the share `WORN_SHARE` is thin damage by the probabilities above. Thin is
-# what is narrower than half of the areas that are left alone; one wide line makes no picture worn. Of the tuning
-# pictures without damage, at most 0.4 % is.
+# The same in a worn picture, of which at least the share `WORN_SHARE` is thin damage by the probabilities above. Damage
+# is thin if it is less than half as wide as areas that are left alone; one wide line makes no picture worn. Of the
+# tuning pictures without damage, at most 0.4 % is thin damage.
 WORN = (0.7, 0.4)
 WORN_SHARE = 1 / 90
 SURE = 0.95  # the probability of every px of a torn corner
