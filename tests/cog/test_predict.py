@@ -252,7 +252,7 @@ def test_files_of_weights_among_the_models_are_used_by_auto(monkeypatch, tmp_pat
 @pytest.mark.parametrize(
     ("named", "message"),
     [
-        ("/missing.pth", "^cannot read /missing.pth: No such file or directory$"),
+        ("/missing.pth", "^cannot read /missing.pth: No such file or directory; check the path and its permissions$"),
         ("missing", "^FACEMEND_MODELS is 'missing', but must be names out of .*, or paths of files of weights$"),
     ],
 )
