@@ -43,7 +43,7 @@ def main() -> None:
     """Print a table, or the peak of the one shape that is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--shape", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="print the peak of this one only"
+        "--shape", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="print the peak for a picture of this size only"
     )
     options = parser.parse_args()
     if options.shape:

@@ -13,7 +13,7 @@ from facemend.records import Metadata
 EXIF_PREFIX = b"Exif\0\0"  # in most files, before what `Metadata.exif` holds
 XMP_KEYWORD = b"XML:com.adobe.xmp"  # of a PNG text chunk with an XMP packet
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"  # begins a JPEG segment with the rest of a long packet
-PROFILE = f"{png.RAW_PROFILE}iptc".encode()  # keyword of one with IPTC records
+IPTC_PROFILE = f"{png.RAW_PROFILE}iptc".encode()  # keyword of one with IPTC records
 XMP_PROFILE = f"{png.RAW_PROFILE}xmp".encode()  # keyword of one with an XMP packet, as ImageMagick writes it
 COMMENT = b"Comment"  # keyword of a PNG text chunk
 TEXT = (b"tEXt", b"zTXt", b"iTXt")  # PNG chunks
@@ -99,7 +99,7 @@ def png_chunks(metadata: Metadata) -> list[tuple[bytes, bytes]]:
     if metadata.xmp:
         chunks.append((b"iTXt", XMP_KEYWORD + bytes(5) + metadata.xmp))
     if metadata.iptc:
-        chunks.append((b"tEXt", PROFILE + b"\0" + png.profile("iptc", iptc.resource(metadata.iptc))))
+        chunks.append((b"tEXt", IPTC_PROFILE + b"\0" + png.profile("iptc", iptc.resource(metadata.iptc))))
     if metadata.comment:
         chunks.append(_comment_chunk(metadata.comment))
     return chunks
@@ -216,7 +216,7 @@ def _of_png(image: PngImagePlugin.PngImageFile, stream: BinaryIO) -> Metadata:
             keyword = body.partition(b"\0")[0]
             if kind not in TEXT or keyword == XMP_KEYWORD or keyword == f"{png.RAW_PROFILE}exif".encode():
                 continue
-            if keyword == PROFILE:
+            if keyword == IPTC_PROFILE:
                 records = iptc.of_profile(png.of_profile(texts.get(keyword.decode(), "")))
                 if records is None:
                     lost.append("IPTC (damaged or empty)")

@@ -23,8 +23,8 @@ from facemend.stages.tiled import Tiled
 # chosen on held-out training pictures.
 SOUND = (0.85, 0.47)
 # The same in a worn picture, of which at least the share `WORN_SHARE` is thin damage by the probabilities above. Damage
-# is thin if it is less than half as wide as areas that are left alone; one wide line makes no picture worn. Of the
-# tuning pictures without damage, at most 0.4 % is thin damage.
+# is thin if it is less than half as wide as areas that are left alone; one wide line makes no picture worn. The reduced
+# copy is judged by itself. Of the tuning pictures without damage, at most 0.4 % is thin damage.
 WORN = (0.7, 0.4)
 WORN_SHARE = 1 / 90
 SURE = 0.95  # the probability of every px of a torn corner
@@ -139,7 +139,7 @@ def damaged(probability: Probability, wide: Found) -> Found:
 
 
 def probable(probability: Probability, limits: tuple[float, float], wide: Found) -> Found:
-    """The areas with these probabilities, without those that are plain parts of the picture and not in `wide`."""
+    """The areas with these probabilities. Plain parts of the picture are left out, unless they are in `wide`."""
     damaged, attached = limits
     count, areas = cv2.connectedComponents((probability > 255 * attached).astype(np.uint8))
     chosen = np.zeros(count, np.uint8)
