@@ -17,12 +17,14 @@ demo: $(READY)
 page: $(READY)
 	$(RUN)python -m facemend web
 
+# TESTS are arguments of pytest: make test TESTS=tests/files
+TESTS ?=
 test: lint
-	$(RUN)python -m pytest -n auto --dist loadfile
+	$(RUN)python -m pytest -n auto --dist worksteal $(TESTS)
 
 # The tests of the container alone, for the Python of the image: make test-container PYTHON=python3.13 VENV=.venv-3.13
 test-container: $(READY)
-	$(RUN)python -m pytest -n auto --dist loadfile tests/cog tests/container
+	$(RUN)python -m pytest -n auto --dist worksteal tests/cog tests/container
 
 lint: $(READY)
 	$(RUN)python -m ruff check .
@@ -81,6 +83,7 @@ generated: $(READY)
 # torch.pth adds the folder that holds it to the environment's path. --system-site-packages would not work where
 # $(PYTHON) is in a virtual environment: $(VENV) would get the packages of its base interpreter. Packages in the added
 # folder are not installed again and have no programs in $(RUN), so tools are run as modules where they are modules.
+# A current pip and no compilation of modules that may never be imported halve the time.
 TORCH_FOLDER := from pathlib import Path; import torch; \
 	assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5); print(Path(torch.__file__).parents[1])
 SITE_PACKAGES := import site; print(site.getsitepackages()[0])
@@ -93,6 +96,6 @@ $(READY): pyproject.toml requirements.txt
 	else \
 		cp requirements.txt $(VENV); \
 	fi
-	$(RUN)python -m pip install --quiet --disable-pip-version-check \
-		--requirement $(VENV)/requirements.txt --editable '.[test]'
+	$(RUN)python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(RUN)python -m pip install --quiet --no-compile --requirement $(VENV)/requirements.txt --editable '.[test]'
 	touch $@

@@ -1,6 +1,7 @@
 """Sheets that compare models: labelled pictures in rows, with a heading for each task."""
 
 import math
+from bisect import bisect
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -93,7 +94,6 @@ def _write(
     font = ImageFont.load_default(size)
     line = " ".join(text.split())
     if draw.textlength(line, font) > width:
-        while line and draw.textlength(f"{line}...", font) > width:
-            line = line[:-1]
-        line += "..."
+        fitting = bisect(range(len(line)), float(width), key=lambda kept: draw.textlength(f"{line[:kept]}...", font))
+        line = f"{line[: max(fitting - 1, 0)]}..."
     draw.text(place, line, colour, font)

@@ -67,13 +67,20 @@ def predictor(monkeypatch):
 
 def test_warm_up_runs_every_network_twice(predictor):
     used = []
-    stages = {name: lambda *given, name=name: used.append((name, *map(np.shape, given))) or [] for name in "rudp"}
+    stages = {name: lambda *given, name=name: used.append((name, *map(np.shape, given))) or [] for name in "rudpm"}
     predictor.models.restorers, predictor.models.upscalers = {"r": stages["r"]}, {"u": stages["u"]}
     predictor.models.detector, predictor.models.parser = stages["d"], stages["p"]
+    predictor.models.repairer = stages["m"]
     predictor.models.warm_up()
     face = (512, 512, 3)
-    assert sorted(set(used)) == [("d", face), ("p", (15, *face)), ("r", (15, *face)), ("u", face, (2,))]
-    assert len(used) == 8  # the second run of each is recorded
+    assert sorted(set(used)) == [
+        ("d", face),
+        ("m", face),
+        ("p", (15, *face)),
+        ("r", (15, *face)),
+        ("u", face, (2,)),
+    ]
+    assert len(used) == 10  # the second run of each is recorded
 
 
 @pytest.mark.parametrize("stage", ["detect", "repair", "restore", "parse", "enlarge"])

@@ -19,6 +19,7 @@ from tests.hostile import saved
 from tests.programs import exiftool, needs
 
 COUNT = 200
+COMPARED = range(80)  # with another program, which takes longer
 TURNED = (5, 6, 7, 8)
 # Fields that a restored picture makes false
 EDITED = {"main 256", "main 257", "main 274", "exif 40961", "exif 40962", "exif 40963", "interoperability 1", "link"}
@@ -77,18 +78,18 @@ def read_by_exiftool(folder, pictures):
 
 @pytest.fixture(scope="module")
 def befores(tmp_path_factory):
-    return read_by_exiftool(tmp_path_factory.mktemp("before"), [jpeg(made(seed).data) for seed in range(COUNT)])
+    return read_by_exiftool(tmp_path_factory.mktemp("before"), [jpeg(made(seed).data) for seed in COMPARED])
 
 
 @needs("exiftool")
 @pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff"])
 def test_another_program_reads_the_same_before_and_after(tmp_path, kind, befores):
-    afters = read_by_exiftool(tmp_path, [encode(decode(jpeg(made(seed).data)), kind) for seed in range(COUNT)])
+    afters = read_by_exiftool(tmp_path, [encode(decode(jpeg(made(seed).data)), kind) for seed in COMPARED])
     storage = {f"IFD0:{name}" for name in (
         "BitsPerSample", "Compression", "PhotometricInterpretation", "StripOffsets", "SamplesPerPixel", "RowsPerStrip",
         "StripByteCounts", "ImageWidth", "ImageHeight", "Orientation",
     )} if kind == "tiff" else set()  # fmt: skip
-    for seed, before, after in zip(range(COUNT), befores, afters, strict=True):
+    for seed, before, after in zip(COMPARED, befores, afters, strict=True):
         true = (tag for tag in before if tag not in FALSE_TAGS and not tag.startswith("IFD1:"))
         expected = {tag: before[tag] for tag in true}
         found = {tag: value for tag, value in after.items() if tag not in FALSE_TAGS | storage}

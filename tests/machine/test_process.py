@@ -12,9 +12,9 @@ import resource, sys, threading, torch
 from facemend.machine import process
 if sys.argv[1] == "keep":
     assert process.keep_freed_memory()
-def fill(): torch.ones(16 * 2**20)
+def fill(): torch.ones(9 * 2**20)
 def count():
-    for _ in range(30):  # the first allocations also extend the heap
+    for _ in range(10):  # the first allocations also extend the heap
         fill()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     fill()
