@@ -6,6 +6,9 @@ READY := $(VENV)/ready
 
 SECONDS ?= 600
 
+# Where this is set, each process compiles all modules again, which takes seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo page test test-container lint bench fuzz serve soak rehearse generated
 
 demo: $(READY)
@@ -83,7 +86,7 @@ generated: $(READY)
 # torch.pth adds the folder that holds it to the environment's path. --system-site-packages would not work where
 # $(PYTHON) is in a virtual environment: $(VENV) would get the packages of its base interpreter. Packages in the added
 # folder are not installed again and have no programs in $(RUN), so tools are run as modules where they are modules.
-# A current pip and no compilation of modules that may never be imported halve the time.
+# A current pip takes less time, and modules are compiled when they are first imported.
 TORCH_FOLDER := from pathlib import Path; import torch; \
 	assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5); print(Path(torch.__file__).parents[1])
 SITE_PACKAGES := import site; print(site.getsitepackages()[0])

@@ -126,9 +126,9 @@ CMYK) are computed in 8 bits.
 ## Channels, depth and compression
 
 A fourth channel of a TIFF is transparency only if ExtraSamples says so; otherwise it is left out. A page marked as a
-reduced copy is not the picture. HEIC with 10 or 12 bits is read as 16 bits, and so becomes PNG unless TIFF is asked
-for. A WebP without loss stays so from `--quality 95` on; `--quality lossless` writes any WebP so, and a JPEG
-with quality 100. A TIFF is written without compression.
+reduced copy is not the picture. A BigTIFF is read if it has at most 2 GB. HEIC with 10 or 12 bits is read as 16 bits,
+and so becomes PNG unless TIFF is asked for. A WebP without loss stays so from `--quality 95` on; `--quality lossless`
+writes any WebP so, and a JPEG with quality 100. A TIFF is written without compression.
 """
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlug
 
 from facemend.errors import DecodeError, MemoryLimitError, OpenError
 from facemend.extras import install_remedy
-from facemend.files import colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff, xmp
+from facemend.files import bigtiff, colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff, xmp
 from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import Samples
 from facemend.records import DEFAULT_SETTINGS, ONLY_FIRST, Picture, Pixels, Settings, converted
@@ -95,8 +95,10 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
     row = formats.recognise(head, suffix)
     if row is None:
         raise DecodeError(formats.describe_unknown(head), f"give a {formats.READABLE} file")
-    if row.name == "tiff" and tiff.is_dng(stream):
-        row = formats.FORMATS["raw"]
+    if row.name == "tiff":
+        stream = bigtiff.classic(stream)
+        if tiff.is_dng(stream):
+            row = formats.FORMATS["raw"]
     if not row.installed:
         problem = f"{row.title} needs the package {row.package} (the extra {row.extra} of facemend)"
         raise DecodeError(problem, install_remedy(row.extra))

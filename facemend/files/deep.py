@@ -85,16 +85,12 @@ def read(stream: BinaryIO, image: Image.Image) -> tuple[Pixels, Pixels | None]:
 
 
 def _of_tiff(data: bytes, image: TiffImagePlugin.TiffImageFile) -> tuple[Pixels, Pixels | None]:
-    if not tiff.is_big(data):
-        pixels, count = tiff_samples.read(data, image.tag_v2.offset), COLOURS[image.mode]
-        colours, alpha = pixels[..., :count], pixels[..., count] if pixels.shape[2] > count else None
-    elif image.tag_v2.get(tiff.PLANES) == tiff_samples.IN_PLANES:  # OpenCV would take them as interleaved
-        raise DecodeError("it is a BigTIFF with 16 bits in planes", "save it as a classic TIFF")
-    else:
-        colours, alpha = _by_opencv(data)
-    if not has_alpha(image):
+    pixels, count = tiff_samples.read(data, image.tag_v2.offset), COLOURS[image.mode]
+    colours = pixels[..., :count]
+    if not has_alpha(image) or pixels.shape[2] == count:
         return colours, None
-    if alpha is not None and image.tag_v2[EXTRA_SAMPLES][0] == tiff.PREMULTIPLIED:
+    alpha = pixels[..., count]
+    if image.tag_v2[EXTRA_SAMPLES][0] == tiff.PREMULTIPLIED:
         colours = to_dtype(colours / (np.maximum(alpha, 1)[..., None] / 65535), np.uint16)
     return colours, alpha
 

@@ -9,7 +9,7 @@ from typing import BinaryIO, NamedTuple
 from PIL import ImageFile, TiffImagePlugin
 
 from facemend.errors import DecodeError
-from facemend.files import exif, formats, metadata, tiff
+from facemend.files import bigtiff, exif, formats, metadata, tiff
 from facemend.files.decoders import decoding, quiet
 from facemend.records import Size
 
@@ -40,11 +40,12 @@ def read(path: Path) -> Header:
         reader = pkgutil.resolve_name(row.reader) if row and row.installed else None
         if not isinstance(reader, type):
             raise DecodeError(f"the size of {path} is not known without decoding")
-        stream.seek(0)
+        source = bigtiff.classic(stream) if row and row.name == "tiff" else stream
+        source.seek(0)
         with quiet(), decoding():
-            image: ImageFile.ImageFile = reader(stream)
+            image: ImageFile.ImageFile = reader(source)
         if isinstance(image, TiffImagePlugin.TiffImageFile):
-            tiff.seek_picture(image, stream)
+            tiff.seek_picture(image, source)
         with quiet(), decoding():
             tags = image.getexif()
             turned = tags.get(exif.ORIENTATION) in metadata.TURNED

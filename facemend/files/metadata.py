@@ -8,6 +8,7 @@ from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 from facemend.errors import DecodeError
 from facemend.files import exif, iptc, png, tiff, xmp
 from facemend.files.decoders import decoding
+from facemend.files.directories import Reader
 from facemend.records import Metadata
 
 EXIF_PREFIX = b"Exif\0\0"  # in most files, before what `Metadata.exif` holds
@@ -189,10 +190,8 @@ def usable(block: bytes, lost: list[str]) -> bytes | None:
 
 
 def _of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
-    reader = tiff.Reader(stream)
+    reader = Reader(stream)
     _, page = next(reader.pages(), (0, reader.first_directory()))
-    if page is None:
-        return Metadata(lost=("EXIF, XMP and IPTC (of a BigTIFF)",)), 1
     lost: list[str] = []
     block, moved = tiff.exif(reader, page)
     block = usable(block or b"", lost)

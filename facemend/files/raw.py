@@ -6,6 +6,7 @@ import numpy as np
 
 from facemend.files import tiff
 from facemend.files.decoders import decoding
+from facemend.files.directories import Reader
 from facemend.files.samples import CheckSize, Samples
 from facemend.records import Metadata
 
@@ -27,8 +28,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
             raise MemoryError from error
         except rawpy.LibRawError as error:  # not one of those that `decoding` knows; its text is bytes
             raise ValueError(error.args[0].decode()) from error
-    reader = tiff.Reader(stream)
-    first = reader.first_directory()
-    block, moved = tiff.exif(reader, first) if first else (None, False)
+    reader = Reader(stream)
+    block, moved = tiff.exif(reader, reader.first_directory())
     lost = ["EXIF"] if block is None else ["offsets inside the MakerNote (it had to move)"] if moved else []
     return Samples(colours, metadata=Metadata(exif=block, lost=tuple(lost)), lost=("the raw data (it is developed)",))

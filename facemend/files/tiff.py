@@ -1,16 +1,15 @@
 """TIFF files: their metadata as EXIF, and the writer (TIFF 6.0)."""
 
-import io
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 from PIL import TiffImagePlugin
 
 from facemend.errors import DecodeError
 from facemend.files.decoders import decoding, quiet
+from facemend.files.directories import Directory, Reader, rows
 from facemend.files.exif import (
     BYTE,
     BYTE_ORDERS,
@@ -20,9 +19,7 @@ from facemend.files.exif import (
     INTEROPERABILITY,
     LONG,
     MAKER_NOTE,
-    MOST_FIELDS,
     SHORT,
-    SIZES,
     UNDEFINED,
     WIDTH,
     Block,
@@ -31,7 +28,7 @@ from facemend.files.exif import (
 from facemend.records import Metadata, Pixels
 
 # Tags
-NEW_SUBFILE, BITS, COMPRESSION, PHOTOMETRIC, STRIP, SAMPLES, ROWS, STRIP_BYTES = 254, 258, 259, 262, 273, 277, 278, 279
+BITS, COMPRESSION, PHOTOMETRIC, STRIP, SAMPLES, ROWS, STRIP_BYTES = 258, 259, 262, 273, 277, 278, 279
 DNG_VERSION = 50706
 PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, IPTC, PHOTOSHOP = 284, 338, 339, 700, 33723, 34377
 
@@ -39,96 +36,12 @@ PREMULTIPLIED, NOT_PREMULTIPLIED = 1, 2  # values of ExtraSamples that mean alph
 UNSIGNED = 1  # a value of SampleFormat
 MOST_BITS = 16  # of a sample
 UNREAD = {34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL"}  # Compression that Pillow does not read
-REDUCED = 1  # a bit of NewSubfileType
 # Tags that describe how the pixels are stored, or hold blocks that are carried apart (XMP, IPTC, Photoshop, ICC)
 STORAGE = {254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 280, 281, 284, 297, 301, 317, 318, 319, 320}
 STORAGE |= {321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515}
 RAW = {33421, 33422, *range(50706, 53000)}  # of the mosaic, and of DNG
 STORAGE |= {517, 518, 519, 520, 521, 529, 530, 531, 532, 700, 33723, 34377, 34675, 37724}
-MOST_PAGES = 500  # that are looked at
-LONGEST_VALUE = 1 << 24  # bytes; longer ones are not metadata
 LONGEST_IN_PLACE = 60_000  # bytes from the start of a file whose values keep their offsets; a JPEG holds 65,527
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A field of a directory with its value; `at` is the value's offset in the file where it has more than 4 bytes."""
-
-    tag: int
-    kind: int
-    count: int
-    data: bytes
-    at: int
-
-
-class Directory(NamedTuple):
-    """A directory of a file, and the offset of the next one, 0 at the end."""
-
-    start: int
-    values: dict[int, Value]
-    following: int
-
-
-class Reader:
-    """Reads the directories of a TIFF file. A BigTIFF has none here.
-
-    Args:
-        stream: the file.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.order: str = BYTE_ORDERS.get(self._read(0, 4), "")
-
-    def first_directory(self) -> Directory | None:
-        """The first directory; None where the file has none."""
-        start = self._number(4) if self.order else 0
-        return self.directory(start) if start else None
-
-    def pages(self) -> Iterator[tuple[int, Directory]]:
-        """Yield the pages that are not reduced copies of others, each with its number in the file from 0 on."""
-        start, seen = self._number(4) if self.order else 0, set[int]()
-        while start and start not in seen and len(seen) < MOST_PAGES:
-            seen.add(start)
-            directory = self.directory(start)
-            if not self.first(directory, NEW_SUBFILE) & REDUCED:
-                yield len(seen) - 1, directory
-            start = directory.following
-
-    def directory(self, start: int) -> Directory:
-        """The directory at an offset, as far as the file has it."""
-        size = 12 * min(self._number(start, "H"), MOST_FIELDS)
-        rows = self._read(start + 2, size)
-        values: dict[int, Value] = {}
-        left = self._stream.seek(0, io.SEEK_END)  # values that lie over each other could need any amount of memory
-        for tag, kind, count, place in struct.iter_unpack(f"{self.order}HHI4s", rows[: len(rows) // 12 * 12]):
-            length = SIZES.get(kind, 0) * count
-            at = struct.unpack(f"{self.order}I", place)[0] if length > 4 else 0
-            data = self._read(at, length) if at and length <= min(LONGEST_VALUE, left) else place[:length]
-            if 0 < len(data) == length and tag not in values:
-                values[tag] = Value(tag, kind, count, data, at)
-                left -= length
-        return Directory(start, values, self._number(start + 2 + size))
-
-    def first(self, directory: Directory, tag: int) -> int:
-        """The first number of a SHORT or LONG value; 0 where there is none."""
-        return next(self.numbers(directory, tag), 0)
-
-    def numbers(self, directory: Directory, tag: int) -> Iterator[int]:
-        """Yield the numbers of a SHORT or LONG value; none where there is no such value."""
-        value = directory.values.get(tag)
-        code = {SHORT: "H", LONG: "I", 13: "I"}.get(value.kind) if value else None
-        if value and code:
-            yield from (number for (number,) in struct.iter_unpack(self.order + code, value.data))
-
-    def _number(self, at: int, code: str = "I") -> int:
-        size = struct.calcsize(f"={code}")
-        data = self._read(at, size)
-        return int(struct.unpack(self.order + code, data)[0]) if len(data) == size else 0
-
-    def _read(self, at: int, size: int) -> bytes:
-        self._stream.seek(at)
-        return self._stream.read(size)
 
 
 def check(stream: BinaryIO) -> None:
@@ -138,9 +51,7 @@ def check(stream: BinaryIO) -> None:
         DecodeError: the file has such pixels.
     """
     reader = Reader(stream)
-    _, page = next(reader.pages(), (0, None))
-    if page is None:  # a BigTIFF, or damaged
-        return
+    _, page = next(reader.pages(), (0, reader.first_directory()))
     remedy = "save it with unsigned 8 or 16 bits"
     if set(reader.numbers(page, SAMPLE_FORMAT)) - {UNSIGNED}:
         raise DecodeError("its samples are not unsigned numbers", remedy)
@@ -173,13 +84,7 @@ def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool
 
 def is_dng(stream: BinaryIO) -> bool:
     """Whether a file is a raw file in Adobe's format, whose first page may be a reduced copy."""
-    first = Reader(stream).first_directory()
-    return first is not None and DNG_VERSION in first.values
-
-
-def is_big(data: bytes) -> bool:
-    """Whether a file is a BigTIFF."""
-    return data[2:4] in (b"+\0", b"\0+")
+    return DNG_VERSION in Reader(stream).first_directory().values
 
 
 def exif(reader: Reader, page: Directory) -> tuple[bytes | None, bool]:
@@ -212,8 +117,8 @@ def exif(reader: Reader, page: Directory) -> tuple[bytes | None, bool]:
 
     places: dict[int, bytes] = {}  # tag that points to a directory -> its offset
     for tag, child in sorted(children, key=lambda one: -one[0]):  # the interoperability directory is inside EXIF's
-        places[tag] = put(_rows(reader.order, child.values, places, put), child.start)
-    data[4:8] = put(_rows(reader.order, main, places, put), None)
+        places[tag] = put(rows(reader.order, child.values, places, put), child.start)
+    data[4:8] = put(rows(reader.order, main, places, put), None)
     moved = not stays and any(MAKER_NOTE in child.values for tag, child in children)
     return bytes(data), moved
 
@@ -221,20 +126,6 @@ def exif(reader: Reader, page: Directory) -> tuple[bytes | None, bool]:
 def _children(reader: Reader, directory: Directory, tag: int) -> Iterator[Directory]:
     if start := reader.first(directory, tag):
         yield reader.directory(start)
-
-
-def _rows(
-    order: str, values: dict[int, Value], places: dict[int, bytes], put: Callable[[bytes, int | None], bytes]
-) -> bytes:
-    """The bytes of a directory, whose longer values are put elsewhere first."""
-    rows = b""
-    for tag in sorted(values):
-        kind, count, value, at = values[tag].kind, values[tag].count, values[tag].data, values[tag].at
-        place = put(value, at) if len(value) > 4 else value.ljust(4, b"\0")
-        if tag in places:
-            kind, count, place = LONG, 1, places[tag]
-        rows += struct.pack(f"{order}HHI", tag, kind, count) + place
-    return struct.pack(f"{order}H", len(values)) + rows + bytes(4)
 
 
 def encode(samples: Pixels, metadata: Metadata) -> bytes:

@@ -13,16 +13,19 @@ import pytest
 from PIL import Image
 
 from facemend.errors import DecodeError
-from facemend.files import headers, tiff
+from facemend.files import bigtiff, headers
 from facemend.files.decode import decode
+from facemend.files.directories import Reader
 from facemend.files.encode import encode
-from facemend.files.exif import LONG, SHORT, Block
-from facemend.records import ONLY_FIRST, Picture
+from facemend.files.exif import EXIF, GPS, INTEROPERABILITY, LONG, SHORT, Block
+from facemend.records import ONLY_FIRST, Metadata, Picture
+from tests.files.blocks import made
 from tests.files.samples import ORIENTATION, close, noise, scene
 from tests.hostile import saved
 from tests.programs import needs
 
 BITS, PHOTOMETRIC, STRIP, SAMPLES, STRIP_BYTES, PLANES, EXTRA = 258, 262, 273, 277, 279, 284, 338
+CHILDREN = (EXIF, GPS, INTEROPERABILITY)  # tags that point to another directory
 CMYK = 5
 OTHER = "1 of its channels (neither colours nor transparency)"
 
@@ -156,46 +159,145 @@ def test_the_size_in_the_header_is_not_that_of_a_reduced_copy(tmp_path):
     assert headers.read(tmp_path / "copy.tif").size == (64, 96)
 
 
-def big(samples, **tags):
-    """A BigTIFF of (6, 5, 4) uint16; `t338=2` sets tag 338 to one LONG."""
-    values = {256: 5, 257: 6, BITS: 16, 259: 1, PHOTOMETRIC: 2, STRIP: 0, SAMPLES: 4, 278: 6, 279: samples.nbytes}
-    values |= {int(name[1:]): value for name, value in tags.items()}
-    values[STRIP] = 16 + 8 + 20 * len(values) + 8
-    entries = b"".join(
-        struct.pack("<HHQ4H", tag, SHORT, 4, *[value] * 4) if tag == BITS else struct.pack("<HHQQ", tag, LONG, 1, value)
-        for tag, value in sorted(values.items())
-    )
-    return struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, len(values)) + entries + bytes(8) + samples.tobytes()
+def big(data):
+    """A classic TIFF as a BigTIFF, with 64 bits for each offset."""
+    reader = Reader(io.BytesIO(data))
+    out = bytearray(16) + data
+
+    def pack(code, *numbers):
+        return struct.pack(f"{reader.order}{code}", *numbers)
+
+    def put(content):
+        out.extend(content)
+        return pack("Q", len(out) - len(content))
+
+    def add(directory):
+        rows = b""
+        for tag, value in sorted(directory.values.items()):
+            kind, body, numbers = value.kind, value.data, [*reader.numbers(directory, tag)]
+            if tag == STRIP:
+                kind, body = 16, pack(f"{len(numbers)}Q", *(number + 16 for number in numbers))
+            elif tag in CHILDREN:
+                kind, body = 18, add(reader.directory(numbers[0]))
+            rows += pack("HHQ", tag, kind, value.count) + (body if len(body) <= 8 else put(body)).ljust(8, b"\0")
+        return put(pack("Q", len(directory.values)) + rows + bytes(8))
+
+    link = 8
+    for directory in reader.directories():
+        out[link : link + 8] = add(directory)
+        link = len(out) - 8
+    out[:8] = (b"II" if reader.order == "<" else b"MM") + pack("HHH", 43, 8, 0)
+    return bytes(out)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("kind", [0, 2])
-def test_the_fourth_channel_of_a_bigtiff_is_alpha_where_it_says_so(kind):
-    samples = np.maximum(noise((6, 5, 4), np.uint16), 1)
-    picture = decode(big(samples, t338=kind))
+def test_the_fourth_channel_of_a_bigtiff_is_alpha_where_it_says_so(kind, dtype):
+    samples = np.maximum(noise((6, 5, 4), dtype), 1)
+    picture = decode(big(changed(written(samples), t338=kind)))
     assert (picture.alpha is not None) == (kind == 2)
     assert np.array_equal(picture.pixels, samples[..., :3])
     assert (OTHER in picture.lost) == (kind == 0)
 
 
-def test_premultiplied_colours_of_a_bigtiff_are_divided_by_alpha():
-    alpha = np.maximum(noise((6, 5, 1), np.uint16), 9999)
-    colours = noise((6, 5, 3), np.uint16, seed=1)
-    multiplied = np.rint(colours * (alpha / 65535)).astype(np.uint16)
-    picture = decode(big(np.dstack((multiplied, alpha)), t338=1))
-    assert np.array_equal(picture.alpha, alpha[..., 0])
-    assert close(picture.pixels, colours, 4)
+def described(exif):
+    """The values of a block, wherever they are in it."""
+    reader = Reader(io.BytesIO(exif))
+
+    def of(directory):
+        return {
+            tag: of(reader.directory(reader.first(directory, tag)))
+            if tag in CHILDREN
+            else (value.kind, value.count, value.data)
+            for tag, value in directory.values.items()
+        }
+
+    return of(reader.first_directory())
 
 
-def test_a_bigtiff_with_16_bits_in_planes_is_refused():
-    with pytest.raises(DecodeError, match="BigTIFF with 16 bits in planes; save it as a classic TIFF"):
-        decode(big(noise((6, 5, 4), np.uint16), t284=2))
+@pytest.mark.parametrize("seed", range(12))
+def test_a_bigtiff_is_read_as_the_classic_file_with_all_it_says(seed):
+    samples = np.maximum(noise((6, 5, 4), [np.uint8, np.uint16][seed % 2]), 1)
+    exif = bytes(made(seed).data)
+    told = Metadata(exif, b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>", b"\x1c\x02\x05\0\5title")
+    data = changed(encode(Picture(samples[..., :3], samples[..., 3], metadata=told), "tiff"), t274=seed % 8 + 1)
+    classic, read = decode(data), decode(big(data))
+    assert np.array_equal(read.pixels, classic.pixels)
+    assert np.array_equal(read.alpha, classic.alpha)
+    assert described(read.metadata.exif) == described(classic.metadata.exif)
+    assert (read.metadata.xmp, read.metadata.iptc) == (classic.metadata.xmp, classic.metadata.iptc) != (None, None)
+    assert (read.lost, read.metadata.lost) == (classic.lost, classic.metadata.lost)
+
+
+@pytest.mark.parametrize("kind", ["planes", "CMYK", "premultiplied"])
+def test_every_kind_of_16_bits_in_a_bigtiff_is_read_as_in_the_classic_file(kind):
+    samples = np.maximum(noise((40, 30, 4), np.uint16), 1)
+    data = {
+        "planes": lambda: in_planes(samples),
+        "CMYK": lambda: changed(written(samples), without=[EXTRA], t262=CMYK),
+        "premultiplied": lambda: changed(written(samples), t338=1),
+    }[kind]()
+    classic, read = decode(data), decode(big(data))
+    assert np.array_equal(read.pixels, classic.pixels)
+    assert (read.alpha is None) == (kind == "CMYK")
+    assert np.array_equal(read.alpha, classic.alpha)
+
+
+@needs("vips")
+@pytest.mark.parametrize("compression", ["none", "lzw", "deflate", "zstd", "packbits"])
+def test_a_bigtiff_of_another_program_is_read_exactly(tmp_path, compression):
+    samples = noise((150, 200, 3), np.uint16)
+    (tmp_path / "in.png").write_bytes(encode(Picture(samples), "png"))
+    options = f"bigtiff,compression={compression},predictor=horizontal,tile,tile-width=64,tile-height=48"
+    subprocess.run(["vips", "copy", "in.png", f"out.tif[{options}]"], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "out.tif").read_bytes()[2:4] == b"+\0"
+    assert np.array_equal(decode(tmp_path / "out.tif").pixels, samples)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_of_a_bigtiff_the_first_page_that_is_no_reduced_copy_is_read(tmp_path, dtype):
+    pages = noise((16, 24, 3), dtype), noise((64, 96, 3), dtype)
+    block = Block(cv2.imencodemulti(".tiff", [*pages, pages[0]])[1].tobytes())
+    block.set_number(block.main, 254, 1)
+    (tmp_path / "big.tif").write_bytes(big(bytes(block.data)))
+    picture = decode(tmp_path / "big.tif")
+    assert np.array_equal(picture.pixels, pages[1][..., ::-1])
+    assert ONLY_FIRST in picture.lost
+    assert headers.read(tmp_path / "big.tif").size == (64, 96)
+
+
+def test_a_bigtiff_whose_pages_share_their_values_takes_little_memory():
+    data, length = bytearray(big(written(noise((6, 5, 3))))), 1 << 20
+    data[-8:] = struct.pack("<Q", len(data) + length)  # the next page
+    data += bytes(length)
+    for _ in range(3):
+        field = struct.pack("<HHQQ", 60000, 7, length, len(data) - length)
+        data += struct.pack("<Q", 1) + field + struct.pack("<Q", len(data) + 36)
+    with pytest.raises(DecodeError, match="its directories overlap"):
+        decode(bytes(data))
+
+
+def test_a_bigtiff_that_does_not_fit_into_a_classic_one_is_refused(monkeypatch):
+    data = big(written(noise((6, 5, 3), np.uint16)))
+    monkeypatch.setattr(bigtiff, "LARGEST", len(data) - 1)
+    with pytest.raises(DecodeError, match="it is a BigTIFF of more than 2 GB; save it in parts"):
+        decode(data)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_bigtiff_with_an_offset_beyond_its_end_is_refused(dtype):
+    data = bytearray(big(written(noise((6, 5, 3), dtype))))
+    at = data.index(struct.pack("<HHQ", STRIP, 16, 1)) + 12
+    data[at : at + 8] = struct.pack("<Q", 2**40 + 5)
+    with pytest.raises(DecodeError):
+        decode(bytes(data))
 
 
 def test_values_over_each_other_take_no_more_memory_than_the_file():
     length, count = 1 << 20, 40
     fields = [struct.pack("<HHII", 60000 + i, 7, length, 8 + 2 + 12 * count + 4) for i in range(count)]
     data = b"II*\0" + struct.pack("<IH", 8, count) + b"".join(fields) + bytes(4) + bytes(length)
-    directory = tiff.Reader(io.BytesIO(data)).first_directory()
+    directory = Reader(io.BytesIO(data)).first_directory()
     assert sum(len(value.data) for value in directory.values.values()) <= len(data)
 
 
