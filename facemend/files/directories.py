@@ -71,6 +71,7 @@ class Reader:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
+        self._size = stream.seek(0, io.SEEK_END)
         mark = self._read(0, 4)
         self.is_big = mark in BIG_ORDERS
         self.order: str = (BIG_ORDERS if self.is_big else BYTE_ORDERS).get(mark, "")
@@ -102,7 +103,7 @@ class Reader:
         size = each * min(self._number(start, number), MOST_FIELDS)
         rows = self._read(begin, size)
         values: dict[int, Value] = {}
-        left = self._stream.seek(0, io.SEEK_END)  # values that lie over each other could need any amount of memory
+        left = self._size  # values that lie over each other could need any amount of memory
         for tag, kind, count, place in struct.iter_unpack(self.order + row, rows[: len(rows) // each * each]):
             length = BIG_SIZES.get(kind, 0) * count
             at = struct.unpack(self.order + link, place)[0] if length > len(place) else 0
@@ -142,7 +143,8 @@ class Reader:
         return int(struct.unpack(self.order + code, data)[0]) if len(data) == size else 0
 
     def _read(self, at: int, size: int) -> bytes:
-        self._stream.seek(at)
+        """The bytes from an offset on, as far as the file has them. An offset of a BigTIFF may be too large to seek."""
+        self._stream.seek(min(at, self._size))
         return self._stream.read(size)
 
 

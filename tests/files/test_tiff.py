@@ -284,13 +284,17 @@ def test_a_bigtiff_that_does_not_fit_into_a_classic_one_is_refused(monkeypatch):
         decode(data)
 
 
+@pytest.mark.parametrize("offset", [2**40 + 5, 2**64 - 1])
+@pytest.mark.parametrize("of", ["pixels", "directory"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_bigtiff_with_an_offset_beyond_its_end_is_refused(dtype):
+def test_a_bigtiff_with_an_offset_beyond_its_end_is_refused(tmp_path, dtype, of, offset):
     data = bytearray(big(written(noise((6, 5, 3), dtype))))
-    at = data.index(struct.pack("<HHQ", STRIP, 16, 1)) + 12
-    data[at : at + 8] = struct.pack("<Q", 2**40 + 5)
-    with pytest.raises(DecodeError):
-        decode(bytes(data))
+    at = 8 if of == "directory" else data.index(struct.pack("<HHQ", STRIP, 16, 1)) + 12
+    data[at : at + 8] = struct.pack("<Q", offset)
+    (tmp_path / "big.tif").write_bytes(data)
+    for source in (tmp_path / "big.tif", bytes(data)):
+        with pytest.raises(DecodeError, match="damaged"):
+            decode(source)
 
 
 def test_values_over_each_other_take_no_more_memory_than_the_file():
