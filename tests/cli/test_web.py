@@ -48,8 +48,8 @@ def test_it_prints_an_address_of_this_machine_and_ends_at_an_interrupt(number):
 def test_ctrl_c_ends_a_job_too():
     with started() as (child, address):
         client = Client(address)
-        photo = client.upload(jpeg(smooth(600, 1200)))
-        with client.asking(f"/photos/{photo['key']}/restore", json={"scale": 8}) as told:
+        photo = client.upload(jpeg(smooth(300, 1200)))
+        with client.asking(f"/photos/{photo['key']}/restore", json={"scale": 4}) as told:
             while next(told)[1]["stage"] != "upscale":
                 pass
             child.send_signal(signal.SIGINT)

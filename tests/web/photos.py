@@ -19,8 +19,8 @@ def jpeg(pixels, **options):
 
 
 @cache
-def phone(width=4032, height=3024):
-    """A phone's photo: HEIC, 12 megapixels unless told otherwise, turned by its EXIF, with a place."""
+def phone(width, height):
+    """A phone's photo of this size before it is turned by its EXIF: HEIC, with a place."""
     image = Image.open(OLD).convert("RGB").resize((height, width)).rotate(90, expand=True)
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "Phone"
