@@ -1,4 +1,4 @@
-"""Files, bytes, PIL images and arrays to `Picture`."""
+"""Files, bytes, Pillow images and arrays to `Picture`."""
 
 import contextlib
 import io
@@ -32,9 +32,9 @@ def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = ""
     The format is recognised by the file's content. Of an animated or multi-page file only the first picture is read.
 
     Args:
-        source: a file, its bytes, a PIL image, or an (H, W), (H, W, 3) RGB or (H, W, 4) RGBA array of
+        source: a file, its bytes, a Pillow image, or an (H, W), (H, W, 3) RGB or (H, W, 4) RGBA array of
             uint8 or uint16. Pillow reduces 16-bit colours to 8 bits when it loads them, and does not hand on all that
-            a PNG says. So a PIL image keeps 16 bits, and a PNG its texts and its cICP colours, only where it has not
+            a PNG says. So a Pillow image keeps 16 bits, and a PNG its texts and its cICP colours, only where it has not
             been loaded yet.
         settings: its limits on the input and on the output it would get are checked before any pixel is decoded.
         name: what error messages call the source, instead of its path.
@@ -48,7 +48,7 @@ def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = ""
         return _from_array(source, settings)
     if not isinstance(source, (str, Path, bytes, bytearray, memoryview, Image.Image)):
         raise DecodeError(
-            f"cannot read an object of type {type(source).__name__}", "give a path, bytes, a PIL image or an array"
+            f"cannot read an object of type {type(source).__name__}", "give a path, bytes, a Pillow image or an array"
         )
     name = name or (str(source) if isinstance(source, (str, Path)) else "the picture")
     try:
