@@ -101,10 +101,10 @@ class Reader:
         link, _, number, row = self._layout
         begin, each = start + struct.calcsize(f"={number}"), struct.calcsize(f"={row}")
         size = each * min(self._number(start, number), MOST_FIELDS)
-        rows = self._read(begin, size)
+        fields = self._read(begin, size)
         values: dict[int, Value] = {}
         left = self._size  # values that lie over each other could need any amount of memory
-        for tag, kind, count, place in struct.iter_unpack(self.order + row, rows[: len(rows) // each * each]):
+        for tag, kind, count, place in struct.iter_unpack(self.order + row, fields[: len(fields) // each * each]):
             length = BIG_SIZES.get(kind, 0) * count
             at = struct.unpack(self.order + link, place)[0] if length > len(place) else 0
             data = self._read(at, length) if at and length <= min(LONGEST_VALUE, left) else place[:length]
