@@ -16,8 +16,84 @@ LARGEST = 2**31 - 2**20  # bytes; with as many for the new directories, the file
 CHILDREN: Mapping[int, Any] = {EXIF: {INTEROPERABILITY: {}}, GPS: {}}  # tag -> those of the directory it points to
 
 
+class Extended(io.RawIOBase):
+    """A file with another beginning, and more bytes after its end. It is read piece by piece.
+
+    Args:
+        stream: the file.
+        size: its length in bytes.
+        beginning: what replaces its first bytes.
+        end: what follows it.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int, beginning: bytes, end: bytes) -> None:
+        self._stream, self._size, self._beginning, self._end = stream, size, beginning, end
+        self._at = 0
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to an offset, as in other files."""
+        starts = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size + len(self._end)}
+        self._at = max(starts[whence] + offset, 0)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer, or less of it; returns the number of bytes."""
+        if self._at < len(self._beginning):
+            part = self._beginning[self._at :][: len(buffer)]
+        elif self._at < self._size:
+            self._stream.seek(self._at)
+            part = self._stream.read(min(len(buffer), self._size - self._at))
+        else:
+            part = self._end[self._at - self._size :][: len(buffer)]
+        buffer[: len(part)] = part
+        self._at += len(part)
+        return len(part)
+
+
+class Directories:
+    """Writes directories as those of a classic TIFF, to follow a file.
+
+    Args:
+        reader: of the file.
+        size: its length in bytes.
+
+    Attributes:
+        data: what follows the file.
+    """
+
+    def __init__(self, reader: Reader, size: int) -> None:
+        self.data = bytearray()
+        self._reader = reader
+        self._size = size
+
+    def add(self, directory: Directory, tags: Mapping[int, Any] = CHILDREN) -> bytes:
+        """Write a directory, after those it points to with these tags; returns its offset in 4 bytes."""
+        children = {tag: self._reader.first(directory, tag) for tag in tags}
+        places = {tag: self.add(self._reader.directory(start), tags[tag]) for tag, start in children.items() if start}
+        return self._put(rows(self._reader.order, directory.values, places, self._put))
+
+    def _put(self, value: bytes, _: int | None = None) -> bytes:
+        self.data.extend(bytes((self._size + len(self.data)) % 2))
+        start = self._size + len(self.data)
+        if len(self.data) + len(value) > self._size:
+            raise DecodeError("damaged (its directories overlap)", "use a complete copy")
+        self.data.extend(value)
+        return struct.pack(f"{self._reader.order}I", start)
+
+
 def classic(stream: BinaryIO) -> BinaryIO:
-    """Return a BigTIFF as a classic TIFF, with new directories at its end. Other files are returned as they are.
+    """Return a BigTIFF as a classic TIFF, with new directories after its end. Other files are returned as they are.
+
+    Args:
+        stream: the file, which must stay open.
 
     Raises:
         DecodeError: it is too large, or damaged.
@@ -28,25 +104,11 @@ def classic(stream: BinaryIO) -> BinaryIO:
     size = stream.seek(0, io.SEEK_END)
     if size > LARGEST:
         raise DecodeError("it is a BigTIFF of more than 2 GB", "save it in parts")
-    stream.seek(0)
-    data = bytearray(stream.read())
-
-    def put(value: bytes, at: int | None = None) -> bytes:
-        data.extend(bytes(len(data) % 2))
-        start = len(data)
-        if start + len(value) > 2 * size:
-            raise DecodeError("damaged (its directories overlap)", "use a complete copy")
-        data.extend(value)
-        return struct.pack(f"{reader.order}I", start)
-
-    def written(directory: Directory, tags: Mapping[int, Any]) -> bytes:
-        children = {tag: reader.first(directory, tag) for tag in tags}
-        places = {tag: written(reader.directory(start), tags[tag]) for tag, start in children.items() if start}
-        return put(rows(reader.order, directory.values, places, put))
-
-    data[:4] = next(mark for mark, order in BYTE_ORDERS.items() if order == reader.order)
-    link = 4
+    mark = next(mark for mark, order in BYTE_ORDERS.items() if order == reader.order)
+    header, directories = bytearray(mark + bytes(4)), Directories(reader, size)
+    link = slice(4, 8)  # of the offset of the next directory
+    before = header
     for directory in reader.directories():
-        data[link : link + 4] = written(directory, CHILDREN)
-        link = len(data) - 4  # a directory ends with the offset of the next one
-    return io.BytesIO(data)
+        before[link] = directories.add(directory)
+        before, link = directories.data, slice(len(directories.data) - 4, len(directories.data))
+    return io.BufferedReader(Extended(stream, size, bytes(header), bytes(directories.data)))

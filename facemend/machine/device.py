@@ -119,7 +119,7 @@ def _torch_device(name: str) -> torch.device:
     if name == "auto":
         name = next((gpu for gpu in ("cuda", "mps") if gpu in available), "cpu")
     if name not in available:
-        if GPU.fullmatch(name):
+        if isinstance(name, str) and GPU.fullmatch(name):
             remedy = f"use {listed(('auto', *available))}"
             raise OptionError.but("device", name, "PyTorch finds no such device here", remedy)
         raise OptionError("device", name, ("auto", *available))

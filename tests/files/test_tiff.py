@@ -2,9 +2,11 @@
 
 import contextlib
 import io
+import os
 import shutil
 import struct
 import subprocess
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -275,6 +277,18 @@ def test_a_bigtiff_whose_pages_share_their_values_takes_little_memory():
         data += struct.pack("<Q", 1) + field + struct.pack("<Q", len(data) + 36)
     with pytest.raises(DecodeError, match="its directories overlap"):
         decode(bytes(data))
+
+
+def test_a_bigtiff_is_not_read_into_the_memory(tmp_path):
+    path = tmp_path / "big.tif"
+    path.write_bytes(big(written(noise((6, 5, 3)))))
+    os.truncate(path, 1 << 26)
+    tracemalloc.start()
+    for _ in range(2):
+        assert headers.read(path).size == decode(path).pixels.shape[:2]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 23
 
 
 def test_a_bigtiff_that_does_not_fit_into_a_classic_one_is_refused(monkeypatch):
