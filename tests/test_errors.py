@@ -153,3 +153,23 @@ def test_errors_pass_from_one_process_to_another(error):
     assert type(copy) is type(error)
     assert str(copy) == str(error)
     assert copy.__dict__ == error.__dict__
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("-", "-"),
+        ("https://a.example/b.jpg", "https://a.example/b.jpg"),
+        ("HTTPS:/A.example/b.jpg", "HTTPS://A.example/b.jpg"),
+        ("http:/a.example/b?of=http:/c", "http://a.example/b?of=http:/c"),
+    ],
+)
+def test_what_is_no_file_is_named_as_it_was_given(path, name):
+    error = OpenError.of(path, FileNotFoundError(2, "No such file or directory"))
+    assert str(error) == f"cannot open {name}: it is not a file; save it as a file first"
+
+
+@pytest.mark.parametrize("path", ["-.jpg", "a-", "c:/b.jpg", "b/http:/c.jpg", "12:/b.jpg"])
+def test_a_missing_file_is_not_taken_for_an_address(path):
+    error = OpenError.of(path, FileNotFoundError(2, "No such file or directory"))
+    assert str(error) == f"cannot open {path}: No such file or directory; check the path and its permissions"

@@ -5,14 +5,16 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from facemend.errors import OutputError
-from facemend.files.output import write
+from facemend.errors import OutputError, OutputPathError
+from facemend.files.output import exists, write
 from tests.hostile import noise
 
 ALONE = ["--model", "none", "--upscaler", "lanczos"]  # needs no weights
@@ -20,7 +22,7 @@ ALONE = ["--model", "none", "--upscaler", "lanczos"]  # needs no weights
 # Run by another process: it writes a file and is killed at the given point.
 VICTIM = """
 import os, pathlib, signal, sys
-from facemend.files.output import write
+from facemend.files.output import exists, write
 path, point = sys.argv[1:]
 place, name = (os, "fsync") if point == "before the end" else (pathlib.Path, "replace")
 real = getattr(place, name)
@@ -103,3 +105,12 @@ def test_a_folder_that_takes_no_files_is_an_error_of_one_line(locked):
     with pytest.raises(OutputError, match=r"cannot write .*new\.png: Permission denied; .*choose another folder"):
         write(locked / "new.png", b"new")
     assert [path.name for path in locked.iterdir()] == ["secret.png"]
+
+
+def test_a_result_in_a_folder_that_may_not_be_searched_is_an_error_of_one_line(locked):
+    with tempfile.TemporaryDirectory() as name:
+        closed = Path(name) / "closed"
+        closed.mkdir(0)
+        with pytest.raises(OutputPathError, match="must be in a folder that may be written to"):
+            exists(closed / "new.png")
+        closed.rmdir()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facemend.sheet import BACKGROUND, MARGIN, Section, Tile, sheet
+from facemend.sheet import BACKGROUND, FAINT, MARGIN, TEXT, TITLE, Section, Tile, sheet
 from facemend.weights.models import MODELS
 
 COLOUR = (250, 10, 20)  # RGB that no text has
@@ -58,3 +58,27 @@ def test_a_title_that_is_too_long_ends_within_the_sheet():
 def test_a_title_with_line_breaks_and_other_scripts_is_one_line():
     one, two = (sheet(title, [section(1)]) for title in ("a b \u00fc \u4e2d", "a\nb \u00fc\t\u4e2d\n"))
     np.testing.assert_array_equal(one, two)
+
+
+def rows_of(mask):
+    """The first row and the height of each block of rows that are not empty."""
+    edges = np.flatnonzero(np.diff(np.pad(mask.any(axis=1), 1).astype(int)))
+    return [(int(start), int(stop - start)) for start, stop in edges.reshape(-1, 2)]
+
+
+def test_a_title_that_is_too_long_ends_in_three_dots_at_the_margin():
+    drawn = sheet("M" * 500, [section(1)])
+    title = inked(drawn)[: 2 * MARGIN + TITLE - 10]
+    end = int(np.flatnonzero(title.any(axis=0))[-1])
+    assert end > drawn.shape[1] - MARGIN - TITLE
+    [(_, height)] = rows_of(title[:, end - 20 : end + 1])
+    assert height < 8
+
+
+def test_letters_of_a_title_are_the_largest_and_those_of_a_note_the_smallest_and_faint():
+    drawn = sheet("H", [Section("H", [Tile(np.full((40, 60, 3), COLOUR, np.uint8), "H", "H")])])
+    rows = rows_of(inked(drawn))
+    title, heading, _, name, note = (height for _, height in rows)
+    assert title > heading == name > note
+    darkest = [int(drawn[start : start + height].min()) for start, height in rows]
+    assert [darkest[index] for index in (0, 1, 3, 4)] == [TEXT[0], FAINT[0], TEXT[0], FAINT[0]]

@@ -11,7 +11,7 @@ from PIL import Image
 from facemend.files import formats
 from facemend.files.decode import decode
 from facemend.files.encode import encode
-from facemend.files.exif import Block
+from facemend.files.exif import LONG, Block, empty
 from facemend.records import Metadata, Picture
 from tests.files.blocks import KINDS, THUMBNAIL, made
 from tests.files.samples import scene, with_thumbnail
@@ -197,3 +197,11 @@ def test_bytes_that_a_makernote_may_refer_to_are_kept():
     exif.get_ifd(0x8769)[0x927C] = b"note"
     block = exif.tobytes()[6:] + b"referred to"
     assert decode(jpeg(block)).metadata.exif == block
+
+
+@pytest.mark.parametrize("tag", [273, 324, 330, 0x201, 0xC634])
+def test_bytes_that_another_field_may_refer_to_are_kept(tag):
+    block = empty()
+    block.replace_main(block.main_entries() | {tag: block.entry(LONG, 1, struct.pack("<I", 8))})
+    data = bytes(block.data) + b"referred to"
+    assert decode(jpeg(data)).metadata.exif == data

@@ -2,10 +2,12 @@
 
 import importlib.util
 import io
+import logging
 import shutil
 import struct
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -283,3 +285,37 @@ def test_a_jxl_of_16_bits_is_named_as_reduced(tmp_path):
     (tmp_path / "in.png").write_bytes(encode(Picture(noise((32, 48, 3), np.uint16)), "png"))
     subprocess.run(["vips", "copy", "in.png", "out.jxl[lossless]"], cwd=tmp_path, check=True)
     assert decode(tmp_path / "out.jxl").lost == ("8 of 16 bits (pillow-jxl-plugin reads no more)",)
+
+
+def by_rows(samples, version):
+    """A PSD or PSB (version 2) of (H, up to 128, 3) uint8 whose rows are compressed each, and the number of its px."""
+    rows = [bytes([len(row) - 1]) + row.tobytes() for row in np.moveaxis(samples, 2, 0).reshape(-1, samples.shape[1])]
+    header = b"8BPS" + struct.pack(">H6xHIIHH", version, 3, *samples.shape[:2], 8, 3) + bytes(8 + 4 * version)
+    lengths = b"".join(struct.pack(">H" if version == 1 else ">I", len(row)) for row in rows)
+    return header + struct.pack(">H", 1) + lengths + b"".join(rows)
+
+
+@needs("psd_tools")
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_large_photoshop_file_is_read_whole_or_refused(version):
+    data = by_rows(scene(), version)
+    assert np.array_equal(decode(data).pixels, scene())
+    for missing in (1, 30):
+        with pytest.raises(DecodeError, match="cut short"):
+            decode(data[:-missing])
+
+
+@needs("psd_tools")
+def test_a_psd_with_damaged_pixels_is_refused_and_prints_nothing(caplog):
+    caplog.set_level(logging.INFO, "psd_tools")
+    pixels = 2 + scene().nbytes
+    with warnings.catch_warnings(action="ignore"), pytest.raises(DecodeError, match="damaged"):
+        decode(rare.psd_of(scene(), {})[:-pixels] + struct.pack(">H", 2) + b"no ZIP data")
+    assert caplog.records == []
+    assert logging.getLogger("psd_tools").level == logging.INFO
+
+
+@needs("psd_tools")
+def test_a_psd_of_32_bits_is_refused():
+    with pytest.raises(DecodeError, match="it is a PSD of mode RGB with 32 bits; save it as RGB of 8 or 16 bits"):
+        decode(rare.psd_of((scene() / 255).astype(np.float32), {}))

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from facemend.files import hdr, icc, spaces
+from facemend.files import colour, hdr, icc, spaces
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from tests.files.samples import MAKE, close, noise, png16, scene
@@ -214,3 +214,62 @@ def test_heic_with_pq_looks_like_the_picture_it_was_made_of():
 def test_a_gain_map_is_named_as_lost():
     packet = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description hdrgm:Version="1.0"/></x:xmpmeta>'
     assert decode(saved(Image.fromarray(scene()), "jpeg", xmp=packet)).lost == ("HDR gain map",)
+
+
+def profile_with_curve(curve):
+    profile = bytearray(icc.made(*spaces.SRGB_PRIMARIES, 2.2))
+    for name in (b"rTRC", b"gTRC", b"bTRC"):
+        struct.pack_into(">II", profile, profile.index(name) + 4, len(profile), len(curve))
+    profile += curve
+    struct.pack_into(">I", profile, 0, len(profile))
+    return bytes(profile)
+
+
+def power(values, exponent=2.2):
+    return np.maximum(values, 0) ** exponent
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "light"),
+    [
+        (None, (), lambda x: x),
+        (0, (1.8,), lambda x: x**1.8),
+        (1, (2.2, 1.1, -0.1), lambda x: power(1.1 * x - 0.1)),
+        (2, (2.2, 0.9, -0.1, 0.2), lambda x: power(0.9 * x - 0.1) + 0.2),
+        (3, icc.SRGB_CURVE, srgb_light),
+        (
+            4,
+            (2, 0.9, 0.05, 0.5, 0.1, 0.02, 0.01),
+            lambda x: np.where(x < 0.1, 0.5 * x + 0.01, power(0.9 * x + 0.05, 2) + 0.02),
+        ),
+    ],
+)
+def test_every_kind_of_curve_in_a_profile_is_computed_with_16_bits(kind, parameters, light):
+    numbers = struct.pack(f">{len(parameters)}i", *(round(number * 65536) for number in parameters))
+    linear, parametric = b"curv" + bytes(8), b"para" + bytes(4) + struct.pack(">HH", kind or 0, 0) + numbers
+    profile = profile_with_curve(linear if kind is None else parametric)
+    values = np.repeat(np.arange(0, 65536, 256, dtype=np.uint16)[None, :, None], 3, axis=2)
+    lost = []
+    converted = colour.deep_to_srgb(values, profile, lost)
+    assert close(converted, srgb_curve(light(values / 65535)) * 65535, 60)
+    assert lost == []
+
+
+def test_primaries_on_nearly_one_line_change_nothing():
+    numbers = struct.pack(">8I", 70000, 20000, 10000, 30000, 10000, 60000, 10001, 45000)
+    assert np.array_equal(decode(png(MUTED, (b"cHRM", numbers))).pixels, MUTED)
+
+
+@pytest.mark.parametrize(("transfer", "gamma"), [(4, 2.2), (5, 2.8), (8, 1)])
+def test_a_transfer_that_is_a_gamma_is_applied(transfer, gamma):
+    picture = decode(png(MUTED, (b"cICP", bytes([1, transfer, 0, 1]))))
+    assert close(picture.pixels, srgb_curve((MUTED / 255) ** gamma) * 255, 1.5)
+
+
+def test_code_points_of_high_dynamic_range_come_before_a_profile():
+    image = Image.fromarray(MUTED)
+    image.info["icc_profile"] = icc.made(*spaces.ADOBE_RGB, 2.2)
+    image.info["nclx_profile"] = {"color_primaries": 9, "transfer_characteristics": 16}
+    assert spaces.of(image, None, adobe_rgb=False).hdr == "PQ"
+    image.info["nclx_profile"]["transfer_characteristics"] = 13
+    assert spaces.of(image, None, adobe_rgb=False) == spaces.Space(image.info["icc_profile"])

@@ -360,3 +360,77 @@ def test_libtiff_and_pillow_write_nothing_to_stderr(capfd, caplog):
             decode(one)
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
+
+
+def in_planes_of_tiles(samples, side=16):
+    """Its height and width are multiples of the tile's side."""
+    height, width, channels = samples.shape
+    squares = samples.reshape(height // side, side, width // side, side, channels).transpose(4, 0, 2, 1, 3)
+    data, size, count = written(samples), side * side * samples.itemsize, squares.size // side**2
+    offsets = tuple(len(data) + size * index for index in range(count))
+    tags = {"t284": 2, "t322": side, "t323": side, "t324": offsets, "t325": (size,) * count}
+    return changed(data + squares.tobytes(), without=[STRIP, STRIP_BYTES, 278], **tags)
+
+
+def test_planes_of_tiles_are_read_exactly():
+    samples = noise((32, 48, 3), np.uint16)
+    assert np.array_equal(decode(in_planes_of_tiles(samples)).pixels, samples)
+
+
+def test_premultiplied_16_bits_that_are_invisible_take_the_colour_of_their_neighbours():
+    samples = np.full((3, 3, 4), (1000, 2000, 3000, 32768), np.uint16)
+    samples[1, 1] = 0
+    picture = decode(changed(written(samples), t338=1))
+    assert picture.alpha[1, 1] == 0
+    assert close(picture.pixels, np.full((3, 3, 3), (2000, 4000, 6000)), 1)
+
+
+@pytest.mark.parametrize(("stored", "read"), [(-5, -5), (-(2**40), -(2**31)), (2**40, 2**31 - 1)])
+def test_a_signed_number_of_64_bits_becomes_the_nearest_of_32(stored, read):
+    data = big(changed(written(noise((6, 5, 3))), t60000=(1,)))
+    row, signed = struct.pack("<HHQ", 60000, LONG, 1), struct.pack("<HHQq", 60000, 17, 1, stored)
+    at = data.index(row)
+    picture = decode(data[:at] + signed + data[at + len(signed) :])
+    assert described(picture.metadata.exif)[60000] == (9, 1, struct.pack("<i", read))
+
+
+def test_all_of_many_fields_are_kept():
+    fields = {f"t{60000 + number}": number for number in range(200)}
+    data = changed(written(noise((6, 5, 3))), **fields)
+    for one in (data, big(data)):
+        kept = described(decode(one).metadata.exif)
+        assert [kept[60000 + number][2] for number in range(200)] == [struct.pack("<H", n) for n in range(200)]
+
+
+def test_a_page_that_the_file_links_to_again_counts_once():
+    data = bytearray(changed(written(noise((6, 5, 3)))))
+    data[-4:] = data[4:8]  # the next page
+    assert decode(bytes(data)).lost == ()
+
+
+def test_a_tiff_that_ends_within_the_offset_of_the_next_page_is_read():
+    samples = noise((6, 5, 3))
+    data = changed(written(samples))
+    assert np.array_equal(decode(data[:-2]).pixels, samples)
+
+
+@pytest.mark.parametrize("as_big", [False, True])
+def test_a_tiff_without_pages_is_refused(as_big):
+    data = bytearray(written(noise((6, 5, 3))))
+    data[4:8] = bytes(4)
+    with pytest.raises(DecodeError, match="damaged"):
+        decode(big(bytes(data)) if as_big else bytes(data))
+
+
+def test_a_field_of_an_unknown_type_is_left_out():
+    data = changed(written(noise((6, 5, 3))), t315=7, t60000=7)
+    data = data.replace(struct.pack("<HHI", 60000, SHORT, 1), struct.pack("<HHI", 60000, 99, 1))
+    metadata = decode(data).metadata
+    assert [one.tag for one in Block(metadata.exif).main if one.tag >= 315] == [315]
+    assert metadata.lost == ()
+
+
+def test_the_size_in_the_header_of_a_big_endian_bigtiff_is_that_of_the_picture(tmp_path):
+    exif = next(block.data for block in map(made, range(9)) if block.order == ">")
+    (tmp_path / "big.tif").write_bytes(big(encode(Picture(scene(), metadata=Metadata(exif)), "tiff")))
+    assert headers.read(tmp_path / "big.tif").size == (32, 48)
