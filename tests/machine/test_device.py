@@ -73,6 +73,7 @@ def test_a_gpu_without_an_index_is_the_current_one_of_the_thread_that_loads(monk
     [
         ("gpu", "auto", "the .*device|device is 'gpu'.*auto, cpu"),
         ("cuda:99", "auto", "device is 'cuda:99', but PyTorch finds no such device here; use auto"),
+        (0, "auto", "device is 0, but must be one of auto, cpu"),
         ("cpu", "fp64", "one of auto, fp32, bf16, fp16"),
         ("cpu", "fp16", "fp32 or bf16 on a CPU"),
     ],
