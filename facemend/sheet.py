@@ -95,5 +95,5 @@ def _write(
     line = " ".join(text.split())
     if draw.textlength(line, font) > width:
         fitting = bisect(range(len(line)), float(width), key=lambda kept: draw.textlength(f"{line[:kept]}...", font))
-        line = f"{line[: max(fitting - 1, 0)]}..."
+        line = f"{line[: fitting - 1]}..."
     draw.text(place, line, colour, font)

@@ -37,7 +37,7 @@ def read(path: Path) -> Header:
         raise DecodeError(f"{path} is a pipe")
     with path.open("rb") as stream:
         row = formats.recognise(stream.read(formats.HEAD), path.suffix.lower())
-        reader = pkgutil.resolve_name(row.reader) if row and row.installed else None
+        reader = pkgutil.resolve_name(row.reader) if row else None
         if not isinstance(reader, type):
             raise DecodeError(f"the size of {path} is not known without decoding")
         source = bigtiff.classic(stream) if row and row.name == "tiff" else stream

@@ -199,9 +199,27 @@ def test_bytes_that_a_makernote_may_refer_to_are_kept():
     assert decode(jpeg(block)).metadata.exif == block
 
 
-@pytest.mark.parametrize("tag", [273, 324, 330, 0x201, 0xC634])
-def test_bytes_that_another_field_may_refer_to_are_kept(tag):
+@pytest.mark.parametrize(
+    ("tag", "kind"), [(273, LONG), (324, LONG), (330, LONG), (0x201, LONG), (0xC634, LONG), (60000, 99)]
+)
+def test_bytes_that_another_field_may_refer_to_are_kept(tag, kind):
     block = empty()
-    block.replace_main(block.main_entries() | {tag: block.entry(LONG, 1, struct.pack("<I", 8))})
+    block.replace_main(block.main_entries() | {tag: block.entry(kind, 1, struct.pack("<I", 8))})
     data = bytes(block.data) + b"referred to"
+    assert decode(jpeg(data)).metadata.exif == data
+
+
+@pytest.mark.parametrize(
+    ("directory", "tag", "value"),
+    [
+        (0x8825, 2, (52.0, 31.0, 7.0)),
+        (0x8769, 0xA005, {1: "R98", 0x1000: "a file of cameras"}),
+        (0x8769, 0xA434, "glass"),
+    ],
+)
+def test_values_of_other_directories_at_the_end_of_a_block_are_kept(directory, tag, value):
+    exif = Image.Exif()
+    exif[271] = "Camera"
+    exif.get_ifd(directory)[tag] = value
+    data = exif.tobytes()[6:]
     assert decode(jpeg(data)).metadata.exif == data
