@@ -22,7 +22,7 @@ ALONE = ["--model", "none", "--upscaler", "lanczos"]  # needs no weights
 # Run by another process: it writes a file and is killed at the given point.
 VICTIM = """
 import os, pathlib, signal, sys
-from facemend.files.output import exists, write
+from facemend.files.output import write
 path, point = sys.argv[1:]
 place, name = (os, "fsync") if point == "before the end" else (pathlib.Path, "replace")
 real = getattr(place, name)

@@ -1,6 +1,6 @@
 """BigTIFF files as classic TIFF files, which have 32 bits for each offset in place of 64.
 
-Pillow reads no big-endian BigTIFF, and nothing else in the package has to know the difference.
+Everything else in the package reads classic files only. Pillow reads BigTIFF files too, but no big-endian ones.
 """
 
 import io
@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from facemend.errors import DecodeError
 from facemend.files.directories import Directory, Reader, rows
-from facemend.files.exif import BYTE_ORDERS, EXIF, GPS, INTEROPERABILITY
+from facemend.files.exif import EXIF, GPS, INTEROPERABILITY, MARKS
 
 LARGEST = 2**31 - 2**20  # bytes; with as many for the new directories, the file must stay below 4 GB
 CHILDREN: Mapping[int, Any] = {EXIF: {INTEROPERABILITY: {}}, GPS: {}}  # tag -> those of the directory it points to
@@ -31,11 +31,11 @@ class Extended(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """True."""
+        """It is, always."""
         return True
 
     def seekable(self) -> bool:
-        """True."""
+        """It is, always."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -81,6 +81,7 @@ class Directories:
         return self._put(rows(self._reader.order, directory.values, places, self._put))
 
     def _put(self, value: bytes, _: int | None = None) -> bytes:
+        """Write a value, wherever it was before, as `rows` asks for it; returns its offset in 4 bytes."""
         self.data.extend(bytes((self._size + len(self.data)) % 2))
         start = self._size + len(self.data)
         if len(self.data) + len(value) > self._size:
@@ -104,8 +105,7 @@ def classic(stream: BinaryIO) -> BinaryIO:
     size = stream.seek(0, io.SEEK_END)
     if size > LARGEST:
         raise DecodeError("it is a BigTIFF of more than 2 GB", "save it in parts")
-    mark = next(mark for mark, order in BYTE_ORDERS.items() if order == reader.order)
-    header, directories = bytearray(mark + bytes(4)), Directories(reader, size)
+    header, directories = bytearray(MARKS[reader.order] + bytes(4)), Directories(reader, size)
     link = slice(4, 8)  # of the offset of the next directory
     before = header
     for directory in reader.directories():

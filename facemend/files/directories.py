@@ -96,6 +96,10 @@ class Reader:
             if not self.first(directory, NEW_SUBFILE) & REDUCED:
                 yield number, directory
 
+    def first_page(self) -> Directory:
+        """The first page that is not a reduced copy; the first directory where there is no other."""
+        return next((page for _, page in self.pages()), self.first_directory())
+
     def directory(self, start: int) -> Directory:
         """The directory at an offset, as far as the file has it."""
         link, _, number, row = self._layout

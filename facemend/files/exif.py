@@ -14,6 +14,7 @@ from typing import Literal
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 BYTE_ORDERS: Mapping[bytes, Literal["<", ">"]] = {b"II*\0": "<", b"MM\0*": ">"}
+MARKS: Mapping[str, bytes] = {order: mark for mark, order in BYTE_ORDERS.items()}
 HEADER = b"II*\0\x08\0\0\0"  # of a new block; its first directory follows
 
 WIDTH, HEIGHT, ORIENTATION, X_RESOLUTION, Y_RESOLUTION, UNIT = 256, 257, 274, 282, 283, 296  # of the first directory

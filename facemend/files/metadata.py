@@ -191,7 +191,7 @@ def usable(block: bytes, lost: list[str]) -> bytes | None:
 
 def _of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
     reader = Reader(stream)
-    _, page = next(reader.pages(), (0, reader.first_directory()))
+    page = reader.first_page()
     lost: list[str] = []
     block, moved = tiff.exif(reader, page)
     block = usable(block or b"", lost)

@@ -12,13 +12,13 @@ from facemend.files.decoders import decoding, quiet
 from facemend.files.directories import Directory, Reader, rows
 from facemend.files.exif import (
     BYTE,
-    BYTE_ORDERS,
     EXIF,
     GPS,
     HEIGHT,
     INTEROPERABILITY,
     LONG,
     MAKER_NOTE,
+    MARKS,
     SHORT,
     UNDEFINED,
     WIDTH,
@@ -51,7 +51,7 @@ def check(stream: BinaryIO) -> None:
         DecodeError: the file has such pixels.
     """
     reader = Reader(stream)
-    _, page = next(reader.pages(), (0, reader.first_directory()))
+    page = reader.first_page()
     remedy = "save it with unsigned 8 or 16 bits"
     if set(reader.numbers(page, SAMPLE_FORMAT)) - {UNSIGNED}:
         raise DecodeError("its samples are not unsigned numbers", remedy)
@@ -107,7 +107,7 @@ def exif(reader: Reader, page: Directory) -> tuple[bytes | None, bool]:
     everything = [*main.values(), *(value for _, child in children for value in child.values.values())]
     ends += [value.at + len(value.data) for value in everything]
     stays = max(ends) < LONGEST_IN_PLACE
-    data = bytearray(next(mark for mark, order in BYTE_ORDERS.items() if order == reader.order) + bytes(4))
+    data = bytearray(MARKS[reader.order] + bytes(4))
 
     def put(value: bytes, at: int | None) -> bytes:
         start = at if stays and at is not None else len(data) + len(data) % 2

@@ -31,7 +31,7 @@ def read(data: bytes, start: int) -> Pixels:
     """Return (H, W, C) uint16, upright.
 
     Args:
-        data: the file.
+        data: the file, a classic TIFF.
         start: the offset of the picture's directory.
 
     Raises:
@@ -49,9 +49,9 @@ def read(data: bytes, start: int) -> Pixels:
     if _first(block, tiff.PLANES) == IN_PLANES:
         samples = np.stack([_grey(plane, width) for plane in _planes(block, channels)], axis=-1)
     else:
-        wide = block.main_entries() | {WIDTH: block.entry(LONG, 1, struct.pack(f"{block.order}I", width * channels))}
+        wide = block.main_entries() | {WIDTH: block.entry(LONG, 1, struct.pack(f"{order}I", width * channels))}
         if TILE_WIDTH in wide:
-            wide[TILE_WIDTH] = block.entry(LONG, 1, struct.pack(f"{block.order}I", across * channels))
+            wide[TILE_WIDTH] = block.entry(LONG, 1, struct.pack(f"{order}I", across * channels))
         samples = _grey(_rewritten(block, wide), width * channels)
         samples = samples.reshape(samples.shape[0], width, channels)
     if _first(block, PREDICTOR) == DIFFERENCES:

@@ -19,9 +19,9 @@ def jpeg(pixels, **options):
 
 
 @cache
-def phone(width, height):
-    """A phone's photo of this size before it is turned by its EXIF: HEIC, with a place."""
-    image = Image.open(OLD).convert("RGB").resize((height, width)).rotate(90, expand=True)
+def phone():
+    """A phone's photo: HEIC, 1200 x 900 px before it is turned by its EXIF."""
+    image = Image.open(OLD).convert("RGB").resize((900, 1200)).rotate(90, expand=True)
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "Phone"
     stream = io.BytesIO()

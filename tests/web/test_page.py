@@ -437,7 +437,7 @@ def test_a_file_that_is_gone_is_told(chromium, opened, monkeypatch, tmp_path):
 
 def test_a_phones_photo_is_upright(lite, opened):
     page = opened(lite)
-    page.set_input_files("#file", [{"name": "IMG_1.HEIC", "mimeType": "image/heic", "buffer": phone(1200, 900)}])
+    page.set_input_files("#file", [{"name": "IMG_1.HEIC", "mimeType": "image/heic", "buffer": phone()}])
     page.wait_for_selector("#boxes div")
     wait(page, "document.querySelector('#before').naturalHeight === 1200")
     assert page.evaluate("document.querySelector('#before').naturalWidth") == 900

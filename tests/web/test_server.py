@@ -299,7 +299,7 @@ def transparent():
         ),
         (two_faces, {"faces": []}, ["--faces", "none"]),
         (transparent, {"format": "tiff", "restorer": "lite"}, ["--format", "tiff", "--model", "lite"]),
-        (lambda: phone(1200, 900), {"scale": 1, "upscaler": "lanczos"}, ["--scale", "1", "--upscaler", "lanczos"]),
+        (phone, {"scale": 1, "upscaler": "lanczos"}, ["--scale", "1", "--upscaler", "lanczos"]),
     ],
     ids=["as-it-is", "repaired", "webp", "one-of-two", "one-repaired", "no-face", "transparent", "phone"],
 )
@@ -336,7 +336,7 @@ def test_the_faces_that_were_chosen_are_restored_although_others_are_found(found
 
 
 def test_a_phones_photo_is_shown_upright(lite):
-    photo = lite.upload(phone(1200, 900))
+    photo = lite.upload(phone())
     assert photo["size"] == [900, 1200]
     assert len(photo["faces"]) == 1
     assert Image.open(io.BytesIO(lite.http.get(f"/photos/{photo['key']}/view").content)).size == (900, 1200)
