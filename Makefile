@@ -20,7 +20,7 @@ demo: $(READY)
 page: $(READY)
 	$(RUN)python -m facemend web
 
-# TESTS are arguments of pytest: make test TESTS=tests/files
+# TESTS are arguments of pytest: make test TESTS=tests/files checks style and types too, but runs only these tests
 TESTS ?=
 test: lint
 	$(RUN)python -m pytest -n auto --dist worksteal $(TESTS)

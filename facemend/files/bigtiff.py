@@ -1,6 +1,6 @@
 """BigTIFF files as classic TIFF files, which have 32 bits for each offset in place of 64.
 
-Everything else in the package reads classic files only. Pillow reads BigTIFF files too, but no big-endian ones.
+Pillow reads no big-endian BigTIFF, and the package reads samples of 16 bits from classic files only.
 """
 
 import io
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from facemend.errors import DecodeError
+from facemend.files import tiff
 from facemend.files.directories import Directory, Reader, rows
 from facemend.files.exif import EXIF, GPS, INTEROPERABILITY, MARKS
 
@@ -17,7 +18,9 @@ CHILDREN: Mapping[int, Any] = {EXIF: {INTEROPERABILITY: {}}, GPS: {}}  # tag -> 
 
 
 class Extended(io.RawIOBase):
-    """A file with another beginning, and more bytes after its end. It is read piece by piece.
+    """A file with another beginning, and more bytes after its end. It is read in parts, as they are asked for.
+
+    It has no file descriptor. Where pixels are compressed, Pillow reads all of such a file into the memory.
 
     Args:
         stream: the file.
@@ -41,7 +44,7 @@ class Extended(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Go to an offset, as in other files."""
         starts = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size + len(self._end)}
-        self._at = max(starts[whence] + offset, 0)
+        self._at = starts[whence] + offset
         return self._at
 
     def readinto(self, buffer: Any) -> int:
@@ -50,7 +53,7 @@ class Extended(io.RawIOBase):
             part = self._beginning[self._at :][: len(buffer)]
         elif self._at < self._size:
             self._stream.seek(self._at)
-            part = self._stream.read(min(len(buffer), self._size - self._at))
+            part = self._stream.read(len(buffer))
         else:
             part = self._end[self._at - self._size :][: len(buffer)]
         buffer[: len(part)] = part
@@ -73,25 +76,38 @@ class Directories:
         self.data = bytearray()
         self._reader = reader
         self._size = size
+        self._places: dict[tuple[int, int], bytes] = {}  # offset in the file and length of a value -> its new offset
 
     def add(self, directory: Directory, tags: Mapping[int, Any] = CHILDREN) -> bytes:
         """Write a directory, after those it points to with these tags; returns its offset in 4 bytes."""
         children = {tag: self._reader.first(directory, tag) for tag in tags}
         places = {tag: self.add(self._reader.directory(start), tags[tag]) for tag, start in children.items() if start}
-        return self._put(rows(self._reader.order, directory.values, places, self._put))
+        return self._append(rows(self._reader.order, directory.values, places, self._put))
 
-    def _put(self, value: bytes, _: int | None = None) -> bytes:
-        """Write a value, wherever it was before, as `rows` asks for it; returns its offset in 4 bytes."""
+    def _put(self, value: bytes, at: int | None) -> bytes:
+        """Write a value that was at an offset of the file, 0 for in the directory; returns its offset in 4 bytes.
+
+        Pages may share a value, which is written once.
+        """
+        if not at:
+            return self._append(value)
+        if (at, len(value)) not in self._places:
+            self._places[at, len(value)] = self._append(value)
+        return self._places[at, len(value)]
+
+    def _append(self, value: bytes) -> bytes:
         self.data.extend(bytes((self._size + len(self.data)) % 2))
         start = self._size + len(self.data)
         if len(self.data) + len(value) > self._size:
-            raise DecodeError("damaged (its directories overlap)", "use a complete copy")
+            raise DecodeError("damaged (its values overlap)", "use a complete copy")
         self.data.extend(value)
         return struct.pack(f"{self._reader.order}I", start)
 
 
 def classic(stream: BinaryIO) -> BinaryIO:
-    """Return a BigTIFF as a classic TIFF, with new directories after its end. Other files are returned as they are.
+    """Return a BigTIFF as a classic TIFF, with new directories after its end.
+
+    Other files are returned as they are, and so are little-endian ones with at most 8 bits, which Pillow reads.
 
     Args:
         stream: the file, which must stay open.
@@ -100,7 +116,8 @@ def classic(stream: BinaryIO) -> BinaryIO:
         DecodeError: it is too large, or damaged.
     """
     reader = Reader(stream)
-    if not reader.is_big:
+    bits = max(reader.numbers(reader.first_page(), tiff.BITS), default=1)
+    if not reader.is_big or (reader.order == "<" and bits <= 8):
         return stream
     size = stream.seek(0, io.SEEK_END)
     if size > LARGEST:

@@ -83,7 +83,8 @@ class Reader:
 
     def directories(self) -> Iterator[Directory]:
         """Yield the directories of all pages."""
-        start, seen = self._first_start(), set[int]()
+        start = self._number(self._layout.first, self._layout.link) if self.order else 0
+        seen = set[int]()
         while start and start not in seen and len(seen) < MOST_PAGES:
             seen.add(start)
             directory = self.directory(start)
@@ -127,9 +128,6 @@ class Reader:
         code = {SHORT: "H", LONG: "I", 13: "I"}.get(value.kind) if value else None
         if value and code:
             yield from (number for (number,) in struct.iter_unpack(self.order + code, value.data))
-
-    def _first_start(self) -> int:
-        return self._number(self._layout.first, self._layout.link) if self.order else 0
 
     def _narrow(self, value: Value) -> Value:
         """The value with 32 bits in place of 64. The nearest number stands for one that needs more."""

@@ -106,7 +106,7 @@ def exif(reader: Reader, page: Directory) -> tuple[bytes | None, bool]:
     ends = [child.start + 6 + 12 * len(child.values) for _, child in children]
     everything = [*main.values(), *(value for _, child in children for value in child.values.values())]
     ends += [value.at + len(value.data) for value in everything]
-    stays = max(ends) < LONGEST_IN_PLACE
+    stays = not reader.is_big and max(ends) < LONGEST_IN_PLACE  # the fields of a BigTIFF are longer
     data = bytearray(MARKS[reader.order] + bytes(4))
 
     def put(value: bytes, at: int | None) -> bytes:
