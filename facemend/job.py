@@ -223,13 +223,7 @@ def _with_seconds(result: Result, start: float, decoded: float, computed: float)
 def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:
     """The files of a job; raises OptionError where a format cannot hold the result."""
     height, width = size = settings.output_size(*picture.pixels.shape[:2])
-    requested = job.format or formats.by_suffix(job.target).name
-    try:
-        row = formats.choose(picture, requested, size)
-    except OptionError as error:
-        if job.format:
-            raise
-        raise OutputPathError(job.target, error.allowed) from error
+    row = formats.choose(picture, job.format, size) if job.format else formats.of_file(job.target, picture, size)
     limit = formats.FORMATS["jpeg"].longest_side
     if job.compare and max(height, 2 * width + SEAM) > limit:
         raise OptionError("compare", f"{2 * width + SEAM} x {height} px", f"at most {limit} px a side")

@@ -380,7 +380,9 @@ def _check(settings: Settings, faces: Sequence[Face] | None = None) -> None:
 
 
 def _is_face(value: object) -> bool:
-    return isinstance(value, Face) and isinstance(value.box, tuple) and isinstance(value.landmarks, Landmarks)
+    if not (isinstance(value, Face) and isinstance(value.box, tuple) and isinstance(value.landmarks, Landmarks)):
+        return False
+    return len(value.box) == 4 and all(map(is_number, value.box))
 
 
 def _continued(progress: Progress, stage: str, before: int, total: int) -> StageProgress:

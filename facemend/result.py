@@ -86,12 +86,12 @@ class Result:
             The path.
 
         Raises:
-            OptionError: the suffix is unknown, its format cannot hold the picture (JPEG has no transparency), or the
-                quality is out of range.
+            OptionError: the suffix is unknown, or the quality is out of range.
+            OutputPathError: the format cannot hold the picture (JPEG has no transparency).
             OutputError: the file cannot be written.
         """
         path = Path(path)
-        data = self.encoded(formats.by_suffix(path).name, quality=quality, strip_metadata=strip_metadata)
+        data = self.encoded(formats.of_file(path, self.picture).name, quality=quality, strip_metadata=strip_metadata)
         write(path, data, modified)
         return path
 

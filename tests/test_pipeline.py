@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 from collections import Counter
@@ -780,8 +781,14 @@ def test_startup_sets_the_process_up(tmp_path):
 
 @pytest.mark.parametrize(
     "faces",
-    [face_at(FACE), "all", [1], [replace(face_at(FACE), landmarks=((1, 2),) * 5)], [replace(face_at(FACE), box=None)]],
-    ids=["one face", "text", "numbers", "landmarks", "box"],
+    [
+        face_at(FACE),
+        "all",
+        [1],
+        [replace(face_at(FACE), landmarks=((1, 2),) * 5)],
+        *([replace(face_at(FACE), box=box)] for box in (None, (1, 2, 3), (1, 2, 3, math.nan))),
+    ],
+    ids=["one face", "text", "numbers", "landmarks", "no box", "three numbers", "NaN"],
 )
 def test_given_faces_of_another_type_are_an_option_error(faces):
     with pytest.raises(OptionError, match="a list of Face"):

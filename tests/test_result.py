@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from facemend.draw import before_after, numbered
-from facemend.errors import OptionError
+from facemend.errors import OptionError, OutputPathError
 from facemend.records import Metadata, Picture
 from facemend.result import Result
 from tests.pictures import face_at, similarity, smooth
@@ -39,7 +39,7 @@ def test_save_refuses_invalid_quality(tmp_path, quality):
 
 def test_save_refuses_a_format_without_transparency(tmp_path):
     picture = Picture(smooth(30, 40), alpha=np.full((30, 40), 9, np.uint8))
-    with pytest.raises(OptionError, match="png"):
+    with pytest.raises(OutputPathError, match=r"new\.jpg', but must be png, .* a picture with transparency"):
         result(picture).save(tmp_path / "new.jpg")
     assert not list(tmp_path.iterdir())
 

@@ -50,7 +50,7 @@ def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = ""
         raise DecodeError(
             f"cannot read an object of type {type(source).__name__}", "give a path, bytes, a Pillow image or an array"
         )
-    name = name or (str(source) if isinstance(source, (str, Path)) else "the picture")
+    name = name or (str(source) or "''" if isinstance(source, (str, Path)) else "the picture")
     try:
         if isinstance(source, Image.Image):
             return _from_image(source, settings)

@@ -105,8 +105,8 @@ class Reader:
         """The directory at an offset, as far as the file has it."""
         link, _, number, row = self._layout
         begin, each = start + struct.calcsize(f"={number}"), struct.calcsize(f"={row}")
-        size = each * min(self._number(start, number), MOST_FIELDS)
-        fields = self._read(begin, size)
+        size = each * self._number(start, number)
+        fields = self._read(begin, min(size, each * MOST_FIELDS))
         values: dict[int, Value] = {}
         left = self._size  # values that lie over each other could need any amount of memory
         for tag, kind, count, place in struct.iter_unpack(self.order + row, fields[: len(fields) // each * each]):

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from facemend.errors import OptionError, listed
+from facemend.errors import OptionError, OutputPathError, listed
 from facemend.records import Metadata, Picture, is_whole, peak
 
 # What pixels may have besides 8-bit colours, and what pages and messages call it
@@ -353,6 +353,25 @@ def by_suffix(path: Path, *remedies: str) -> Format:
         suffixes = tuple(s for row in WRITABLE for s in row.suffixes)
         raise OptionError("the output's suffix", path.suffix, suffixes, *remedies)
     return row
+
+
+def of_file(path: Path, picture: Picture, size: tuple[int, int] | None = None) -> Format:
+    """The format that a file name asks for, where it can hold a result.
+
+    Args:
+        path: the file.
+        picture: as for `choose`.
+        size: as for `choose`.
+
+    Raises:
+        OptionError: its suffix is not that of a format we write.
+        OutputPathError: the format cannot hold the result.
+    """
+    row = by_suffix(path)
+    try:
+        return choose(picture, row.name, size)
+    except OptionError as error:
+        raise OutputPathError(path, error.allowed) from error
 
 
 def check_quality(quality: object) -> None:

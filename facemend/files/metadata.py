@@ -1,5 +1,6 @@
 """What a file says about a picture besides its pixels: read from files, and corrected for the result."""
 
+from copy import copy
 from dataclasses import replace
 from typing import BinaryIO, NamedTuple
 
@@ -171,8 +172,10 @@ def _exif(image: Image.Image) -> bytes:
         return bytes(block)
     if profile := image.info.get(png.RAW_PROFILE + "exif"):
         return png.of_profile(str(profile))
+    fields = copy(image.getexif())
+    fields.bigtiff = False  # a BigTIFF's would be written as in that file
     written = isinstance(image, TiffImagePlugin.TiffImageFile) or not isinstance(image, ImageFile.ImageFile)
-    return image.getexif().tobytes() if written and len(image.getexif()) else b""
+    return fields.tobytes() if written and len(fields) else b""
 
 
 def usable(block: bytes, lost: list[str]) -> bytes | None:

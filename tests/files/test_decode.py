@@ -289,6 +289,7 @@ def test_files_that_are_not_pictures_are_refused(tmp_path):
         (empty, "it is empty; use a complete copy"),
         (tmp_path, "directory"),
         (tmp_path / "missing.png", "No such file"),
+        ("", "cannot open '': "),
     ):
         with pytest.raises(DecodeError, match=words) as caught:
             decode(path)

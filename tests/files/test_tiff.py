@@ -441,6 +441,25 @@ def test_a_page_that_the_file_links_to_again_counts_once():
     assert decode(bytes(data)).lost == ()
 
 
+def test_the_page_after_one_with_many_fields_is_found():
+    data = changed(written(noise((6, 5, 3))), **{f"t{60000 + number}": number for number in range(600)})
+    assert decode(data[:-4] + data[4:8]).lost == ()  # the same page
+    following = struct.pack("<I", len(data)) + data[int.from_bytes(data[4:8], "little") :]
+    assert decode(data[:-4] + following).lost == (ONLY_FIRST,)
+
+
+@pytest.mark.parametrize("is_big", [False, True])
+def test_a_tiff_that_pillow_has_opened_keeps_its_exif(is_big):
+    stream, fields = io.BytesIO(), Image.Exif()
+    fields[271] = "Maker"
+    Image.fromarray(scene()).save(stream, "TIFF", big_tiff=is_big, exif=fields)
+    image = Image.open(stream)
+    metadata = decode(image).metadata
+    assert described(metadata.exif)[271] == (2, 6, b"Maker\0")
+    assert metadata.lost == ()
+    assert image.getexif().bigtiff == is_big
+
+
 def test_a_tiff_that_ends_within_the_offset_of_the_next_page_is_read():
     samples = noise((6, 5, 3))
     data = changed(written(samples))
