@@ -1,6 +1,6 @@
 """BigTIFF files as classic TIFF files, which have 32 bits for each offset in place of 64.
 
-Pillow reads no big-endian BigTIFF, and the package reads samples of 16 bits from classic files only.
+Pillow reads no big-endian BigTIFF, and `tiff_samples` reads classic files only.
 """
 
 import io
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from facemend.errors import DecodeError
-from facemend.files import tiff
+from facemend.files import tiff_samples
 from facemend.files.directories import Directory, Reader, rows
 from facemend.files.exif import EXIF, GPS, INTEROPERABILITY, MARKS
 
@@ -107,7 +107,7 @@ class Directories:
 def classic(stream: BinaryIO) -> BinaryIO:
     """Return a BigTIFF as a classic TIFF, with new directories after its end.
 
-    Other files are returned as they are, and so are little-endian ones with at most 8 bits, which Pillow reads.
+    Other files are returned as they are, and so are little-endian ones that Pillow reads.
 
     Args:
         stream: the file, which must stay open.
@@ -116,8 +116,7 @@ def classic(stream: BinaryIO) -> BinaryIO:
         DecodeError: it is too large, or damaged.
     """
     reader = Reader(stream)
-    bits = max(reader.numbers(reader.first_page(), tiff.BITS), default=1)
-    if not reader.is_big or (reader.order == "<" and bits <= 8):
+    if not reader.is_big or (reader.order == "<" and not tiff_samples.reads(reader, reader.first_page())):
         return stream
     size = stream.seek(0, io.SEEK_END)
     if size > LARGEST:

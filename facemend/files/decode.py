@@ -14,8 +14,9 @@ from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlug
 
 from facemend.errors import DecodeError, MemoryLimitError, OpenError
 from facemend.extras import install_remedy
-from facemend.files import bigtiff, colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff, xmp
+from facemend.files import bigtiff, colour, deep, formats, hdr, headers, jpeg, metadata, spaces, tiff, tiff_samples, xmp
 from facemend.files.decoders import decoding, quiet
+from facemend.files.directories import NEW_SUBFILE, REDUCED, Reader
 from facemend.files.samples import Samples
 from facemend.records import DEFAULT_SETTINGS, ONLY_FIRST, Picture, Pixels, Settings, converted
 
@@ -23,6 +24,8 @@ Source = str | Path | bytes | bytearray | memoryview | Image.Image | Pixels
 
 # Pillow's mode of the samples in a file -> what loading multiplies them by
 STEPS: dict[object, int] = {"L;2": 85, "L;4": 17}
+FILES_SAY_MORE = (PngImagePlugin.PngImageFile, TiffImagePlugin.TiffImageFile)  # than Pillow hands on
+COLOURS = {"RGB": 3, "RGBA": 3, "CMYK": 4, "L": 1, "LA": 1}  # Pillow mode -> channels without alpha
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -78,8 +81,10 @@ def _from_path(path: Path, settings: Settings) -> Picture:
 
 
 def _from_image(image: Image.Image, settings: Settings) -> Picture:
-    needs_file = bool(deep.layout(image)) or isinstance(image, PngImagePlugin.PngImageFile)
-    if needs_file and isinstance(image, ImageFile.ImageFile) and image.tile and image.fp and not image.tell():
+    needs_file = bool(deep.layout(image)) or isinstance(image, FILES_SAY_MORE)
+    other_page = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(NEW_SUBFILE, 0) & REDUCED
+    is_first = not other_page and not image.tell()  # what is read of the file
+    if needs_file and is_first and isinstance(image, ImageFile.ImageFile) and image.tile and image.fp:
         position = image.fp.tell()
         image.fp.seek(0)
         data = image.fp.read()
@@ -97,20 +102,24 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
         raise DecodeError(formats.describe_unknown(head), f"give a {formats.READABLE} file")
     if row.name == "tiff":
         stream = bigtiff.classic(stream)
-        if tiff.is_dng(stream):
+        if tiff.is_raw(Reader(stream)):
             row = formats.FORMATS["raw"]
     if not row.installed:
         problem = f"{row.title} needs the package {row.package} (the extra {row.extra} of facemend)"
         raise DecodeError(problem, install_remedy(row.extra))
     if size := headers.announced_size(head, row.name):
         settings.check_size(*size)
+    limited = partial(_check_size, settings=settings)
     if row.name == "tiff":
         tiff.check(stream)
+        reader = Reader(stream)
+        if tiff_samples.reads(reader, reader.first_page()):
+            return _of_samples(tiff_samples.read(stream, limited), row)
     stream.seek(0)
     # The one reader of this format. Image.open would also try every other plugin, and warn about large pictures.
     reader = pkgutil.resolve_name(row.reader)
     if not isinstance(reader, type):
-        return _of_samples(reader(stream, partial(_check_size, settings=settings)), row)
+        return _of_samples(reader(stream, limited), row)
     with quiet(), decoding():
         image = reader(stream)
     several = tiff.seek_picture(image, stream) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
@@ -167,17 +176,16 @@ def _picture(
             )
     # Loading multiplies the grey samples, but not the one that is transparent.
     step = STEPS.get(image.tile[0].args, 1) if isinstance(image, PngImagePlugin.PngImageFile) and image.tile else 1
-    if not (layout and tiff_image and stream is not None):
-        with quiet() if tiff_image else contextlib.nullcontext(), decoding():
-            image.load()
+    with quiet() if tiff_image else contextlib.nullcontext(), decoding():
+        image.load()
     if step > 1 and "transparency" in image.info:
         image.info["transparency"] *= step
     with quiet():  # after loading, which rotates a TIFF, and finds the EXIF block at the end of a PNG
         said = metadata.read(image, stream)
         space = spaces.of(image, stream, said.adobe_rgb)
     lost = [*([ONLY_FIRST] if several else []), *_other_pictures(image)]
-    if tiff_image and (channels := _other_channels(tiff_image)):
-        lost.append(channels)
+    if tiff_image:
+        lost += _other_channels(tiff_image)
     if stream is not None and layout:
         with quiet():
             colours, alpha = deep.read(stream, image)
@@ -187,7 +195,7 @@ def _picture(
         colours, alpha = _samples(image, space.profile, lost)
         if layout or (stream is None and deep.is_reduced(image)):
             lost.append("8 of 16 bits (Pillow has reduced this image)")
-    if tiff_image and not deep.has_alpha(tiff_image):
+    if tiff_image and not tiff.has_alpha(_extra_samples(tiff_image)):
         alpha = None
     if colours.dtype == np.uint16:
         colours = colour.deep_to_srgb(colours, space.profile, lost)
@@ -210,12 +218,15 @@ def _other_pictures(image: Image.Image) -> list[str]:
     return other + (["video"] if xmp.has_video(packet) else [])
 
 
-def _other_channels(image: TiffImagePlugin.TiffImageFile) -> str:
-    """The channels of a TIFF that are neither colours nor transparency, in words; "" if there are none."""
-    kinds = image.tag_v2.get(tiff.EXTRA_SAMPLES, ())
-    count = image.tag_v2.get(tiff.SAMPLES, 1) - deep.COLOURS.get(image.mode, image.tag_v2.get(tiff.SAMPLES, 1))
-    others = max(count, len(kinds)) - deep.has_alpha(image)
-    return f"{others} of its channels (neither colours nor transparency)" if others > 0 else ""
+def _extra_samples(image: TiffImagePlugin.TiffImageFile) -> list[int]:
+    return [*image.tag_v2.get(tiff.EXTRA_SAMPLES, ())]
+
+
+def _other_channels(image: TiffImagePlugin.TiffImageFile) -> list[str]:
+    """The channels of a TIFF that are neither colours nor transparency, in words."""
+    kinds = _extra_samples(image)
+    count = image.tag_v2.get(tiff.SAMPLES, 1) - COLOURS.get(image.mode, image.tag_v2.get(tiff.SAMPLES, 1))
+    return tiff.other_channels(max(count, len(kinds)) - tiff.has_alpha(kinds))
 
 
 def _from_array(array: Pixels, settings: Settings) -> Picture:

@@ -1,4 +1,4 @@
-"""Read PNG, TIFF and HEIC files with 16, 12 or 10 bits per channel, and write such PNG files.
+"""Read PNG and HEIC files with 16, 12 or 10 bits per channel, and write such PNG files.
 
 Pillow reduces them to 8 bits, except grey without alpha, and can write none of them.
 """
@@ -16,15 +16,13 @@ import pillow_heif
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from facemend.errors import DecodeError
-from facemend.files import tiff, tiff_samples
+from facemend.files import tiff
 from facemend.files.decoders import decoding
 from facemend.files.png import SIGNATURE, chunk, chunks
-from facemend.files.tiff import BITS, EXTRA_SAMPLES, PHOTOMETRIC
 from facemend.records import Pixels, to_dtype
 
 ROWS_AT_ONCE = 64  # of a PNG compressed together, so that the copies need little memory
 PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> grey, grey + alpha, RGB, RGBA
-COLOURS = {"RGB": 3, "RGBA": 3, "CMYK": 4, "L": 1, "LA": 1}  # Pillow mode -> channels without alpha
 
 
 def layout(image: Image.Image) -> str:
@@ -34,11 +32,8 @@ def layout(image: Image.Image) -> str:
         image: opened; a PNG must not be loaded.
 
     Returns:
-        "RGB" (with or without alpha), "LA", "L" or "CMYK" if the picture must be read with `read`, else "".
+        "RGB" (with or without alpha), "LA" or "L" if the picture must be read with `read`, else "".
     """
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        deep = image.mode in ("RGB", "RGBA", "CMYK") and image.tag_v2[BITS][0] == 16
-        return image.mode[:3].replace("CMY", "CMYK") if deep else ""
     if isinstance(image, PngImagePlugin.PngImageFile) and image.tile:
         return {"RGB;16B": "RGB", "RGBA;16B": "RGB", "LA;16B": "LA"}.get(str(image.tile[0].args), "")
     if isinstance(image, pillow_heif.HeifImageFile) and image.info.get("bit_depth", 8) > 8:
@@ -46,13 +41,10 @@ def layout(image: Image.Image) -> str:
     return ""
 
 
-def has_alpha(image: TiffImagePlugin.TiffImageFile) -> bool:
-    """Whether the first channel after the colours is transparency."""
-    return image.tag_v2.get(EXTRA_SAMPLES, ())[:1] in ((tiff.PREMULTIPLIED,), (tiff.NOT_PREMULTIPLIED,))
-
-
 def is_reduced(image: Image.Image) -> bool:
-    """Whether Pillow has reduced a loaded PNG to 8 bits; it only shows in the file, which must still be there."""
+    """Whether Pillow has reduced a loaded image to 8 bits. Of a PNG only the file shows it, which may be gone."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return not image.mode.startswith("I;16") and image.tag_v2.get(tiff.BITS, (8,))[0] == 16
     path = Path(getattr(image, "filename", "") or ".")
     if not isinstance(image, PngImagePlugin.PngImageFile) or not path.is_file():
         return False
@@ -62,7 +54,7 @@ def is_reduced(image: Image.Image) -> bool:
 
 
 def read(stream: BinaryIO, image: Image.Image) -> tuple[Pixels, Pixels | None]:
-    """Read a picture whose `layout` is not empty. The orientation of a TIFF is applied, as Pillow does too.
+    """Read a picture whose `layout` is not empty.
 
     Args:
         stream: the file.
@@ -70,7 +62,7 @@ def read(stream: BinaryIO, image: Image.Image) -> tuple[Pixels, Pixels | None]:
             would return them half empty.
 
     Returns:
-        (H, W, 3) RGB, (H, W, 4) CMYK or (H, W) grey; and (H, W) alpha or None; uint16.
+        (H, W, 3) RGB or (H, W) grey; and (H, W) alpha or None; uint16.
 
     Raises:
         DecodeError: it is damaged, or of a kind that is not supported.
@@ -79,20 +71,7 @@ def read(stream: BinaryIO, image: Image.Image) -> tuple[Pixels, Pixels | None]:
     data = stream.read()
     if isinstance(image, pillow_heif.HeifImageFile):
         return _of_heif(data)
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        return _of_tiff(data, image)
     return _by_opencv(_only_pixels(data))
-
-
-def _of_tiff(data: bytes, image: TiffImagePlugin.TiffImageFile) -> tuple[Pixels, Pixels | None]:
-    pixels, count = tiff_samples.read(data, image.tag_v2.offset), COLOURS[image.mode]
-    colours = pixels[..., :count]
-    if not has_alpha(image) or pixels.shape[2] == count:
-        return colours, None
-    alpha = pixels[..., count]
-    if image.tag_v2[EXTRA_SAMPLES][0] == tiff.PREMULTIPLIED:
-        colours = to_dtype(colours / (np.maximum(alpha, 1)[..., None] / 65535), np.uint16)
-    return colours, alpha
 
 
 def _by_opencv(data: bytes) -> tuple[Pixels, Pixels | None]:
@@ -135,9 +114,9 @@ def grey(image: Image.Image) -> tuple[Pixels, Pixels | None]:
     """Return the pixels of a loaded 16-bit grey image, (H, W) uint16, and their alpha or None."""
     pixels = np.asarray(image).astype(np.uint16)
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    if tags.get(BITS) == (12,):
+    if tags.get(tiff.BITS) == (12,):
         pixels = pixels * 16 + (pixels >> 8)
-    if tags.get(PHOTOMETRIC) == 0:  # white is zero
+    if tags.get(tiff.PHOTOMETRIC) == 0:  # white is zero
         pixels = 65535 - pixels
     key = image.info.get("transparency")
     return pixels, None if key is None else np.where(pixels == key, 0, 65535).astype(np.uint16)

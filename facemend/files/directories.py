@@ -1,6 +1,7 @@
 """The directories of TIFF files: classic ones (TIFF 6.0, section 2), and BigTIFF as LibTIFF 4 has it."""
 
 import io
+import itertools
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -100,6 +101,10 @@ class Reader:
     def first_page(self) -> Directory:
         """The first page that is not a reduced copy; the first directory where there is no other."""
         return next((page for _, page in self.pages()), self.first_directory())
+
+    def has_several_pages(self) -> bool:
+        """Whether there is more than one such page."""
+        return len(list(itertools.islice(self.pages(), 2))) > 1
 
     def directory(self, start: int) -> Directory:
         """The directory at an offset, as far as the file has it."""

@@ -46,15 +46,15 @@ def read(image: Image.Image, stream: BinaryIO | None) -> Read:
         stream: its file, if it comes from one.
     """
     if isinstance(image, TiffImagePlugin.TiffImageFile) and stream is not None:
-        found, stored = _of_tiff(stream)
-        return Read(upright(found, stored), 1, _is_adobe_rgb(found))  # Pillow has turned the pixels
+        found, stored = of_tiff(stream)
+        return Read(upright(found, stored), 1, is_adobe_rgb(found))  # Pillow has turned the pixels
     if isinstance(image, PngImagePlugin.PngImageFile) and stream is not None:
         found = _of_png(image, stream)
     else:
         found = of_image(image)
     stored = orientation(found)
     turned_by = image.info.get("original_orientation") or stored  # what pillow-heif has already applied
-    return Read(upright(found, turned_by), stored, _is_adobe_rgb(found))
+    return Read(upright(found, turned_by), stored, is_adobe_rgb(found))
 
 
 def upright(metadata: Metadata, stored: int = 1) -> Metadata:
@@ -107,7 +107,8 @@ def png_chunks(metadata: Metadata) -> list[tuple[bytes, bytes]]:
     return chunks
 
 
-def _is_adobe_rgb(metadata: Metadata) -> bool:
+def is_adobe_rgb(metadata: Metadata) -> bool:
+    """Whether EXIF says that the stored colours are those of Adobe RGB."""
     return metadata.exif is not None and exif.Block(metadata.exif).is_adobe_rgb
 
 
@@ -192,7 +193,8 @@ def usable(block: bytes, lost: list[str]) -> bytes | None:
     return block
 
 
-def _of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
+def of_tiff(stream: BinaryIO) -> tuple[Metadata, int]:
+    """The metadata of the first page that is not a reduced copy, and the orientation in which it is stored, 1 to 8."""
     reader = Reader(stream)
     page = reader.first_page()
     lost: list[str] = []

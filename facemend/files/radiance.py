@@ -1,17 +1,25 @@
-"""Read Radiance HDR files, by OpenCV."""
+"""Read Radiance HDR files: Ward, Real Pixels, Graphics Gems II, 1991.
+
+OpenCV would read them from a file that it writes into the folder of temporary files.
+"""
 
 import re
 from typing import BinaryIO
 
-import cv2
 import numpy as np
 
 from facemend.errors import DecodeError
-from facemend.files.decoders import decoding, quiet
+from facemend.files.decoders import decoding
 from facemend.files.samples import CheckSize, Samples
+from facemend.records import Pixels
 
 SIZE = re.compile(rb"\n-Y (\d{1,9}) \+X (\d{1,9})\n")  # the only order of rows that is in use
 HEADER = 1 << 16  # bytes that it can have
+XYZ = b"FORMAT=32-bit_rle_xyze"
+PLANES = b"\2\2"  # begins a row whose channels follow one another; its width is next
+WIDTHS = range(8, 1 << 15)  # of such rows
+REPEATED = 128  # what is added to the length of a run of one value
+BIAS = 128 + 8  # of the exponent, for mantissas from 0 to 255
 
 
 def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
@@ -24,9 +32,54 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     size = SIZE.search(data[:HEADER])
     if size is None:
         raise DecodeError("its size is not given, or its rows are in a rare order", "save it again")
-    check_size(int(size[1]), int(size[2]))
-    with quiet(), decoding():
-        values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if values is None or values.ndim != 3:
-        raise DecodeError("damaged (OpenCV cannot read it)", "use a complete copy")
-    return Samples(np.nan_to_num(values[..., ::-1].astype(np.float32), posinf=0, neginf=0))
+    if XYZ in data[: size.start()]:
+        raise DecodeError("its colours are XYZ", "save it as RGB")
+    height, width = int(size[1]), int(size[2])
+    check_size(height, width)
+    rgbe = np.empty((height, width, 4), np.uint8)
+    start = size.end()
+    with decoding():
+        for row in rgbe:
+            in_planes = width in WIDTHS and data[start : start + 4] == PLANES + width.to_bytes(2, "big")
+            start = _read_planes(data, start + 4, row) if in_planes else _read_pixels(data, start, row)
+    return Samples(np.ldexp(rgbe[..., :3].astype(np.float32), rgbe[..., 3:].astype(np.int32) - BIAS))
+
+
+def _read_planes(data: bytes, start: int, row: Pixels) -> int:
+    """Read a row of (W, 4), channel by channel. Returns the offset of the next row."""
+    for channel in row.T:
+        x = 0
+        while x < len(channel):
+            count = data[start]
+            stored = count
+            if count > REPEATED:
+                count, stored = count - REPEATED, 1
+            values = np.frombuffer(data, np.uint8, stored, start + 1)
+            if not 0 < count <= len(channel) - x:
+                raise ValueError("a run is longer than its row")
+            channel[x : x + count] = values
+            x += count
+            start += 1 + stored
+    return start
+
+
+def _read_pixels(data: bytes, start: int, row: Pixels) -> int:
+    """Read a row of (W, 4), px by px. (1, 1, 1, N) repeats the last one N times, and after such a px, 256 N times."""
+    x = shift = 0
+    while x < len(row):
+        pixels = np.frombuffer(data, np.uint8, 4 * min(len(row) - x, (len(data) - start) // 4), start).reshape(-1, 4)
+        repeats = (pixels[:, :3] == 1).all(axis=1)
+        if repeats[0]:
+            count, stored = int(pixels[0, 3]) << shift, 1
+            values = row[x - 1]
+            shift += 8
+            if not x or count > len(row) - x:
+                raise ValueError("a run is longer than its row")
+        else:
+            count = stored = int(repeats.argmax()) or len(pixels)
+            values = pixels[:count]
+            shift = 0
+        row[x : x + count] = values
+        x += count
+        start += 4 * stored
+    return start

@@ -31,4 +31,6 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     reader = Reader(stream)
     block, moved = tiff.exif(reader, reader.first_directory())
     lost = ["EXIF"] if block is None else ["offsets inside the MakerNote (it had to move)"] if moved else []
+    if colours.shape[2] == 1:  # of a camera without colour filters
+        colours = colours[..., 0]
     return Samples(colours, metadata=Metadata(exif=block, lost=tuple(lost)), lost=("the raw data (it is developed)",))

@@ -59,7 +59,12 @@ def of(image: Image.Image, stream: BinaryIO | None, adobe_rgb: bool) -> Space:
         return Space(profile)
     if isinstance(image, PngImagePlugin.PngImageFile) and ("gamma" in image.info or "chromaticity" in image.info):
         return _of_numbers(image.info)
-    return Space(icc.made(*ADOBE_RGB, ADOBE_GAMMA) if adobe_rgb else None)
+    return Space(of_adobe_rgb() if adobe_rgb else None)
+
+
+def of_adobe_rgb() -> bytes:
+    """An ICC profile of Adobe RGB."""
+    return icc.made(*ADOBE_RGB, ADOBE_GAMMA)
 
 
 def to_srgb(points: Sequence[Chromaticity]) -> Reals:

@@ -1,7 +1,8 @@
 """TIFF files: their metadata as EXIF, and the writer (TIFF 6.0)."""
 
+import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -29,18 +30,25 @@ from facemend.records import Metadata, Pixels
 
 # Tags
 BITS, COMPRESSION, PHOTOMETRIC, STRIP, SAMPLES, ROWS, STRIP_BYTES = 258, 259, 262, 273, 277, 278, 279
-DNG_VERSION = 50706
+SUB_DIRECTORIES, DNG_VERSION = 330, 50706
+RAW_SAMPLES = (32803, 34892)  # values of PhotometricInterpretation: a mosaic of colours, and linear light
+MOST_CHILDREN = 10  # that are looked at
 PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, IPTC, PHOTOSHOP = 284, 338, 339, 700, 33723, 34377
 
 PREMULTIPLIED, NOT_PREMULTIPLIED = 1, 2  # values of ExtraSamples that mean alpha
+WHITE_IS_ZERO = 0  # a value of PhotometricInterpretation
+COLOURS = {WHITE_IS_ZERO: 1, 1: 1, 2: 3, 5: 4}  # PhotometricInterpretation -> channels of grey, RGB or CMYK
+UNREAD_COLOURS = (4, 9)  # a mask, and ICC's L*a*b*
 UNSIGNED = 1  # a value of SampleFormat
 MOST_BITS = 16  # of a sample
-UNREAD = {34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL"}  # Compression that Pillow does not read
+# Compression that Pillow does not read
+UNREAD = {34712: "JPEG 2000", 34887: "LERC", 34933: "PNG", 50001: "WebP", 50002: "JPEG XL"}
 # Tags that describe how the pixels are stored, or hold blocks that are carried apart (XMP, IPTC, Photoshop, ICC)
 STORAGE = {254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 280, 281, 284, 297, 301, 317, 318, 319, 320}
 STORAGE |= {321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515}
 RAW = {33421, 33422, *range(50706, 53000)}  # of the mosaic, and of DNG
 STORAGE |= {517, 518, 519, 520, 521, 529, 530, 531, 532, 700, 33723, 34377, 34675, 37724}
+RGB = "save it as RGB with 8 or 16 bits"
 LONGEST_IN_PLACE = 60_000  # bytes from the start of a file whose values keep their offsets; a JPEG holds 65,527
 
 
@@ -55,10 +63,25 @@ def check(stream: BinaryIO) -> None:
     remedy = "save it with unsigned 8 or 16 bits"
     if set(reader.numbers(page, SAMPLE_FORMAT)) - {UNSIGNED}:
         raise DecodeError("its samples are not unsigned numbers", remedy)
-    if max(reader.numbers(page, BITS), default=1) > MOST_BITS:
+    bits = max(reader.numbers(page, BITS), default=1)
+    if bits > MOST_BITS:
         raise DecodeError(f"its samples have more than {MOST_BITS} bits", remedy)
+    photometric, is_grey = reader.first(page, PHOTOMETRIC), reader.first(page, SAMPLES) <= 1
+    colours_are_read = photometric in COLOURS if bits == MOST_BITS else photometric not in UNREAD_COLOURS
+    if not colours_are_read or bits not in ((1, 2, 4, 8, 12, 16) if is_grey else (8, 16)):
+        raise DecodeError(f"its colours are not read (PhotometricInterpretation {photometric}, {bits} bits)", RGB)
     if compression := UNREAD.get(reader.first(page, COMPRESSION)):
         raise DecodeError(f"its pixels are compressed with {compression}", "save it with LZW compression")
+
+
+def has_alpha(extra_samples: Sequence[int]) -> bool:
+    """Whether the first channel after the colours is transparency."""
+    return extra_samples[:1] in ([PREMULTIPLIED], [NOT_PREMULTIPLIED])
+
+
+def other_channels(count: int) -> list[str]:
+    """What is lost with channels that are neither colours nor transparency, in words."""
+    return [f"{count} of its channels (neither colours nor transparency)"] if count > 0 else []
 
 
 def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool:
@@ -74,17 +97,22 @@ def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool
     Raises:
         DecodeError: the file is damaged.
     """
-    pages = Reader(stream).pages()
-    number, _ = next(pages, (0, None))
-    several = next(pages, None) is not None
+    reader = Reader(stream)
+    number, _ = next(reader.pages(), (0, None))
     with quiet(), decoding():
         image.seek(number)
-    return several
+    return reader.has_several_pages()
 
 
-def is_dng(stream: BinaryIO) -> bool:
-    """Whether a file is a raw file in Adobe's format, whose first page may be a reduced copy."""
-    return DNG_VERSION in Reader(stream).first_directory().values
+def is_raw(reader: Reader) -> bool:
+    """Whether a file is a raw file of a camera. The first page of many is a reduced copy of the developed picture."""
+    if DNG_VERSION in reader.first_directory().values:
+        return True
+    directories = itertools.chain.from_iterable(
+        (page, *map(reader.directory, itertools.islice(reader.numbers(page, SUB_DIRECTORIES), MOST_CHILDREN)))
+        for page in reader.directories()
+    )
+    return any(reader.first(one, PHOTOMETRIC) in RAW_SAMPLES for one in directories)
 
 
 def exif(reader: Reader, page: Directory) -> tuple[bytes | None, bool]:

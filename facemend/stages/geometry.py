@@ -93,6 +93,8 @@ def warp(
         (height, width, 3) of the source's dtype.
     """
     region, matrix = shrunk(*cut(source, matrix, size))
+    if border == cv2.BORDER_REFLECT_101 and 1 in region.shape[:2]:  # OpenCV 5.0 does not return from it
+        border = cv2.BORDER_REPLICATE
     return cv2.warpAffine(region, matrix, size[::-1], flags=interpolation, borderMode=border, borderValue=value)
 
 

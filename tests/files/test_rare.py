@@ -9,12 +9,13 @@ import subprocess
 import sys
 import warnings
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from facemend.errors import DecodeError, TooLargeError
-from facemend.files import formats, jxl, metadata
+from facemend.files import formats, jxl, metadata, radiance
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.records import Picture, Settings
@@ -109,6 +110,36 @@ def test_the_size_of_a_jxl_is_not_read_from_another_box():
     assert decode(data[:end] + box + data[end:]).pixels.shape == (60, 48, 3)
 
 
+@pytest.mark.parametrize("size", [(40, 60), (40, 7)])
+def test_a_radiance_file_has_the_light_that_opencv_reads(size):
+    """Rows of fewer than 8 px are not compressed."""
+    light = noise((*size, 3)).astype(np.float32) / 64
+    light[10:20, 3:] = 0.5
+    data = rare.radiance(light)
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)[..., ::-1]
+    assert np.array_equal(radiance.read(io.BytesIO(data), lambda height, width: None).colours, expected)
+
+
+def test_repeated_px_of_a_radiance_file_are_read():
+    one, other, last = bytes([10, 20, 30, 129]), bytes([40, 50, 60, 129]), bytes([70, 80, 90, 129])
+    rows = one + bytes([1, 1, 1, 44, 1, 1, 1, 1]) + other + other + bytes([1, 1, 1, 1]) + last
+    data = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 305\n" + rows
+    red = radiance.read(io.BytesIO(data), lambda height, width: None).colours[0, :, 0] * 128
+    assert red.tolist() == [10] * 301 + [40] * 3 + [70]
+
+
+@pytest.mark.parametrize("rows", [b"\1\1\1\5", bytes([9] * 4 + [1, 1, 1, 200]), b"\2\2\0\x14" + bytes([100, 5]), b""])
+def test_a_run_of_a_radiance_file_that_leaves_its_row_is_damage(rows):
+    with pytest.raises(DecodeError, match="damaged"):
+        decode(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 20\n" + rows.ljust(60, b"\0"))
+
+
+def test_a_radiance_file_in_xyz_is_refused():
+    data = rare.radiance(noise((9, 9, 3)).astype(np.float32)).replace(b"rle_rgbe", b"rle_xyze")
+    with pytest.raises(DecodeError, match="colours are XYZ; save it as RGB"):
+        decode(data)
+
+
 def test_a_damaged_radiance_file_prints_nothing(capfd):
     data = rare.radiance(noise((64, 64, 3)).astype(np.float32))
     with pytest.raises(DecodeError):
@@ -142,6 +173,21 @@ def test_a_raw_file_is_developed_to_16_bits(tmp_path, colour):
     assert (np.argsort(middle) == np.argsort(colour)).all()
     assert b"Camera" in picture.metadata.exif
     assert picture.lost == ("the raw data (it is developed)",)
+
+
+@needs("rawpy")
+def test_a_raw_file_without_a_name_is_not_taken_for_the_small_picture_in_it():
+    picture = decode(rare.nef(200, 150))
+    assert picture.format == "raw"
+    assert min(picture.pixels.shape[:2]) > 100
+
+
+@needs("rawpy")
+def test_a_raw_file_of_a_camera_without_colours_is_grey():
+    picture = decode(rare.dng(filters=False))
+    assert picture.grey
+    assert picture.pixels.dtype == np.uint16
+    assert picture.pixels.std() > 0
 
 
 @needs("rawpy")

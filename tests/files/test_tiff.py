@@ -60,6 +60,38 @@ def in_planes(samples):
     return changed(data[:start] + planes, t284=2, t273=offsets, t279=(size,) * count)
 
 
+def tiff_of(samples, photometric, kinds, separate, order):
+    """A TIFF of (H, W, C), uncompressed in one strip or one for each plane."""
+    height, width, channels = samples.shape
+    stored = np.moveaxis(samples, 2, 0) if separate else samples
+    pixels = stored.astype(samples.dtype.newbyteorder(order)).tobytes()
+    count = channels if separate else 1
+    fields = {
+        256: [width],
+        257: [height],
+        BITS: [8 * samples.itemsize] * channels,
+        259: [1],
+        PHOTOMETRIC: [photometric],
+        STRIP: [8 + len(pixels) // count * index for index in range(count)],
+        SAMPLES: [channels],
+        278: [height],
+        STRIP_BYTES: [len(pixels) // count] * count,
+        PLANES: [2 if separate else 1],
+        EXTRA: kinds,
+    }
+    mark = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    directory = struct.pack(f"{order}HHHII4x", 1, 256, LONG, 1, width)
+    block = Block(mark + struct.pack(f"{order}I", 8 + len(pixels)) + pixels + directory)
+    block.replace_main(
+        {
+            tag: block.entry(SHORT, len(numbers), struct.pack(f"{order}{len(numbers)}H", *numbers))
+            for tag, numbers in fields.items()
+            if numbers
+        }
+    )
+    return bytes(block.data)
+
+
 @pytest.mark.parametrize("compression", [1, 5, 8, 32773])
 def test_16_bits_of_another_writer_are_read_exactly(compression):
     """OpenCV writes strips with differences between neighbours."""
@@ -118,6 +150,45 @@ def test_a_fourth_channel_is_transparency_only_where_the_file_says_so(dtype, kin
         assert np.array_equal(picture.pixels, samples[..., :3])
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("separate", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize(
+    ("colours", "photometric", "kinds"),
+    [
+        (1, 1, (2,)),
+        (1, 1, (0,)),
+        (1, 0, (0, 2)),
+        (3, 2, (1,)),
+        (3, 2, (0, 2)),
+        (3, 2, (2, 0)),
+        (3, 2, (0, 0, 0)),
+        (4, 5, (2,)),
+        (4, 5, (0,)),
+        (1, 0, ()),
+    ],
+)
+def test_channels_besides_the_colours_are_transparency_or_left_out(colours, photometric, kinds, dtype, separate, order):
+    samples = np.maximum(noise((8, 9, colours + len(kinds)), dtype), np.iinfo(dtype).max // 2)
+    if photometric == 5:
+        samples[..., 3] = 0  # black
+    data = tiff_of(samples, photometric, kinds, separate, order)
+    white = np.iinfo(dtype).max
+    expected = samples[..., : min(colours, 3)].astype(float)
+    if kinds == (1,):
+        expected = expected / (samples[..., 3:] / white)
+    picture = decode(data)
+    assert picture.pixels.dtype == dtype
+    assert picture.grey == (colours == 1)
+    expected = white - expected if photometric in (0, 5) else expected
+    assert close(picture.pixels, np.broadcast_to(expected.clip(0, white), (8, 9, 3)), 0.5)
+    has_alpha = kinds[:1] in ((1,), (2,))
+    assert (picture.alpha is not None) == has_alpha
+    assert not has_alpha or np.array_equal(picture.alpha, samples[..., colours])
+    left = len(kinds) - has_alpha
+    assert picture.lost == ((OTHER.replace("1", str(left), 1),) if left else ())
+
+
 def test_cmyk_of_16_bits_keeps_16_bits():
     samples = noise((20, 30, 4), np.uint16)
     picture = decode(changed(written(samples), without=[EXTRA], t262=CMYK))
@@ -135,6 +206,12 @@ def test_cmyk_of_16_bits_keeps_16_bits():
         ({"t339": 2}, "its samples are not unsigned numbers", "save it with unsigned 8 or 16 bits"),
         ({"t258": (32, 32, 32)}, "its samples have more than 16 bits", "save it with unsigned 8 or 16 bits"),
         ({"t259": 50001}, "compressed with WebP", "save it with LZW compression"),
+        (
+            {"t262": 9},
+            r"colours are not read \(PhotometricInterpretation 9, 16 bits\)",
+            "save it as RGB with 8 or 16 bits",
+        ),
+        ({"t258": (10, 10, 10)}, r"colours are not read \(.* 2, 10 bits\)", "save it as RGB with 8 or 16 bits"),
     ],
 )
 def test_pixels_that_are_not_read_are_named(tags, reason, remedy):
@@ -220,16 +297,18 @@ def described(exif):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_bigtiff_is_read_as_the_classic_file_with_all_it_says(seed):
-    samples = np.maximum(noise((6, 5, 4), [np.uint8, np.uint16][seed % 2]), 1)
+    dtype = [np.uint8, np.uint16][seed % 2]
+    samples = np.maximum(noise((6, 5, 4), dtype), 1)
+    alpha = samples[..., 3] if dtype == np.uint16 else None
     exif = bytes(made(seed).data)
     told = Metadata(exif, b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>", b"\x1c\x02\x05\0\5title")
-    data = changed(encode(Picture(samples[..., :3], samples[..., 3], metadata=told), "tiff"), t274=seed % 8 + 1)
+    data = changed(encode(Picture(samples[..., :3], alpha, metadata=told), "tiff"), t274=seed % 8 + 1)
     classic, read = decode(data), decode(big(data))
     assert np.array_equal(read.pixels, classic.pixels)
     assert np.array_equal(read.alpha, classic.alpha)
     assert described(read.metadata.exif) == described(classic.metadata.exif)
     assert (read.metadata.xmp, read.metadata.iptc) == (classic.metadata.xmp, classic.metadata.iptc) != (None, None)
-    as_it_is = data[:2] == b"II" and samples.dtype == np.uint8  # it is not made into a classic file
+    as_it_is = data[:2] == b"II" and dtype == np.uint8  # it is not made into a classic file
     moved = ("offsets inside the MakerNote (it had to move)",) if as_it_is else ()
     assert (read.lost, read.metadata.lost) == (classic.lost, classic.metadata.lost + moved)
 

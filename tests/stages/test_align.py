@@ -43,6 +43,13 @@ def test_outside_the_picture_is_its_mirror_image():
     assert abs(crop.pixels[:300, 40:100].astype(int) - picture[:300, 60:0:-1]).max() <= 1
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 60), (60, 1)])
+def test_a_picture_of_one_px_in_height_or_width_has_nothing_to_mirror(size):
+    picture = np.full((*size, 3), 70, np.uint8)
+    for crop in (whole(picture), align(picture, face_at(similarity(8, 0, 0, 0)).landmarks)):
+        assert (crop.pixels == 70).all()
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_keeps_the_depth(dtype):
     assert align(smooth(90, 90, dtype), face_at(similarity(4, 0, 0, 0)).landmarks).pixels.dtype == dtype
