@@ -108,7 +108,7 @@ class Loader:
         usual = self.restorer(None)
         if usual is None:
             return None
-        if not allow_noncommercial or usual.name == FOR_BAD_FACES:
+        if not allow_noncommercial:
             return Auto(usual)
         if not self._installed(lookup(FOR_BAD_FACES)):
             log.warning("%s is not installed, so bad faces get %s too", FOR_BAD_FACES, usual.name)
@@ -190,7 +190,8 @@ class Loader:
     ) -> tuple[str, Model, Tensors | None] | None:
         """Find what is asked for: the name to show, the model, and the tensors if it is a path; None to go without."""
         if wanted is None or wanted == AUTO:
-            own = [model for model in map(lookup, self._files) if model.task == task]
+            given = [lookup(name) for name in self._files if name != FOR_BAD_FACES]  # which only `auto` may add
+            own = [model for model in given if model.task == task]
             own.sort(key=lambda model: not model.automatic)  # as without files of the caller's
             models = filter(self._installed, (*own, *automatic(task, scale)))
             return next(((model.public_name, model, None) for model in models), None)

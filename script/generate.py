@@ -125,10 +125,11 @@ CMYK) are computed in 8 bits.
 
 ## Channels, depth and compression
 
-A fourth channel of a TIFF is transparency only if ExtraSamples says so; otherwise it is left out. A page marked as a
-reduced copy is not the picture. A BigTIFF is read if it has at most 2 GB. HEIC with 10 or 12 bits is read as 16 bits,
-and so becomes PNG unless TIFF is asked for. A WebP without loss stays so from `--quality 95` on; `--quality lossless`
-writes any WebP so, and a JPEG with quality 100. A TIFF is written without compression.
+A channel of a TIFF besides those of grey, RGB or CMYK is transparency only if it is the first one and ExtraSamples says
+so; otherwise it is left out. A page marked as a reduced copy is not the picture. A BigTIFF is read if it has at most 2
+GB. A camera raw file with the structure of a TIFF is known by its mosaic, whatever its name. HEIC with 10 or 12 bits is
+read as 16 bits, and so becomes PNG unless TIFF is asked for. A WebP without loss stays so from `--quality 95` on;
+`--quality lossless` writes any WebP so, and a JPEG with quality 100. A TIFF is written without compression.
 """
 
 

@@ -155,10 +155,14 @@ def test_auto_without_any_restorer_is_none(loader, installed_networks):
     assert loader.auto(True) is None
 
 
-def test_auto_does_not_load_codeformer_twice_where_its_file_was_given(installed_networks):
-    auto = Loader("cpu", "fp32", {"codeformer": "my.pth"}).auto(True)
-    assert auto.name == "codeformer"
-    assert installed_networks[1] == ["codeformer"]
+def test_a_file_of_codeformer_does_not_allow_auto_to_use_it_or_make_it_the_usual_one(installed_networks):
+    installed_networks[0].append("lite-restorer")
+    loader = Loader("cpu", "fp32", {"codeformer": "my.pth"})
+    assert loader.auto(False).name == "lite"
+    with pytest.raises(OptionError, match="'codeformer'.*let auto use it with allow_noncommercial"):
+        loader.check_all_used()
+    assert loader.auto(True).name == "lite or codeformer"
+    loader.check_all_used()
 
 
 def test_auto_uses_the_callers_files_for_both(installed_networks):
