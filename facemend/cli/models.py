@@ -3,7 +3,7 @@
 import argparse
 
 from facemend.cli.say import Reporter
-from facemend.errors import OptionError, WeightsError
+from facemend.errors import ChecksumError, DownloadError, OptionError, WeightsError
 from facemend.weights import hub, installed
 from facemend.weights.download import fetch, progress_bar
 from facemend.weights.models import LITE, MODELS, Model
@@ -61,13 +61,20 @@ def download(options: argparse.Namespace, reporter: Reporter) -> None:
         raise OptionError("the list of models", "", "one or more names, --all or --commercial")
     parts: dict[str, Model] = {part.name: part for model in models for part in model.parts()}
     for model in parts.values():
-        with progress_bar(model) as progress:
-            path = fetch(model, installed.download_folder(), progress)
+        try:
+            with progress_bar(model) as progress:
+                path = fetch(model, installed.download_folder(), progress)
+        except (ChecksumError, DownloadError) as error:
+            reporter.failed(error)
+            continue
         allowed = "" if model.commercial == "yes" else f"  commercial use: {model.commercial} ({model.why})"
         print(f"{model.name}  {path}{allowed}")
     for row in repositories:
         print(f"{row.name}  {row.licence}: {hub.OPENRAIL} ({row.url})", flush=True)
-        print(f"{row.name}  {hub.fetch(row, installed.download_folder())}")
+        try:
+            print(f"{row.name}  {hub.fetch(row, installed.download_folder())}")
+        except DownloadError as error:
+            reporter.failed(error)
 
 
 def verify(options: argparse.Namespace, reporter: Reporter) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from facemend.cli import main
+from facemend.cli.say import FAILED, MISTAKE
 from tests.cli.conftest import size
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "old.jpg"
@@ -92,9 +93,14 @@ def test_help_holds_a_path_that_the_encoding_of_the_output_lacks():
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-def test_debug_raises_the_error(photo):
-    with pytest.raises(Exception, match="gfpgan-v1.4"):
-        main(["restore", str(photo), "--model", "gfpgan-v1.4", "--debug"])
+@pytest.mark.parametrize(("options", "code"), [(["--model", "gfpgan-v1.4"], FAILED), (["--scale", "9"], MISTAKE)])
+def test_debug_shows_the_traceback_before_the_error_and_keeps_the_exit_code(photo, capsys, options, code):
+    with pytest.raises(SystemExit) as ended:
+        main(["restore", str(photo), *options, "--debug"])
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1].startswith("facemend: ")
+    assert ended.value.code == code
 
 
 INTERRUPTED = """

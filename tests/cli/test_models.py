@@ -1,7 +1,11 @@
 """`facemend models`, `download` and `verify`."""
 
+from pathlib import Path
+
 import pytest
 
+from facemend.cli import models
+from facemend.errors import DownloadError
 from facemend.weights.models import MODELS
 
 
@@ -37,6 +41,19 @@ def test_verify_reports_a_wrong_file(run, tmp_path):
     code, _, err = run("verify")
     assert code == 1
     assert MODELS["parsenet"].sha256 in err
+
+
+def test_a_model_that_cannot_be_downloaded_does_not_keep_the_others_from_it(run, monkeypatch):
+    def fetch(model, folder, progress):
+        if model.name == "codeformer":
+            raise DownloadError("https://host/codeformer.pth", "HTTP 404", folder / model.file)
+        return Path("/models") / model.file
+
+    monkeypatch.setattr(models, "fetch", fetch)
+    code, out, err = run("download", "codeformer", "parsenet")
+    assert code == 1
+    assert out.splitlines()[0].startswith("parsenet  /models/")
+    assert "https://host/codeformer.pth" in err
 
 
 @pytest.mark.parametrize("name", ["lite", "lite-restorer", "gfpgan"])
