@@ -1,4 +1,4 @@
-"""Measure the condition of a face: its real pixels, its sharpness, its noise and its JPEG blocks.
+"""Measure the condition of a face: its real pixels, its sharpness, its noise, its specks and its blocks.
 
 Levels are 8-bit grey levels.
 """
@@ -21,7 +21,13 @@ EDGES = 97  # percentile of the absolute detail that stands for the edges of a f
 TEXTURE = 2.0  # medians of the absolute detail that are not counted as edges; noise is 3.2 medians at this percentile
 DIAGONAL = np.outer((1, -2, 1), (1, -2, 1)).astype(np.float32) / 6  # keeps the deviation of white noise; few edges
 LOWER_HALF = 0.3247  # mean of the smaller half of |x| over the standard deviation of x, for a normal distribution
+COARSE = ((4, 1.0), (6, 0.8))  # real px in one px of a size in which the noise of colours is measured; its weight
+SPECK = 40  # levels between a speck and its neighbours
 BLOCK = 8  # px: the side of a JPEG block
+PERIODS = (3.4, 20.0)  # px: the sides of the blocks that are searched
+OWN = 0.6  # weight of a grid of 8 px, or of a half or a third of that
+AROUND = 21  # columns: the usual step is the median of that many
+TRANSFORM = 2048  # columns: the length to which they are padded for the Fourier transform
 LARGEST_STEP = 12.0  # levels: larger steps count as this much, so that the edges of the face do not dominate
 LEAST = 0.1  # levels: added to denominators, so that an empty picture has a defined value
 SMALLEST = 24  # px: the side of the smallest square in which blocks are searched
@@ -75,19 +81,40 @@ def noise(grey: Floats, real: float) -> float:
         grey: (S, S) levels.
         real: real px along the side of the crop, at most S.
     """
-    small = cv2.resize(grey, (round(real), round(real)), interpolation=cv2.INTER_AREA)
-    face = _face(small.astype(np.float32, copy=False))
-    values = np.sort(np.abs(cv2.filter2D(face, -1, DIAGONAL)), axis=None)
-    # The smaller half leaves out edges as the median does, but does not jump between the few values of whole levels.
-    return float(values[: len(values) // 2].mean()) / LOWER_HALF
+    return _deviation(_face_of(grey, real))
+
+
+def colour_noise(pixels: Pixels, real: float) -> float:
+    """Return the standard deviation of the noise in the colours of a crop, in levels, at parts of its real size.
+
+    Cameras smooth the noise of colours, and JPEG halves their resolution, so their noise has grains of several px.
+
+    Args:
+        pixels: (S, S, 3) of the crop.
+        real: real px along the side of the crop, at most S.
+    """
+    levels = cv2.cvtColor(pixels.astype(np.float32) * np.float32(255 / peak(pixels)), cv2.COLOR_RGB2YCrCb)
+    colours: list[Floats] = [cv2.extractChannel(levels, channel).astype(np.float32, copy=False) for channel in (1, 2)]
+    return max(weight * _deviation(_face_of(one, real / part)) for one in colours for part, weight in COARSE)
+
+
+def specks(grey: Floats, real: float) -> float:
+    """Return the share of px of a crop that are much brighter or darker than most of their neighbours.
+
+    Args:
+        grey: (S, S) levels.
+        real: real px along the side of the crop, at most S.
+    """
+    face = _face_of(grey, real).clip(0, 255).astype(np.uint8)
+    return float((cv2.absdiff(face, cv2.medianBlur(face, 3)) > SPECK).mean())
 
 
 def blocks(pixels: Pixels, crop: Crop) -> float:
-    """Return how strong JPEG blocks are: 1 without any, 2 if steps between blocks are twice those within.
+    """Return how strong a grid of JPEG blocks or of enlarged px is: the amplitude of its steps, over other steps.
 
-    They are searched in a square of the picture, as the grid of blocks is that of the picture. The grid can start at
-    any pixel, because the picture may have been cropped after compression. A face that is larger than the crop is
-    reduced in it, which weakens its blocks, so the difference from 1 is lowered.
+    It is searched in a square of the picture, with any size and any start, because the picture may have been resized
+    and cropped after compression. Resizing weakens a grid, so one of 8 px counts less than others. A face that is
+    larger than the crop is reduced in it, which weakens its grid too.
 
     Args:
         pixels: (H, W, 3) of the picture.
@@ -99,14 +126,34 @@ def blocks(pixels: Pixels, crop: Crop) -> float:
     (top, bottom), (left, right) = ((max(round(at) - half, 0), max(round(at) + half, 0)) for at in (y, x))
     square = pixels[top:bottom, left:right]
     if min(square.shape[:2]) < SMALLEST // 2:  # nearly all of the face lies outside the picture
-        return 1.0
-    levels, ratios = grey_levels(square), []
-    for lines in (levels, levels.T):
-        # The third difference is large at a step and small on a slope.
-        steps = np.abs(np.diff(lines, n=3, axis=1)).clip(max=LARGEST_STEP).mean(axis=0)
-        phases = [float(steps[start::BLOCK].mean()) + LEAST for start in range(BLOCK)]
-        ratios.append(max(phases) / float(np.median(phases)))
-    return 1 + (sum(ratios) / len(ratios) - 1) * min(enlarged, 1) ** 2
+        return 0.0
+    levels = grey_levels(square)
+    spectrum = np.minimum(_spectrum(levels), _spectrum(levels.T))  # a grid has the same period in both directions
+    frequencies = np.fft.rfftfreq(TRANSFORM)
+    own = np.abs(frequencies * BLOCK - np.rint(frequencies * BLOCK)) < 2 * BLOCK / min(levels.shape)
+    spectrum[own] *= OWN
+    searched = (frequencies > 1 / PERIODS[1]) & (frequencies < 1 / PERIODS[0])
+    return float(spectrum[searched].max()) * min(enlarged, 1) ** 2
+
+
+def _spectrum(levels: Floats) -> Floats:
+    """Return the amplitudes of the steps between the columns of (H, W) levels, at TRANSFORM // 2 + 1 frequencies."""
+    # The third difference is large at a step and small on a slope.
+    steps = np.abs(np.diff(levels, n=3, axis=1)).clip(max=LARGEST_STEP).mean(axis=0)
+    around = np.pad(steps, AROUND // 2, mode="symmetric")
+    usual = np.median(np.lib.stride_tricks.sliding_window_view(around, AROUND), axis=-1)
+    window = np.hanning(len(steps) + 2)[1:-1]
+    relative = steps / (usual + LEAST)
+    relative -= np.average(relative, weights=window)
+    spectrum: Floats = np.abs(np.fft.rfft(relative * window, TRANSFORM)) * 2 / window.sum()
+    return spectrum
+
+
+def _deviation(values: Floats) -> float:
+    """Return the standard deviation of the noise in (H, W)."""
+    diagonal = np.sort(np.abs(cv2.filter2D(values, -1, DIAGONAL)), axis=None)
+    # The smaller half leaves out edges as the median does, but does not jump between the few values of whole levels.
+    return float(diagonal[: len(diagonal) // 2].mean()) / LOWER_HALF
 
 
 def _edges(detail: Floats) -> float:
@@ -127,6 +174,12 @@ def _face(crop: Floats) -> Floats:
     side = len(crop)
     (x0, y0), (x1, y1) = FACE
     return crop[round(y0 * side) : round(y1 * side), round(x0 * side) : round(x1 * side)]
+
+
+def _face_of(crop: Floats, side: float) -> Floats:
+    """Return the face of a crop that is reduced to this side in px."""
+    small = cv2.resize(crop, (round(side), round(side)), interpolation=cv2.INTER_AREA)
+    return _face(small.astype(np.float32, copy=False))
 
 
 def _between(grey: Floats, sigma: float, larger: float) -> Floats:

@@ -23,14 +23,14 @@ OLD = Path(__file__).parents[2] / "examples" / "old.jpg"
 
 @pytest.fixture(scope="module")
 def drawn():
-    """A sharp picture, 700 px wide."""
+    """A sharp picture of one hue, 700 px wide."""
     rng = np.random.default_rng(0)
-    picture = smooth(700, 700)
+    picture = np.ascontiguousarray(smooth(700, 700)[..., 0])
     for _ in range(160):
         centre, axes = rng.integers(0, 700, 2).tolist(), rng.integers(4, 40, 2).tolist()
-        colour, degrees, width = rng.integers(0, 255, 3).tolist(), int(rng.integers(180)), int(rng.integers(1, 4))
-        cv2.ellipse(picture, centre, axes, degrees, 0, 360, colour, width, cv2.LINE_AA)
-    return picture
+        level, degrees, width = int(rng.integers(70, 190)), int(rng.integers(180)), int(rng.integers(1, 4))
+        cv2.ellipse(picture, centre, axes, degrees, 0, 360, level, width, cv2.LINE_AA)
+    return np.rint(picture[..., None] * (1, 0.95, 0.9)).astype(np.uint8)
 
 
 def cut(picture, shrink=1.0, degrees=3):
@@ -53,6 +53,23 @@ def shrunk(picture, factor):
 def noisy(picture, sigma):
     noise = np.random.default_rng(1).normal(0, sigma, picture.shape)
     return np.rint(picture + noise).clip(0, 255).astype(np.uint8)
+
+
+def with_noise_of_colours(picture, sigma, coarse=3):
+    """The same brightness, and noise of grains of `coarse` px in its colours."""
+    rng = np.random.default_rng(1)
+    height, width = picture.shape[:2]
+    noise = cv2.resize(rng.normal(0, sigma, (height // coarse, width // coarse, 3)), (width, height))
+    noise -= (noise @ (0.299, 0.587, 0.114))[..., None]
+    return np.rint(picture + noise).clip(0, 255).astype(np.uint8)
+
+
+def with_specks(picture, part):
+    chance = np.random.default_rng(1).random(picture.shape[:2])
+    specked = picture.copy()
+    specked[chance < part / 2] = 0
+    specked[chance > 1 - part / 2] = 255
+    return specked
 
 
 def compressed(picture, quality):
@@ -87,8 +104,32 @@ def test_bad_faces_are_restored_completely(drawn):
     assert share_of(noisy(blurred(drawn, 3), 4)) == 1
     assert share_of(compressed(drawn, 30)) == 1
     assert share_of(compressed(drawn, 30)[3:, 5:]) == 1, "the grid of blocks may start anywhere"
+    assert share_of(with_noise_of_colours(drawn, 12)) == 1
+    assert share_of(compressed(with_noise_of_colours(drawn, 18), 80)) > 0.5
+    assert share_of(with_specks(drawn, 0.02)) == 1
     assert share_of(shrunk(drawn, 3), 3) == 1
     assert share_of(shrunk(drawn, 20), 20) == 1
+
+
+@pytest.mark.parametrize("factor", [0.65, 0.8, 0.9, 1.25, 1.5])
+def test_a_face_that_was_resized_after_compression_is_judged_by_its_blocks(drawn, factor):
+    def resized(quality):
+        return cv2.resize(compressed(drawn, quality), None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+
+    assert share_of(resized(10), 1 / factor) > 0.95
+    assert share_of(resized(95), 1 / factor) < 0.02
+
+
+@pytest.mark.parametrize("factor", [4, 6, 7.5])
+def test_enlarged_px_count_as_blocks(drawn, factor):
+    small = shrunk(drawn, factor)
+    assert share_of(cv2.resize(small, (700, 700), interpolation=cv2.INTER_NEAREST)) == 1
+
+
+def test_fine_patterns_in_one_direction_are_no_blocks(drawn):
+    striped = drawn.copy()
+    striped[:, ::6] = striped[:, ::6] // 2
+    assert blocks(striped, cut(striped)) < adapt.BLOCKS[1] < blocks(compressed(drawn, 15), cut(drawn))
 
 
 @pytest.mark.parametrize("degrees", [0, 30, 45, 90, 135])
@@ -119,7 +160,7 @@ def test_blocks_of_a_large_face_are_seen_at_the_size_of_the_picture(drawn):
 
 
 def test_a_face_outside_the_picture_has_no_blocks(drawn):
-    assert blocks(drawn, Crop(drawn[:512, :512], similarity(1, 0, 5000, 0))) == 1
+    assert blocks(drawn, Crop(drawn[:512, :512], similarity(1, 0, 5000, 0))) == 0
 
 
 def test_the_face_of_an_old_photograph_is_restored_completely():
