@@ -207,6 +207,8 @@ def test_a_file_is_a_restorer_or_an_upscaler(loader, task, kind):
 SIZES = {  # networks that no model of the table has, and their scale
     "a small RRDBNet": (4, RRDBNet(num_block=2, features=16, growth=8)),
     "RRDBNet that keeps the size": (1, RRDBNet(num_block=1, scale=1, features=8, growth=4)),
+    "RRDBNet without upsampling": (1, RRDBNet(num_block=1, scale=1, features=8, growth=4, upsamplings=0)),
+    "RRDBNet with one upsampling": (2, RRDBNet(num_block=1, scale=2, features=8, growth=4, upsamplings=1)),
     "compact": (2, SRVGGNetCompact(num_conv=3, scale=2, features=12)),
     "a small SwinIR": (4, SwinIR(features=24, heads=3, groups=2, depth=2)),
     "SwinIR with bottlenecks": (2, SwinIR(scale=2, features=32, heads=2, groups=1, depth=3, bottleneck=True)),
@@ -254,10 +256,11 @@ def test_no_network_is_built_of_more_blocks_than_a_file_has_parameters_for():
         RRDBNet.arguments({"conv_first.weight": (4, 3, 3, 3), **blocks})
 
 
-def first_names(tensors):
+def first_names(tensors, upsamplings):
     """The names that the first ESRGAN gives to the parameters of RRDBNet."""
-    others = {"conv_first": "model.0", "conv_up1": "model.3", "conv_up2": "model.6", "conv_hr": "model.8"}
-    others |= {"conv_last": "model.10", "conv_body": "model.1.sub.2"}
+    others = {"conv_first": "model.0", "conv_body": "model.1.sub.2"}
+    others |= {f"conv_up{number}": f"model.{3 * number}" for number in range(1, upsamplings + 1)}
+    others |= {"conv_hr": f"model.{3 * upsamplings + 2}", "conv_last": f"model.{3 * upsamplings + 4}"}
     names = {}
     for key in tensors:
         parts = key.split(".")
@@ -268,12 +271,16 @@ def first_names(tensors):
     return {names[key]: value for key, value in tensors.items()}
 
 
-def test_files_with_the_names_of_the_first_esrgan_are_read(loader, tmp_path):
-    tensors = RRDBNet(num_block=2, features=16, growth=8).state_dict()
+@pytest.mark.parametrize("upsamplings", [0, 1, 2, 3])
+def test_files_with_the_names_of_the_first_esrgan_are_read(loader, tmp_path, upsamplings):
+    scale = 2**upsamplings
+    tensors = RRDBNet(2, scale, features=16, growth=8, upsamplings=upsamplings).state_dict()
     torch.save(tensors, tmp_path / "new.pth")
-    torch.save(first_names(tensors), tmp_path / "old.pth")
-    new, old = (loader.upscaler(tmp_path / f"{name}.pth")(PICTURE, (120, 160)) for name in ("new", "old"))
-    np.testing.assert_array_equal(new, old)
+    torch.save(first_names(tensors, upsamplings), tmp_path / "old.pth")
+    new, old = (loader.upscaler(tmp_path / f"{name}.pth") for name in ("new", "old"))
+    assert new._tiling.scale == old._tiling.scale == scale
+    size = PICTURE.shape[0] * scale, PICTURE.shape[1] * scale
+    np.testing.assert_array_equal(new(PICTURE, size), old(PICTURE, size))
 
 
 @pytest.mark.parametrize("task", BUNDLED)

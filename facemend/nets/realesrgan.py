@@ -12,7 +12,7 @@ Output: (N, 3, H * scale, W * scale) RGB, about [0, 1], not clamped.
 
 Attribute names are those of the official checkpoints. Differences from the source:
 
-- Inference only. The networks have three channels in and out, and RRDBNet has two upsampling convolutions.
+- Inference only. The networks have three channels in and out.
 - Upsampling and the convolution after it are one operation (`upconv`).
 """
 
@@ -26,6 +26,8 @@ from facemend.nets.upconv import nearest_conv
 FEATURES = 64  # channels between blocks, in the official models
 GROWTH = 32  # channels that each convolution of a dense block adds, likewise
 PARAMETERS_OF_BLOCK = 30  # number of tensors of an RRDB
+# Upsamplings by 2, and channels after a pixel unshuffle by 1, 2 or 4 -> output size over input size
+SCALES = {(ups, 3 * fold**2): 2**ups // fold for ups in range(4) for fold in (1, 2, 4) if fold <= 2**ups}
 SLOPE = 0.2  # of every leaky ReLU
 RESIDUAL = 0.2  # factor of a block's output before it is added to its input
 
@@ -68,28 +70,33 @@ class RRDB(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """ESRGAN's generator: RRDBs at the input's resolution, then two upsamplings by 2.
+    """ESRGAN's generator: RRDBs at the input's resolution, then upsamplings by 2.
 
     In half precision, the sum that each RRDB adds to stays in float32, and so do the convolutions before the first RRDB
     and after the last. In bfloat16 this halves the error.
 
     Args:
         num_block: number of RRDBs: 23 (x4plus, x2plus) or 6 (anime).
-        scale: 4, 2 or 1. Below 4, a pixel unshuffle reduces the input's size first, and the rest upscales by 4.
+        scale: output size over input size. Where it is less than the upsamplings give, a pixel unshuffle reduces the
+            input's size first.
         features: channels between blocks.
         growth: channels that each convolution of a dense block adds.
+        upsamplings: their number, 0 to 3.
     """
 
     float32_parts = ("conv_first", "conv_body")
 
-    def __init__(self, num_block: int = 23, scale: int = 4, features: int = FEATURES, growth: int = GROWTH) -> None:
+    def __init__(
+        self, num_block: int = 23, scale: int = 4, features: int = FEATURES, growth: int = GROWTH, upsamplings: int = 2
+    ) -> None:
         super().__init__()
-        self.fold = 4 // scale
+        self.fold = 2**upsamplings // scale
         self.conv_first = conv3(3 * self.fold**2, features)
         self.body = nn.Sequential(*(RRDB(features, growth) for _ in range(num_block)))
         self.conv_body = conv3(features, features)
-        self.conv_up1 = conv3(features, features)
-        self.conv_up2 = conv3(features, features)
+        self.ups = [f"conv_up{number}" for number in range(1, upsamplings + 1)]
+        for name in self.ups:
+            self.add_module(name, conv3(features, features))
         self.conv_hr = conv3(features, features)
         self.conv_last = conv3(features, 3)
 
@@ -100,18 +107,22 @@ class RRDBNet(nn.Module):
         blocks = count(shapes, "body.{}.rdb1.conv1.weight")
         if PARAMETERS_OF_BLOCK * blocks > len(shapes):
             raise KeyError("body")
+        upsamplings = sum(f"conv_up{number}.weight" in shapes for number in (1, 2, 3))
         return {
             "num_block": blocks,
-            "scale": {3: 4, 12: 2, 48: 1}[inputs],
+            "scale": SCALES[upsamplings, inputs],
             "features": features,
             "growth": shapes["body.0.rdb1.conv1.weight"][0],
+            "upsamplings": upsamplings,
         }
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_first(F.pixel_unshuffle(x, self.fold))  # (N, 64, H / fold, W / fold)
         x = x + self.conv_body(self.body(x))
-        x = x.to(self.conv_up1.weight.dtype)
-        for conv in (self.conv_up1, self.conv_up2):
+        x = x.to(self.conv_hr.weight.dtype)
+        for name in self.ups:
+            conv = self.get_submodule(name)
+            assert isinstance(conv, nn.Conv2d)  # for the type checker
             x = F.leaky_relu(nearest_conv(x, conv.weight, conv.bias), SLOPE, inplace=True)
         x = F.leaky_relu(self.conv_hr(x), SLOPE, inplace=True)  # (N, 64, H * scale, W * scale)
         out: Tensor = self.conv_last(x)
