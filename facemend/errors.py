@@ -272,7 +272,7 @@ class MismatchError(WeightsError):
         super().__init__(
             f"{path} does not hold the weights of {model}: "
             f"{some(missing)} parameters are missing or have another shape, {some(unexpected)} are unknown",
-            "give the official file",
+            "give a file of this model",
         )
         self.missing = tuple(missing)
         self.unexpected = tuple(unexpected)

@@ -42,7 +42,7 @@ def check_result(target: Path, source: Path, settings: Settings) -> None:
         found, expected = f"of a photo taken at {there.taken}", f"of one taken at {picture.taken}"
     else:
         return
-    raise OutputPathError(f"{target} {found}", f"the result of {source}, {expected}", *remedies)
+    raise OutputPathError(target, f"{expected}, as the result of {source}, and not {found}", *remedies)
 
 
 def _target(job: "Job") -> Path | None:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from facemend.files import metadata
 from facemend.files.decoders import decoding
 from facemend.files.samples import CheckSize, Samples
 
-CODESTREAM = b"\xff\x0a"
+CODESTREAM, CONTAINER = b"\xff\x0a", b"\0\0\0\x0cJXL "  # how files begin
 CODESTREAM_BOXES = {b"jxlc": 0, b"jxlp": 4}  # kind -> bytes before the codestream: those of the number of a part
 RATIOS = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width over height
 
@@ -39,10 +40,12 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
             image = image.convert("L" if image.mode == "LA" else "RGB")
     colours = np.asarray(image)
     reduced = header.bits > 8 and colours.dtype == np.uint8
-    lost = (f"8 of {header.bits} bits (pillow-jxl-plugin reads no more)",) if reduced else ()
+    lost = [f"8 of {header.bits} bits (pillow-jxl-plugin reads no more)"] if reduced else []
+    if any(kind == b"xml " or (kind == b"brob" and data.startswith(b"xml ", start)) for kind, start in _boxes(data)):
+        lost.append("XMP (pillow-jxl-plugin reads none)")
     described = metadata.of_image(file)
     orientation = metadata.orientation(described) if file.jpeg else 1  # only what was made from a JPEG is not turned
-    return Samples(colours, alpha, file.info.get("icc_profile"), described, lost, orientation)
+    return Samples(colours, alpha, file.info.get("icc_profile"), described, tuple(lost), orientation)
 
 
 class Header(NamedTuple):
@@ -54,21 +57,25 @@ class Header(NamedTuple):
 
 
 def _codestream(data: bytes) -> int:
-    """Where the codestream begins: at the start, or in a box of a container (ISO/IEC 18181-2), whole or in parts."""
+    """Where the codestream begins: at the start, or in a box of a container, whole or in parts."""
     if data.startswith(CODESTREAM):
         return 0
-    position = 0
+    starts = (start + CODESTREAM_BOXES[kind] for kind, start in _boxes(data) if kind in CODESTREAM_BOXES)
+    return next(starts, len(data))
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield the boxes of a container (ISO/IEC 18181-2): their kinds, and where their contents begin."""
+    position = 0 if data.startswith(CONTAINER) else len(data)
     while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         header = 8
         if length == 1:  # a long box
             header, length = 16, int.from_bytes(data[position + 8 : position + 16], "big")
-        if kind in CODESTREAM_BOXES:
-            return position + header + CODESTREAM_BOXES[kind]
+        yield kind, position + header
         if length < header:  # a box to the end of the file, or a damaged one
             break
         position += length
-    return len(data)
 
 
 def _header(data: bytes) -> Header:

@@ -67,7 +67,7 @@ class Guard:
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._is_this_machine(host):
             return _forbidden("this server does not answer to this name: use the address it printed")
-        if origin is not None and origin.partition("://")[2] != host:
+        if origin not in (None, f"http://{host}", f"https://{host}"):
             return _forbidden("another site has sent this request")
         if scope["method"] not in ("GET", "HEAD") and HEADER not in headers:
             return _forbidden(f"the header {HEADER} is missing")

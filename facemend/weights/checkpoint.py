@@ -127,7 +127,7 @@ def read(path: Path) -> dict[str, Tensor]:
             content: object = safetensors.torch.load_file(path)
         else:
             if _is_compressed(path):
-                raise WeightsError(f"{path} is compressed, which files of PyTorch are not", "give the official file")
+                raise WeightsError(f"{path} is compressed, as TorchScript files are", "give a file of weights")
             # Mapped, as only one of several sets of tensors is needed. Files from before PyTorch 1.6 are no zip
             # archives and cannot be mapped.
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -140,7 +140,7 @@ def read(path: Path) -> dict[str, Tensor]:
         raise WeightsError(
             f"cannot read {path} as network weights ({type(error).__name__}): it is another kind of file, is damaged, "
             "or holds code, which facemend does not run",
-            "give the official file",
+            "give a file of weights",
         ) from error
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
@@ -153,7 +153,7 @@ def read(path: Path) -> dict[str, Tensor]:
         )
         or _shares_memory(content.values())
     ):
-        raise WeightsError(f"{path} holds something else than named tensors", "give the official file")
+        raise WeightsError(f"{path} holds something else than named tensors", "give a file of weights")
     return esrgan.renamed({key.removeprefix("module."): value for key, value in content.items()})
 
 

@@ -302,6 +302,16 @@ def test_the_size_of_a_jxl_is_known_before_it_is_decoded(size, container):
 
 
 @needs("pillow_jxl")
+def test_xmp_of_a_jxl_is_named_as_lost():
+    data = rare.jxl(Image.fromarray(scene()), use_container=True)
+    assert decode(data).lost == ()
+    for kind, body in ((b"xml ", b"<x:xmpmeta/>"), (b"brob", b"xml <x:xmpmeta/>")):
+        box = struct.pack(">I4s", 8 + len(body), kind) + body
+        assert decode(data + box).lost == ("XMP (pillow-jxl-plugin reads none)",)
+    assert decode(data + struct.pack(">I4s", 16, b"brob") + b"Exif....").lost == ()
+
+
+@needs("pillow_jxl")
 def test_jxl_keeps_exif_and_alpha():
     exif = Image.Exif()
     exif[0x010F] = "Camera"
