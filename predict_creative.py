@@ -55,7 +55,7 @@ class Predictor(predict.Predictor):
     def run(
         self,
         image: Path = Input(
-            description="The photo: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC, Radiance HDR or TGA, up to 100 megapixels.",
+            description="The photo: camera raw, JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, HEIC, JPEG XL, PSD, OpenEXR, Radiance HDR or TGA, up to 100 megapixels.",
         ),
         preset: str | None = Input(
             default=None,

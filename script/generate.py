@@ -11,15 +11,17 @@ import json
 
 from facemend.container.names import SAMPLER_NAMES, SAMPLERS, UPSCALERS, VERSIONS
 from facemend.creative import PRESETS
-from facemend.files.formats import ABILITIES, FORMATS, METADATA, READABLE, Format
+from facemend.errors import listed
+from facemend.files.formats import ABILITIES, FORMATS, METADATA, Format
 from facemend.records import DEFAULT_SETTINGS
 from facemend.weights import hub
 from facemend.weights.models import MODELS, Model, Task, public_names
 from script.openapi import ROOT, document, inputs
 
 WIDTH = 120  # of a line of code
+PHOTOS = listed([row.title for row in FORMATS.values()])  # which the image reads
 LITERALS: dict[tuple[str, str], str | list[str]] = {  # (input, keyword of its Input()): the value
-    ("image", "description"): f"The photo: {READABLE}, up to {DEFAULT_SETTINGS.max_input_mp:g} megapixels.",
+    ("image", "description"): f"The photo: {PHOTOS}, up to {DEFAULT_SETTINGS.max_input_mp:g} megapixels.",
     ("model", "choices"): ["auto", *public_names("restorer")],
     ("upscaler", "choices"): ["auto", *public_names("upscaler"), "lanczos"],
     ("version", "choices"): list(VERSIONS),
@@ -85,7 +87,7 @@ MATRIX
 - An empty cell: the format does not have it, or its reader does not read it.
 - Formats with an **extra** need one more package: `pip install '.[raw]'` in the folder of the repository, or `'.[all]'`
   for all of them. Without it, folders are searched for the other formats, and a file named directly ends in an error
-  that says what to install.
+  that says what to install. The container has all of them.
 - Of a file with several pictures (animations, pages, bursts) the first is read; the program says so.
 
 What a file has and its result cannot have is named on one line on stderr, and with `--json` under `lost`.

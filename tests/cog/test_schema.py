@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 
 import jsonschema
 import openapi_spec_validator
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from facemend.container.names import OLD, VERSIONS
+from facemend.files.formats import FORMATS
 from facemend.machine import process
 from facemend.weights.models import public_names
 from script.openapi import ROOT, TARGET, document
@@ -201,6 +203,15 @@ def test_cog_yaml_follows_the_rules_of_cog():
     assert build["sdk_version"] == DOCUMENT["info"]["version"]
     file, _, name = CONFIG["run"].partition(":")
     assert f"class {name}(BaseRunner)" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_the_image_reads_every_format():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {row.extra for row in FORMATS.values() if row.extra}
+    needed = {requirement for extra in extras for requirement in project["optional-dependencies"][extra]}
+    pins = (ROOT / CONFIG["build"]["python_requirements"]).read_text(encoding="utf-8").lower()
+    assert extras
+    assert not [one for one in needed if f"\n{one.partition('>=')[0].lower()}==" not in pins]
 
 
 def test_the_image_contains_the_weights():

@@ -33,6 +33,7 @@ from tests.cog.serving import (
 )
 from tests.cog.soak import good_calls, look, soak
 from tests.cog.stand_in import COLOURS, TILE_SECONDS
+from tests.files import rare
 from tests.pictures import smooth
 
 pytestmark = pytest.mark.slow
@@ -136,6 +137,16 @@ def test_whole_numbers_may_be_written_as_floats(server):
 def test_a_picture_may_be_base64_or_a_url_in_another_spelling(server, spell):
     answer = server.predict(image=spell(data_url(photo())), face_enhance=False)
     assert opened(answer["output"]).size == (160, 128)
+
+
+@pytest.mark.parametrize("as_url", [False, True])
+def test_a_raw_file_of_a_camera_is_developed(server, as_url):
+    """It begins as a TIFF, and has no name that tells it from one."""
+    pytest.importorskip("rawpy", reason="rawpy is not installed, see docs/CONTRIBUTING.md")
+    url = data_url(rare.nef(200, 150), "application/octet-stream")
+    answer = server.predict(image=url if as_url else url.partition(",")[2], face_enhance=False, upscale=1)
+    assert min(opened(answer["output"]).size) > 100
+    assert "the raw data (it is developed)" in answer["logs"]
 
 
 @pytest.mark.parametrize("stripped", [False, True])

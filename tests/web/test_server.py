@@ -139,7 +139,9 @@ def test_a_foreign_host_is_refused(server, host):
     assert answer.status_code in ((400, 403) if not host else (403,))
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1", "http://127.0.0.1", "ftp://{}"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost:1", "http://127.0.0.1", "ftp://{}"]
+)
 def test_a_foreign_origin_is_refused(server, origin):
     origin = origin.format(server.http.base_url.netloc.decode())
     assert server.http.post("/photos", content=PHOTO, headers={"Origin": origin}).status_code == 403
