@@ -103,7 +103,7 @@ class Reader:
         return next((page for _, page in self.pages()), self.first_directory())
 
     def has_several_pages(self) -> bool:
-        """Whether there is more than one such page."""
+        """Whether there is more than one page that is not a reduced copy."""
         return len(list(itertools.islice(self.pages(), 2))) > 1
 
     def directory(self, start: int) -> Directory:

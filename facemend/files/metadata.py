@@ -173,10 +173,11 @@ def _exif(image: Image.Image) -> bytes:
         return bytes(block)
     if profile := image.info.get(png.RAW_PROFILE + "exif"):
         return png.of_profile(str(profile))
+    if isinstance(image, ImageFile.ImageFile) and not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return b""
     fields = copy(image.getexif())
     fields.bigtiff = False  # a BigTIFF's would be written as in that file
-    written = isinstance(image, TiffImagePlugin.TiffImageFile) or not isinstance(image, ImageFile.ImageFile)
-    return fields.tobytes() if written and len(fields) else b""
+    return fields.tobytes() if len(fields) else b""
 
 
 def usable(block: bytes, lost: list[str]) -> bytes | None:

@@ -19,6 +19,8 @@ XYZ = b"FORMAT=32-bit_rle_xyze"
 PLANES = b"\2\2"  # begins a row whose channels follow one another; its width is next
 WIDTHS = range(8, 1 << 15)  # of such rows
 REPEATED = 128  # what is added to the length of a run of one value
+MOST_BITS = 32  # of the length of other runs
+REPEAT = b"\1\1\1"  # begins a px that stands for the one before
 BIAS = 128 + 8  # of the exponent, for mantissas from 0 to 255
 
 
@@ -67,19 +69,24 @@ def _read_pixels(data: bytes, start: int, row: Pixels) -> int:
     """Read a row of (W, 4), px by px. (1, 1, 1, N) repeats the last one N times, and after such a px, 256 N times."""
     x = shift = 0
     while x < len(row):
-        pixels = np.frombuffer(data, np.uint8, 4 * min(len(row) - x, (len(data) - start) // 4), start).reshape(-1, 4)
-        repeats = (pixels[:, :3] == 1).all(axis=1)
-        if repeats[0]:
-            count, stored = int(pixels[0, 3]) << shift, 1
-            values = row[x - 1]
-            shift += 8
-            if not x or count > len(row) - x:
-                raise ValueError("a run is longer than its row")
+        stop = _repeat(data, start, start + 4 * min(len(row) - x, (len(data) - start) // 4))
+        if stop > start:
+            values = np.frombuffer(data[start:stop], np.uint8).reshape(-1, 4)
+            count, shift = len(values), 0
         else:
-            count = stored = int(repeats.argmax()) or len(pixels)
-            values = pixels[:count]
-            shift = 0
+            count, values, stop = data[start + 3] << shift, row[x - 1], start + 4
+            shift += 8
+            if not x or count > len(row) - x or shift > MOST_BITS:
+                raise ValueError("a run is longer than its row")
         row[x : x + count] = values
         x += count
-        start += 4 * stored
+        start = stop
     return start
+
+
+def _repeat(data: bytes, start: int, stop: int) -> int:
+    """The offset of the first px (1, 1, 1, N) of those between two offsets; the second one where there is none."""
+    at = data.find(REPEAT, start, stop)
+    while at >= 0 and (at - start) % 4:
+        at = data.find(REPEAT, at + 1, stop)
+    return stop if at < 0 else at

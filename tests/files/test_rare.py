@@ -128,7 +128,17 @@ def test_repeated_px_of_a_radiance_file_are_read():
     assert red.tolist() == [10] * 301 + [40] * 3 + [70]
 
 
-@pytest.mark.parametrize("rows", [b"\1\1\1\5", bytes([9] * 4 + [1, 1, 1, 200]), b"\2\2\0\x14" + bytes([100, 5]), b""])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        b"\1\1\1\5",
+        bytes([9] * 4 + [1, 1, 1, 200]),
+        bytes([9] * 4 + [1, 1, 1, 0] * 9),
+        b"\2\2\0\x14" + bytes([100, 5]),
+        b"\2\2\0\x14" + bytes(9),
+        b"",
+    ],
+)
 def test_a_run_of_a_radiance_file_that_leaves_its_row_is_damage(rows):
     with pytest.raises(DecodeError, match="damaged"):
         decode(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 20\n" + rows.ljust(60, b"\0"))
