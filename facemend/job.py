@@ -9,7 +9,7 @@ from typing import Any
 
 from facemend.draw import SEAM, before_after, numbered, white_where
 from facemend.errors import OptionError, OutputError, OutputPathError
-from facemend.files import formats
+from facemend.files import choice, formats
 from facemend.files.decode import Source, decode
 from facemend.files.encode import encode
 from facemend.files.formats import Format, Quality
@@ -206,7 +206,7 @@ def run_in_memory(
     start = time.perf_counter()
     picture = decode(source, settings, name)
     decoded = time.perf_counter()
-    row = formats.choose(picture, format, settings.output_size(*picture.pixels.shape[:2]))
+    row = choice.choose(picture, format, settings.output_size(*picture.pixels.shape[:2]))
     result = pipeline.run(picture, settings, progress, faces=faces)
     computed = time.perf_counter()
     data = result.encoded(row.name)
@@ -223,7 +223,7 @@ def _with_seconds(result: Result, start: float, decoded: float, computed: float)
 def _outputs(job: Job, picture: Picture, settings: Settings) -> Outputs:
     """The files of a job; raises OptionError where a format cannot hold the result."""
     height, width = size = settings.output_size(*picture.pixels.shape[:2])
-    row = formats.choose(picture, job.format, size) if job.format else formats.of_file(job.target, picture, size)
+    row = choice.choose(picture, job.format, size) if job.format else choice.of_file(job.target, picture, size)
     limit = formats.FORMATS["jpeg"].longest_side
     if job.compare and max(height, 2 * width + SEAM) > limit:
         raise OptionError("compare", f"{2 * width + SEAM} x {height} px", f"at most {limit} px a side")

@@ -190,7 +190,7 @@ class Loader:
     ) -> tuple[str, Model, Tensors | None] | None:
         """Find what is asked for: the name to show, the model, and the tensors if it is a path; None to go without."""
         if wanted is None or wanted == AUTO:
-            given = [lookup(name) for name in self._files if name != FOR_BAD_FACES]  # which only `auto` may add
+            given = [lookup(name) for name in self._files if name != FOR_BAD_FACES]  # whose licence `auto` asks for
             own = [model for model in given if model.task == task]
             own.sort(key=lambda model: not model.automatic)  # as without files of the caller's
             models = filter(self._installed, (*own, *automatic(task, scale)))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from facemend.files import formats, metadata
+from facemend.files import choice, metadata
 from facemend.files.encode import encode
 from facemend.files.formats import Quality
 from facemend.files.output import write
@@ -91,7 +91,7 @@ class Result:
             OutputError: the file cannot be written.
         """
         path = Path(path)
-        data = self.encoded(formats.of_file(path, self.picture).name, quality=quality, strip_metadata=strip_metadata)
+        data = self.encoded(choice.of_file(path, self.picture).name, quality=quality, strip_metadata=strip_metadata)
         write(path, data, modified)
         return path
 
@@ -118,4 +118,4 @@ class Result:
         """
         described = Metadata() if strip_metadata else self.picture.metadata
         sized = metadata.sized(described, *self.pixels.shape[:2])
-        return (*self.picture.lost, *formats.by_suffix(Path(path)).fitted(sized).lost)
+        return (*self.picture.lost, *choice.by_suffix(Path(path)).fitted(sized).lost)

@@ -10,7 +10,7 @@ from facemend.cli.names import SHEET
 from facemend.cli.options import not_empty, number
 from facemend.cli.sources import identity, output_file
 from facemend.errors import DecodeError, OutputPathError
-from facemend.files import formats
+from facemend.files import choice
 from facemend.machine import process
 from facemend.records import DEFAULT_SETTINGS, Picture, Settings
 
@@ -56,7 +56,7 @@ def compare(options: argparse.Namespace, reporter: say.Reporter) -> None:
     with say.progress_bar(True) as progress:
         sections = comparison.compare(picture, subject, options.scale, reporter.failed, progress)
     drawn = sheet(f"{options.input.name}: {subject.words}", sections)
-    data = encode(Picture(drawn), formats.by_suffix(target).name)
+    data = encode(Picture(drawn), choice.by_suffix(target).name)
     job.make_folder(target)
     write(target, data)
     height, width = drawn.shape[:2]

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facemend.errors import DecodeError, OpenError, OutputPathError, Remedy
-from facemend.files import formats
+from facemend.files import choice, formats
 from facemend.records import Settings
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _target(job: "Job") -> Path | None:
     if job.format is None:
         return job.target
     try:
-        row = formats.likely(Path(str(job.source))) if job.format == "auto" else formats.BY_SUFFIX[f".{job.format}"]
+        row = choice.likely(Path(str(job.source))) if job.format == "auto" else formats.BY_SUFFIX[f".{job.format}"]
     except OSError:
         return None
     return job.file(row) if row else None

@@ -10,7 +10,7 @@ from facemend.batch.places import OWN
 from facemend.cli.names import ENDING, RESULTS, Names
 from facemend.errors import NO_FILE, DecodeError, OpenError, OptionError
 from facemend.extras import install_command
-from facemend.files import formats
+from facemend.files import choice, formats
 
 HIDDEN = "hidden files and folders"  # what is left out, as a message names it
 
@@ -87,7 +87,7 @@ def output_file(output: str | None) -> Path | None:
         raise OptionError("output", output, "a file or a folder; nothing is written to stdout")
     if output is None or not Path(output).suffix or output.endswith(("/", os.sep)) or os.path.isdir(output):
         return None
-    formats.by_suffix(Path(output), "end it with / for a folder")
+    choice.by_suffix(Path(output), "end it with / for a folder")
     return Path(output)
 
 

@@ -53,7 +53,8 @@ def decode(source: Source, settings: Settings = DEFAULT_SETTINGS, name: str = ""
         raise DecodeError(
             f"cannot read an object of type {type(source).__name__}", "give a path, bytes, a Pillow image or an array"
         )
-    name = name or (str(source) or "''" if isinstance(source, (str, Path)) else "the picture")
+    if not name:
+        name = (str(source) or "''") if isinstance(source, (str, Path)) else "the picture"
     try:
         if isinstance(source, Image.Image):
             return _from_image(source, settings)
@@ -81,16 +82,20 @@ def _from_path(path: Path, settings: Settings) -> Picture:
 
 
 def _from_image(image: Image.Image, settings: Settings) -> Picture:
-    needs_file = bool(deep.layout(image)) or isinstance(image, FILES_SAY_MORE)
-    other_page = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(NEW_SUBFILE, 0) & REDUCED
-    is_first = not other_page and not image.tell()  # what is read of the file
-    if needs_file and is_first and isinstance(image, ImageFile.ImageFile) and image.tile and image.fp:
-        position = image.fp.tell()
-        image.fp.seek(0)
-        data = image.fp.read()
-        image.fp.seek(position)
+    file = image.fp if isinstance(image, ImageFile.ImageFile) and image.tile else None  # until it is loaded
+    if file and (deep.layout(image) or isinstance(image, FILES_SAY_MORE)) and _is_read_of_its_file(image):
+        position = file.tell()
+        file.seek(0)
+        data = file.read()
+        file.seek(position)
         return _from_stream(io.BytesIO(data), settings)
     return _picture(image, settings, formats.FORMATS.get((image.format or "").lower()))
+
+
+def _is_read_of_its_file(image: Image.Image) -> bool:
+    """Whether the same picture is read of the image's file: the first one, if it is not a reduced copy of another."""
+    is_reduced = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(NEW_SUBFILE, 0) & REDUCED
+    return not is_reduced and image.tell() == 0
 
 
 def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Picture:
@@ -111,9 +116,10 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
         settings.check_size(*size)
     limited = partial(_check_size, settings=settings)
     if row.name == "tiff":
-        tiff.check(stream)
-        reader = Reader(stream)
-        if tiff_samples.reads(reader, reader.first_page()):
+        directories = Reader(stream)
+        page = directories.first_page()
+        tiff.check(directories, page)
+        if tiff_samples.reads(directories, page):
             return _of_samples(tiff_samples.read(stream, limited), row)
     stream.seek(0)
     # The one reader of this format. Image.open would also try every other plugin, and warn about large pictures.

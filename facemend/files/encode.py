@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from facemend.files import deep, formats, iptc, metadata, tiff
+from facemend.files import choice, deep, formats, iptc, metadata, tiff
 from facemend.files.formats import LOSSLESS, LOSSLESS_FROM, Quality
 from facemend.records import Metadata, Picture, Pixels
 
@@ -25,14 +25,14 @@ def encode(picture: Picture, format: str, quality: Quality = 95) -> bytes:  # no
     Args:
         picture: what to write. A grey one gets one channel. Alpha that is opaque everywhere is left out of formats that
             do not hold it.
-        format: as `requested` of `formats.choose`.
+        format: as `requested` of `choice.choose`.
         quality: as for `formats.check_quality`. A WebP is written without loss with "lossless", and from 95 on also
             where the picture comes from a WebP without loss.
 
     Raises:
         OptionError: an unknown format, one that cannot hold this picture, or a bad quality.
     """
-    row = formats.choose(picture, format)
+    row = choice.choose(picture, format)
     formats.check_quality(quality)
     lossless = quality == LOSSLESS or (picture.lossless and quality >= LOSSLESS_FROM)
     samples = cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)[..., None] if picture.grey else picture.pixels

@@ -52,14 +52,16 @@ RGB = "save it as RGB with 8 or 16 bits"
 LONGEST_IN_PLACE = 60_000  # bytes from the start of a file whose values keep their offsets; a JPEG holds 65,527
 
 
-def check(stream: BinaryIO) -> None:
+def check(reader: Reader, page: Directory) -> None:
     """Refuse kinds of samples and compression that are not read.
+
+    Args:
+        reader: of the file.
+        page: the picture.
 
     Raises:
         DecodeError: the file has such pixels.
     """
-    reader = Reader(stream)
-    page = reader.first_page()
     remedy = "save it with unsigned 8 or 16 bits"
     if set(reader.numbers(page, SAMPLE_FORMAT)) - {UNSIGNED}:
         raise DecodeError("its samples are not unsigned numbers", remedy)

@@ -16,7 +16,7 @@ from facemend.errors import DecodeError
 from facemend.files import metadata, spaces, tiff
 from facemend.files.decoders import decoding
 from facemend.files.directories import Directory, Reader
-from facemend.files.exif import HEIGHT, LONG, SHORT, WIDTH, Block, fields
+from facemend.files.exif import HEIGHT, LONG, WIDTH, Block
 from facemend.files.samples import CheckSize, Samples
 from facemend.records import ONLY_FIRST, Pixels, peak, to_dtype
 
@@ -24,7 +24,7 @@ PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_BYTES = 317, 322, 324, 325
 PROFILE = 34675
 DIFFERENCES = 2  # a Predictor: each value is stored as its difference from the one to the left
 IN_PLANES = 2  # a PlanarConfiguration
-JPEGS = (6, 7)  # values of Compression whose samples are no numbers
+JPEGS = (6, 7)  # values of Compression, whose pixels cannot be rewritten
 MOST_CHANNELS = 8
 # Tags that the rewritten directory keeps; 266 is FillOrder, 323 TileLength
 KEPT = {WIDTH, HEIGHT, tiff.COMPRESSION, tiff.STRIP, tiff.ROWS, tiff.STRIP_BYTES, 266, TILE_WIDTH, 323}
@@ -55,95 +55,74 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     reader = Reader(stream)
     page = reader.first_page()
     check_size(reader.first(page, HEIGHT), reader.first(page, WIDTH))
-    stream.seek(0)
+    samples = _samples(stream, reader, page)
     photometric = reader.first(page, tiff.PHOTOMETRIC)
-    samples = _samples(stream.read(), page.start, np.dtype(f"u{reader.first(page, tiff.BITS) // 8}"))
-    count = tiff.COLOURS[photometric]
-    colours, white = samples[..., :count], peak(samples)
+    count, white = tiff.COLOURS[photometric], peak(samples)
+    colours = samples[..., :count] if count > 1 else samples[..., 0]
     if photometric == tiff.WHITE_IS_ZERO:
         colours = white - colours
     kinds = [*reader.numbers(page, tiff.EXTRA_SAMPLES)]
     alpha = samples[..., count] if tiff.has_alpha(kinds) and samples.shape[2] > count else None
     if alpha is not None and kinds[0] == tiff.PREMULTIPLIED:
-        colours = to_dtype(colours / (np.maximum(alpha, 1)[..., None] / white), samples.dtype)
+        shares = np.maximum(alpha, 1) / white
+        colours = to_dtype(colours / (shares[..., None] if count > 1 else shares), samples.dtype)
     described, orientation = metadata.of_tiff(stream)
     profile = page.values[PROFILE].data if PROFILE in page.values else None
     if profile is None and metadata.is_adobe_rgb(described):
         profile = spaces.of_adobe_rgb()
     lost = [ONLY_FIRST] if reader.has_several_pages() else []
     lost += tiff.other_channels(samples.shape[2] - count - (alpha is not None))
-    colours = colours if count > 1 else colours[..., 0]
     return Samples(colours, alpha, profile, described, tuple(lost), orientation)
 
 
-def _samples(data: bytes, start: int, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
-    """Return (H, W, C) of the directory at an offset, as it is stored."""
-    order = "<" if data[:1] == b"I" else ">"
+def _samples(stream: BinaryIO, reader: Reader, page: Directory) -> Pixels:
+    """Return (H, W, C) of a page, as it is stored."""
+    channels, width = reader.first(page, tiff.SAMPLES) or 1, reader.first(page, WIDTH)
+    if channels > MOST_CHANNELS or width * channels >= 2**31:
+        raise DecodeError("damaged (its directory contradicts itself)", "use a complete copy")
+    stream.seek(0)
+    data = stream.read()
     try:
-        block = Block(data[:4] + struct.pack(f"{order}I", start) + data[8:])
+        block = Block(data[:4] + struct.pack(f"{reader.order}I", page.start) + data[8:])
     except ValueError as error:
         raise DecodeError("damaged (its directory cannot be read)", "use a complete copy") from error
-    channels, width = _first(block, tiff.SAMPLES) or 1, _first(block, WIDTH)
-    if not 1 <= channels <= MOST_CHANNELS or width * channels >= 2**31:
-        raise DecodeError("damaged (its directory contradicts itself)", "use a complete copy")
-    across = _first(block, TILE_WIDTH) or width
-    if _first(block, tiff.PLANES) == IN_PLANES:
-        samples = np.stack([_grey(plane, width, dtype) for plane in _planes(block, channels, dtype)], axis=-1)
+    across, dtype = reader.first(page, TILE_WIDTH) or width, np.dtype(f"u{reader.first(page, tiff.BITS) // 8}")
+    if reader.first(page, tiff.PLANES) == IN_PLANES:
+        planes = _planes(reader, page, channels)
+        samples = np.stack([_grey(block, changed, width, dtype) for changed in planes], axis=-1)
     else:
-        wide = block.main_entries() | {WIDTH: block.entry(LONG, 1, struct.pack(f"{order}I", width * channels))}
-        if TILE_WIDTH in wide:
-            wide[TILE_WIDTH] = block.entry(LONG, 1, struct.pack(f"{order}I", across * channels))
-        samples = _grey(_rewritten(block, wide, dtype), width * channels, dtype)
+        wide = {WIDTH: [width * channels]}
+        if TILE_WIDTH in page.values:
+            wide[TILE_WIDTH] = [across * channels]
+        samples = _grey(block, wide, width * channels, dtype)
         samples = samples.reshape(samples.shape[0], width, channels)
-    if _first(block, PREDICTOR) == DIFFERENCES:
+    if reader.first(page, PREDICTOR) == DIFFERENCES:
         for left in range(0, width, across):
             part = samples[:, left : left + across]
             np.cumsum(part, axis=1, dtype=dtype, out=part)
     return samples
 
 
-def _planes(block: Block, channels: int, dtype: np.dtype[np.unsignedinteger]) -> Iterator[bytes]:
-    """A file of one plane for each channel: its strips or tiles follow those of the channel before."""
-    offsets, sizes = tiff.STRIP, tiff.STRIP_BYTES
-    if fields(block.main, TILE_OFFSETS):
-        offsets, sizes = TILE_OFFSETS, TILE_BYTES
-    count = len(_numbers(block, offsets)) // channels
+def _planes(reader: Reader, page: Directory, channels: int) -> Iterator[dict[int, list[int]]]:
+    """Yield the tags of each plane with their numbers: its strips or tiles follow those of the plane before."""
+    tags = (TILE_OFFSETS, TILE_BYTES) if TILE_OFFSETS in page.values else (tiff.STRIP, tiff.STRIP_BYTES)
+    numbers = {tag: [*reader.numbers(page, tag)] for tag in tags}
+    count = len(numbers[tags[0]]) // channels
     for plane in range(channels):
-        entries = block.main_entries()
-        for tag in (offsets, sizes):
-            numbers = _numbers(block, tag)[plane * count : (plane + 1) * count]
-            entries[tag] = block.entry(LONG, len(numbers), struct.pack(f"{block.order}{len(numbers)}I", *numbers))
-        yield _rewritten(block, entries, dtype)
+        yield {tag: numbers[tag][plane * count : (plane + 1) * count] for tag in tags}
 
 
-def _rewritten(block: Block, entries: dict[int, bytes], dtype: np.dtype[np.unsignedinteger]) -> bytes:
-    """The file as one of a grey picture."""
-    kept = {tag: entry for tag, entry in entries.items() if tag in KEPT}
-    for tag, value in ((tiff.BITS, 8 * dtype.itemsize), (tiff.SAMPLES, 1), (tiff.PHOTOMETRIC, 1), (tiff.PLANES, 1)):
-        kept[tag] = block.entry(SHORT, 1, struct.pack(f"{block.order}H", value))
-    block.replace_main(kept)
-    return bytes(block.data)
-
-
-def _grey(data: bytes, width: int, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
+def _grey(block: Block, changed: dict[int, list[int]], width: int, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
+    """Read the file as one of a grey picture of this width, with some tags changed."""
+    entries = {tag: entry for tag, entry in block.main_entries().items() if tag in KEPT}
+    grey = {tiff.BITS: [8 * dtype.itemsize], tiff.SAMPLES: [1], tiff.PHOTOMETRIC: [1], tiff.PLANES: [1]}
+    for tag, numbers in (changed | grey).items():
+        entries[tag] = block.entry(LONG, len(numbers), struct.pack(f"{block.order}{len(numbers)}I", *numbers))
+    block.replace_main(entries)
     with decoding():
-        image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+        image = TiffImagePlugin.TiffImageFile(io.BytesIO(bytes(block.data)))
         image.load()
     pixels = np.asarray(image).astype(dtype)
     if pixels.ndim != 2 or pixels.shape[1] != width:
         raise DecodeError("damaged (its directory contradicts itself)", "use a complete copy")
     return pixels
-
-
-def _first(block: Block, tag: int) -> int:
-    return next(iter(_numbers(block, tag)), 0)
-
-
-def _numbers(block: Block, tag: int) -> list[int]:
-    """The numbers of a SHORT or LONG field of the first directory; none where there is no such field."""
-    for one in fields(block.main, tag)[:1]:
-        code = {SHORT: "u2", LONG: "u4"}.get(one.kind)
-        place = block.place(one)
-        if code and place.stop <= len(block.data):
-            return [int(n) for n in np.frombuffer(bytes(block.data[place.start : place.stop]), block.order + code)]
-    return []

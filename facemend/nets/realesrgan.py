@@ -121,8 +121,7 @@ class RRDBNet(nn.Module):
         x = x + self.conv_body(self.body(x))
         x = x.to(self.conv_hr.weight.dtype)
         for name in self.ups:
-            conv = self.get_submodule(name)
-            assert isinstance(conv, nn.Conv2d)  # for the type checker
+            conv: nn.Conv2d = getattr(self, name)
             x = F.leaky_relu(nearest_conv(x, conv.weight, conv.bias), SLOPE, inplace=True)
         x = F.leaky_relu(self.conv_hr(x), SLOPE, inplace=True)  # (N, 64, H * scale, W * scale)
         out: Tensor = self.conv_last(x)

@@ -9,7 +9,7 @@ noisy, compressed and after `degrade.py`. Those of the size also depend on `old_
 later on 60 pictures of `portraits/train`. The figures beside the limits of sharpness and noise are of these 60, as they
 are, shrunk 1.6 times and shrunk twice; those with noise of 8 levels (sigma, in each channel) are not shrunk. Those of
 the noise of colours, the specks and the blocks were chosen last, on 267 clean pictures of `portraits/train` in the same
-three sizes and on 38 of them with damage. Levels are 8-bit grey levels.
+three sizes and on 73 of `portraits/train` with damage. Levels are 8-bit grey levels.
 """
 
 from facemend.records import Crop, Pixels

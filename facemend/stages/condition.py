@@ -25,7 +25,7 @@ COARSE = ((4, 1.0), (6, 0.8))  # real px in one px of a size in which the noise 
 SPECK = 40  # levels between a speck and its neighbours
 BLOCK = 8  # px: the side of a JPEG block
 PERIODS = (3.4, 20.0)  # px: the sides of the blocks that are searched
-OWN = 0.6  # weight of a grid of 8 px, or of a half or a third of that
+UNRESIZED = 0.6  # weight of a grid of 8 px, or of a half of that, which is not weakened
 AROUND = 21  # columns: the usual step is the median of that many
 TRANSFORM = 2048  # columns: the length to which they are padded for the Fourier transform
 LARGEST_STEP = 12.0  # levels: larger steps count as this much, so that the edges of the face do not dominate
@@ -130,8 +130,9 @@ def blocks(pixels: Pixels, crop: Crop) -> float:
     levels = grey_levels(square)
     spectrum = np.minimum(_spectrum(levels), _spectrum(levels.T))  # a grid has the same period in both directions
     frequencies = np.fft.rfftfreq(TRANSFORM)
-    own = np.abs(frequencies * BLOCK - np.rint(frequencies * BLOCK)) < 2 * BLOCK / min(levels.shape)
-    spectrum[own] *= OWN
+    multiples = frequencies * BLOCK
+    width = 2 / min(levels.shape)  # half of that of a line in the spectrum
+    spectrum[np.abs(multiples - np.rint(multiples)) < width * BLOCK] *= UNRESIZED
     searched = (frequencies > 1 / PERIODS[1]) & (frequencies < 1 / PERIODS[0])
     return float(spectrum[searched].max()) * min(enlarged, 1) ** 2
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from facemend.errors import DecodeError, TooLargeError
-from facemend.files import formats
+from facemend.files import choice
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.files.png import SIGNATURE, chunk, chunks
@@ -39,7 +39,7 @@ def test_colour_channels_keep_their_order(kind):
     assert not picture.lost
     assert picture.alpha is None
     assert close(picture.pixels, np.full((48, 64, 3), (230, 20, 10)), 6)
-    out = formats.choose(picture).name
+    out = choice.choose(picture).name
     assert close(decode(encode(picture, out)).pixels, picture.pixels, 6)
 
 

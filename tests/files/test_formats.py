@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 from facemend.cli import sources
 from facemend.errors import OptionError
 from facemend.extras import install_command
-from facemend.files import formats
+from facemend.files import choice, formats
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.files.formats import FORMATS, WRITABLE, Format
@@ -161,7 +161,7 @@ def test_auto_keeps_the_format_where_it_holds_the_picture_and_takes_png_otherwis
     able, dtype, alpha, size = NEEDS[need]
     picture = Picture(np.zeros((2, 2, 3), dtype), np.ones((2, 2), dtype) if alpha else None, format=row.name)
     expected = AUTO[row.name] if AUTO[row.name] in able else "png"
-    assert formats.choose(picture, "auto", size).name == expected
+    assert choice.choose(picture, "auto", size).name == expected
 
 
 @pytest.mark.parametrize("need", NEEDS)
@@ -171,10 +171,10 @@ def test_a_requested_format_is_taken_where_it_holds_the_picture_and_refused_othe
     picture = Picture(np.zeros((2, 2, 3), dtype), np.ones((2, 2), dtype) if alpha else None)
     for name in (row.name, *(suffix[1:] for suffix in row.suffixes)):
         if row.name in able:
-            assert formats.choose(picture, name, size) is row
+            assert choice.choose(picture, name, size) is row
         else:
             with pytest.raises(OptionError) as caught:
-                formats.choose(picture, name, size)
+                choice.choose(picture, name, size)
             assert caught.value.name == "format"
             if row.writer:
                 assert caught.value.value == name
@@ -187,10 +187,10 @@ def test_the_suffix_of_a_file_name_is_the_format(tmp_path, row):
     for suffix in row.suffixes:
         path = tmp_path / f"new{suffix.upper()}"
         if row.writer:
-            assert formats.by_suffix(path) is row
+            assert choice.by_suffix(path) is row
         else:
             with pytest.raises(OptionError, match=suffix.upper()):
-                formats.by_suffix(path)
+                choice.by_suffix(path)
 
 
 def test_a_new_row_is_all_that_a_new_format_needs(tmp_path, monkeypatch):
@@ -215,7 +215,7 @@ def test_a_new_row_is_all_that_a_new_format_needs(tmp_path, monkeypatch):
     picture = decode(path)
     assert picture.format == "ppm"
     np.testing.assert_array_equal(picture.pixels, scene())
-    assert formats.choose(picture).name == "png"
+    assert choice.choose(picture).name == "png"
 
 
 @pytest.mark.parametrize(
@@ -237,22 +237,22 @@ def test_a_new_row_is_all_that_a_new_format_needs(tmp_path, monkeypatch):
 )
 def test_auto_keeps_the_format_of_the_input_where_possible(kind, alpha, dtype, expected):
     picture = Picture(np.zeros((2, 2, 3), dtype), np.ones((2, 2), dtype) if alpha else None, format=kind)
-    assert formats.choose(picture).name == expected
+    assert choice.choose(picture).name == expected
     assert decode(encode(picture, expected)).format == expected
 
 
 @pytest.mark.parametrize(("grey", "side"), [(False, 37500), (True, 65000)])
 def test_pixels_that_do_not_fit_into_a_tiff_are_refused_before_the_work(grey, side):
     picture = Picture(np.zeros((9, 9, 3), np.uint8), grey=grey, format="tiff")
-    assert formats.choose(picture, "auto", (side, side)).name == "tiff"
-    assert formats.choose(picture, "auto", (side + 800, side + 800)).name == "png"
+    assert choice.choose(picture, "auto", (side, side)).name == "tiff"
+    assert choice.choose(picture, "auto", (side + 800, side + 800)).name == "png"
     with pytest.raises(OptionError, match="4.2 GB of pixels"):
-        formats.choose(picture, "tiff", (side + 800, side + 800))
+        choice.choose(picture, "tiff", (side + 800, side + 800))
 
 
 def test_auto_takes_png_for_pictures_too_large_for_the_format():
-    assert formats.choose(Picture(np.zeros((16384, 1, 3), np.uint8), format="webp")).name == "png"
-    assert formats.choose(Picture(np.zeros((1, 65501, 3), np.uint8), format="jpeg")).name == "png"
+    assert choice.choose(Picture(np.zeros((16384, 1, 3), np.uint8), format="webp")).name == "png"
+    assert choice.choose(Picture(np.zeros((1, 65501, 3), np.uint8), format="jpeg")).name == "png"
     for shape in ((16383, 1, 3), (1, 16383, 3)):
         assert decode(encode(Picture(np.zeros(shape, np.uint8)), "webp")).pixels.shape == shape
     assert decode(encode(Picture(np.zeros((65500, 1, 3), np.uint8)), "jpeg")).pixels.shape == (65500, 1, 3)
@@ -260,7 +260,7 @@ def test_auto_takes_png_for_pictures_too_large_for_the_format():
 
 def test_choose_takes_names_and_suffixes():
     picture = Picture(scene())
-    assert formats.choose(picture, "jpg").name == "jpeg"
-    assert all(formats.choose(picture, row.name) == row for row in formats.WRITABLE)
+    assert choice.choose(picture, "jpg").name == "jpeg"
+    assert all(choice.choose(picture, row.name) == row for row in formats.WRITABLE)
     with pytest.raises(OptionError, match="bmp"):
-        formats.choose(picture, "bmp")
+        choice.choose(picture, "bmp")

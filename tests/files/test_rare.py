@@ -120,6 +120,13 @@ def test_a_radiance_file_has_the_light_that_opencv_reads(size):
     assert np.array_equal(radiance.read(io.BytesIO(data), lambda height, width: None).colours, expected)
 
 
+def test_a_radiance_file_is_read_without_a_temporary_file(monkeypatch, tmp_path):
+    data = rare.radiance(noise((9, 9, 3)).astype(np.float32))
+    monkeypatch.setenv("OPENCV_TEMP_PATH", str(tmp_path / "missing"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    assert decode(data).pixels.shape == (9, 9, 3)
+
+
 def test_repeated_px_of_a_radiance_file_are_read():
     one, other, last = bytes([10, 20, 30, 129]), bytes([40, 50, 60, 129]), bytes([70, 80, 90, 129])
     rows = one + bytes([1, 1, 1, 44, 1, 1, 1, 1]) + other + other + bytes([1, 1, 1, 1]) + last
