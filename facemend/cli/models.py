@@ -73,7 +73,7 @@ def download(options: argparse.Namespace, reporter: Reporter) -> None:
         print(f"{row.name}  {row.licence}: {hub.OPENRAIL} ({row.url})", flush=True)
         try:
             print(f"{row.name}  {hub.fetch(row, installed.download_folder())}")
-        except DownloadError as error:
+        except (ChecksumError, DownloadError) as error:
             reporter.failed(error)
 
 

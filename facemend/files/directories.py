@@ -3,7 +3,7 @@
 import io
 import itertools
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ BIG_ORDERS: Mapping[bytes, Literal["<", ">"]] = {b"II+\0": "<", b"MM\0+": ">"}
 # Types with 64 bits, which only a BigTIFF has -> the type with 32 bits, and the letters of both in the module `struct`
 NARROWER = {16: (LONG, "QI"), 17: (9, "qi"), 18: (13, "QI")}
 BIG_SIZES = SIZES | dict.fromkeys(NARROWER, 8)
+EVERY = range(1 << 16)  # tag
 MOST_PAGES = 500  # that are looked at
 LONGEST_VALUE = 1 << 24  # bytes; longer ones are not metadata
 NEW_SUBFILE = 254  # a tag
@@ -82,32 +83,33 @@ class Reader:
         """The first directory; one without values where the file has none."""
         return next(self.directories(), Directory(0, {}, 0))
 
-    def directories(self) -> Iterator[Directory]:
-        """Yield the directories of all pages."""
+    def directories(self, tags: Container[int] = EVERY) -> Iterator[Directory]:
+        """Yield the directories of all pages, with the values of these tags."""
         start = self._number(self._layout.first, self._layout.link) if self.order else 0
         seen = set[int]()
         while start and start not in seen and len(seen) < MOST_PAGES:
             seen.add(start)
-            directory = self.directory(start)
+            directory = self.directory(start, tags)
             yield directory
             start = directory.following
 
-    def pages(self) -> Iterator[tuple[int, Directory]]:
-        """Yield the pages that are not reduced copies of others, each with its number in the file from 0 on."""
-        for number, directory in enumerate(self.directories()):
+    def pages(self) -> Iterator[tuple[int, int]]:
+        """Yield the pages that are not reduced copies of others: the numbers in the file from 0 on, and the offsets."""
+        for number, directory in enumerate(self.directories((NEW_SUBFILE,))):
             if not self.first(directory, NEW_SUBFILE) & REDUCED:
-                yield number, directory
+                yield number, directory.start
 
     def first_page(self) -> Directory:
         """The first page that is not a reduced copy; the first directory where there is no other."""
-        return next((page for _, page in self.pages()), self.first_directory())
+        start = next((start for _, start in self.pages()), 0)
+        return self.directory(start) if start else self.first_directory()
 
     def has_several_pages(self) -> bool:
         """Whether there is more than one page that is not a reduced copy."""
         return len(list(itertools.islice(self.pages(), 2))) > 1
 
-    def directory(self, start: int) -> Directory:
-        """The directory at an offset, as far as the file has it."""
+    def directory(self, start: int, tags: Container[int] = EVERY) -> Directory:
+        """The directory at an offset, as far as the file has it, with the values of these tags."""
         link, _, number, row = self._layout
         begin, each = start + struct.calcsize(f"={number}"), struct.calcsize(f"={row}")
         size = each * self._number(start, number)
@@ -115,6 +117,8 @@ class Reader:
         values: dict[int, Value] = {}
         left = self._size  # values that lie over each other could need any amount of memory
         for tag, kind, count, place in struct.iter_unpack(self.order + row, fields[: len(fields) // each * each]):
+            if tag not in tags:
+                continue
             length = BIG_SIZES.get(kind, 0) * count
             at = struct.unpack(self.order + link, place)[0] if length > len(place) else 0
             data = self._read(at, length) if at and length <= min(LONGEST_VALUE, left) else place[:length]

@@ -31,13 +31,13 @@ from facemend.records import Metadata, Pixels
 # Tags
 BITS, COMPRESSION, PHOTOMETRIC, STRIP, SAMPLES, ROWS, STRIP_BYTES = 258, 259, 262, 273, 277, 278, 279
 SUB_DIRECTORIES, DNG_VERSION = 330, 50706
-RAW_SAMPLES = (32803, 34892)  # values of PhotometricInterpretation: a mosaic of colours, and linear light
-MOST_CHILDREN = 10  # that are looked at
+MOSAIC = 32803  # a value of PhotometricInterpretation: each px has one of the colours
+MOST_RAW = 10  # directories of raw files that are looked at, and those below each of them
 PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, IPTC, PHOTOSHOP = 284, 338, 339, 700, 33723, 34377
 
 PREMULTIPLIED, NOT_PREMULTIPLIED = 1, 2  # values of ExtraSamples that mean alpha
-WHITE_IS_ZERO = 0  # a value of PhotometricInterpretation
-COLOURS = {WHITE_IS_ZERO: 1, 1: 1, 2: 3, 5: 4}  # PhotometricInterpretation -> channels of grey, RGB or CMYK
+WHITE_IS_ZERO, RGB = 0, 2  # values of PhotometricInterpretation
+COLOURS = {WHITE_IS_ZERO: 1, 1: 1, RGB: 3, 5: 4}  # PhotometricInterpretation -> channels of grey, RGB or CMYK
 UNREAD_COLOURS = (4, 9)  # a mask, and ICC's L*a*b*
 UNSIGNED = 1  # a value of SampleFormat
 MOST_BITS = 16  # of a sample
@@ -48,7 +48,6 @@ STORAGE = {254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 280,
 STORAGE |= {321, 322, 323, 324, 325, 330, 332, 333, 334, 336, 337, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515}
 RAW = {33421, 33422, *range(50706, 53000)}  # of the mosaic, and of DNG
 STORAGE |= {517, 518, 519, 520, 521, 529, 530, 531, 532, 700, 33723, 34377, 34675, 37724}
-RGB = "save it as RGB with 8 or 16 bits"
 LONGEST_IN_PLACE = 60_000  # bytes from the start of a file whose values keep their offsets; a JPEG holds 65,527
 
 
@@ -71,7 +70,8 @@ def check(reader: Reader, page: Directory) -> None:
     photometric, is_grey = reader.first(page, PHOTOMETRIC), reader.first(page, SAMPLES) <= 1
     colours_are_read = photometric in COLOURS if bits == MOST_BITS else photometric not in UNREAD_COLOURS
     if not colours_are_read or bits not in ((1, 2, 4, 8, 12, 16) if is_grey else (8, 16)):
-        raise DecodeError(f"its colours are not read (PhotometricInterpretation {photometric}, {bits} bits)", RGB)
+        problem = f"its colours are not read (PhotometricInterpretation {photometric}, {bits} bits)"
+        raise DecodeError(problem, "save it as RGB with 8 or 16 bits")
     if compression := UNREAD.get(reader.first(page, COMPRESSION)):
         raise DecodeError(f"its pixels are compressed with {compression}", "save it with LZW compression")
 
@@ -100,7 +100,7 @@ def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool
         DecodeError: the file is damaged.
     """
     reader = Reader(stream)
-    number, _ = next(reader.pages(), (0, None))
+    number, _ = next(reader.pages(), (0, 0))
     with quiet(), decoding():
         image.seek(number)
     return reader.has_several_pages()
@@ -108,13 +108,13 @@ def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool
 
 def is_raw(reader: Reader) -> bool:
     """Whether a file is a raw file of a camera. The first page of many is a reduced copy of the developed picture."""
-    if DNG_VERSION in reader.first_directory().values:
-        return True
-    directories = itertools.chain.from_iterable(
-        (page, *map(reader.directory, itertools.islice(reader.numbers(page, SUB_DIRECTORIES), MOST_CHILDREN)))
-        for page in reader.directories()
-    )
-    return any(reader.first(one, PHOTOMETRIC) in RAW_SAMPLES for one in directories)
+    tags = PHOTOMETRIC, SUB_DIRECTORIES, DNG_VERSION
+    for page in itertools.islice(reader.directories(tags), MOST_RAW):
+        below = itertools.islice(reader.numbers(page, SUB_DIRECTORIES), MOST_RAW)
+        every = page, *(reader.directory(start, tags) for start in below)
+        if DNG_VERSION in page.values or any(reader.first(one, PHOTOMETRIC) == MOSAIC for one in every):
+            return True
+    return False
 
 
 def exif(reader: Reader, page: Directory) -> tuple[bytes | None, bool]:

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
-from PIL import TiffImagePlugin
+from PIL import ImageFile, TiffImagePlugin
 
 from facemend.errors import DecodeError
 from facemend.files import metadata, spaces, tiff
-from facemend.files.decoders import decoding
+from facemend.files.decoders import decoding, quiet
 from facemend.files.directories import Directory, Reader
 from facemend.files.exif import HEIGHT, LONG, WIDTH, Block
 from facemend.files.samples import CheckSize, Samples
@@ -24,6 +24,7 @@ PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_BYTES = 317, 322, 324, 325
 PROFILE = 34675
 DIFFERENCES = 2  # a Predictor: each value is stored as its difference from the one to the left
 IN_PLANES = 2  # a PlanarConfiguration
+PREDICTING = (5, 8, 32946, 34925, 50000)  # values of Compression with which a Predictor counts: LZW, Deflate, ...
 JPEGS = (6, 7)  # values of Compression, whose pixels cannot be rewritten
 MOST_CHANNELS = 8
 # Tags that the rewritten directory keeps; 266 is FillOrder, 323 TileLength
@@ -33,13 +34,16 @@ KEPT |= {TILE_OFFSETS, TILE_BYTES}
 
 def reads(reader: Reader, page: Directory) -> bool:
     """Whether `read` reads such a page: grey, RGB or CMYK with 16 bits, or with 8 bits where Pillow does not."""
-    photometric = reader.first(page, tiff.PHOTOMETRIC)
-    bits = set(reader.numbers(page, tiff.BITS))
+    photometric, channels = reader.first(page, tiff.PHOTOMETRIC), reader.first(page, tiff.SAMPLES)
+    bits, in_planes = set(reader.numbers(page, tiff.BITS)), reader.first(page, tiff.PLANES) == IN_PLANES
     if photometric not in tiff.COLOURS or reader.first(page, tiff.COMPRESSION) in JPEGS:
         return False
-    # Pillow does not invert a grey picture whose one channel is stored as a plane.
-    rare = reader.first(page, tiff.SAMPLES) > tiff.COLOURS[photometric] or photometric == tiff.WHITE_IS_ZERO
-    return bits == {16} or (bits == {8} and rare)
+    if bits != {8} or channels <= tiff.COLOURS[photometric]:
+        # Pillow does not invert a grey picture in a plane.
+        return bits == {16} or (bits == {8} and in_planes and photometric == tiff.WHITE_IS_ZERO)
+    # Pillow reads RGB with one channel more, but not in planes, and not exactly where the colours are premultiplied.
+    premultiplied = reader.first(page, tiff.EXTRA_SAMPLES) == tiff.PREMULTIPLIED
+    return photometric != tiff.RGB or channels > 4 or in_planes or premultiplied
 
 
 def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
@@ -78,7 +82,9 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
 def _samples(stream: BinaryIO, reader: Reader, page: Directory) -> Pixels:
     """Return (H, W, C) of a page, as it is stored."""
     channels, width = reader.first(page, tiff.SAMPLES) or 1, reader.first(page, WIDTH)
-    if channels > MOST_CHANNELS or width * channels >= 2**31:
+    if channels > MOST_CHANNELS:
+        raise DecodeError(f"it has {channels} channels", f"save it with at most {MOST_CHANNELS}")
+    if channels < tiff.COLOURS[reader.first(page, tiff.PHOTOMETRIC)] or width * channels >= 2**31:
         raise DecodeError("damaged (its directory contradicts itself)", "use a complete copy")
     stream.seek(0)
     data = stream.read()
@@ -96,7 +102,7 @@ def _samples(stream: BinaryIO, reader: Reader, page: Directory) -> Pixels:
             wide[TILE_WIDTH] = [across * channels]
         samples = _grey(block, wide, width * channels, dtype)
         samples = samples.reshape(samples.shape[0], width, channels)
-    if reader.first(page, PREDICTOR) == DIFFERENCES:
+    if reader.first(page, PREDICTOR) == DIFFERENCES and reader.first(page, tiff.COMPRESSION) in PREDICTING:
         for left in range(0, width, across):
             part = samples[:, left : left + across]
             np.cumsum(part, axis=1, dtype=dtype, out=part)
@@ -112,6 +118,13 @@ def _planes(reader: Reader, page: Directory, channels: int) -> Iterator[dict[int
         yield {tag: numbers[tag][plane * count : (plane + 1) * count] for tag in tags}
 
 
+class _Wide(TiffImagePlugin.TiffImageFile):
+    """A picture whose px are samples. Their number is not limited, as that of the real px was checked before."""
+
+    def load_prepare(self) -> None:
+        ImageFile.ImageFile.load_prepare(self)
+
+
 def _grey(block: Block, changed: dict[int, list[int]], width: int, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
     """Read the file as one of a grey picture of this width, with some tags changed."""
     entries = {tag: entry for tag, entry in block.main_entries().items() if tag in KEPT}
@@ -119,8 +132,8 @@ def _grey(block: Block, changed: dict[int, list[int]], width: int, dtype: np.dty
     for tag, numbers in (changed | grey).items():
         entries[tag] = block.entry(LONG, len(numbers), struct.pack(f"{block.order}{len(numbers)}I", *numbers))
     block.replace_main(entries)
-    with decoding():
-        image = TiffImagePlugin.TiffImageFile(io.BytesIO(bytes(block.data)))
+    with quiet(), decoding():
+        image = _Wide(io.BytesIO(bytes(block.data)))
         image.load()
     pixels = np.asarray(image).astype(dtype)
     if pixels.ndim != 2 or pixels.shape[1] != width:

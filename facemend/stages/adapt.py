@@ -46,9 +46,9 @@ def share(crop: Crop, pixels: Pixels) -> float:
     finest, fine, evenness = sharpness(levels)
     quality *= _ramp(finest, FINEST) * _ramp(fine, FINE) * _ramp(evenness, EVENNESS)
     quality *= _ramp(noise(levels, real), NOISE)
-    quality *= _ramp(specks(levels, real), SPECKS)
-    quality *= _ramp(colour_noise(crop.pixels, real), COLOUR_NOISE)
     if quality > 0:
+        quality *= _ramp(specks(levels, real), SPECKS)
+        quality *= _ramp(colour_noise(crop.pixels, real), COLOUR_NOISE)
         quality *= _ramp(blocks(pixels, crop), BLOCKS)
     return 1 - quality
 

@@ -27,7 +27,7 @@ BLOCK = 8  # px: the side of a JPEG block
 PERIODS = (3.4, 20.0)  # px: the sides of the blocks that are searched
 UNRESIZED = 0.6  # weight of a grid of 8 px, or of a half of that, which is not weakened
 AROUND = 21  # columns: the usual step is the median of that many
-TRANSFORM = 2048  # columns: the length to which they are padded for the Fourier transform
+TRANSFORM = 2048  # columns of the Fourier transform, more than a square has
 LARGEST_STEP = 12.0  # levels: larger steps count as this much, so that the edges of the face do not dominate
 LEAST = 0.1  # levels: added to denominators, so that an empty picture has a defined value
 SMALLEST = 24  # px: the side of the smallest square in which blocks are searched
@@ -112,9 +112,9 @@ def specks(grey: Floats, real: float) -> float:
 def blocks(pixels: Pixels, crop: Crop) -> float:
     """Return how strong a grid of JPEG blocks or of enlarged px is: the amplitude of its steps, over other steps.
 
-    It is searched in a square of the picture, with any size and any start, because the picture may have been resized
-    and cropped after compression. Resizing weakens a grid, so one of 8 px counts less than others. A face that is
-    larger than the crop is reduced in it, which weakens its grid too.
+    It is searched in a square of the picture, with blocks of 3.4 to 20 px that start anywhere, because the picture may
+    have been resized and cropped after compression. Resizing weakens a grid, so one of 8 px counts less than others. A
+    face that is larger than the crop is reduced in it, which weakens its grid too.
 
     Args:
         pixels: (H, W, 3) of the picture.

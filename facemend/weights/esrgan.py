@@ -12,7 +12,7 @@ from torch import Tensor
 FIRST = "model.0.weight"
 BLOCK = re.compile(r"model\.1\.sub\.(\d+)\.RDB([123])\.conv([1-5])\.0\.(weight|bias)")
 BODY_END = re.compile(r"model\.1\.sub\.\d+\.(weight|bias)")
-OTHER = re.compile(r"model\.(\d+)\.(weight|bias)")
+OTHER = re.compile(r"model\.(\d{1,4})\.(weight|bias)")
 
 
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
