@@ -140,7 +140,7 @@ def test_repeated_px_of_a_radiance_file_are_read():
     [
         b"\1\1\1\5",
         bytes([9] * 4 + [1, 1, 1, 200]),
-        bytes([9] * 4 + [1, 1, 1, 0] * 9),
+        bytes([9] * 4 + [1, 1, 1, 0] * 9 + [9] * 80),
         b"\2\2\0\x14" + bytes([100, 5]),
         b"\2\2\0\x14" + bytes(9),
         b"",
@@ -149,6 +149,13 @@ def test_repeated_px_of_a_radiance_file_are_read():
 def test_a_run_of_a_radiance_file_that_leaves_its_row_is_damage(rows):
     with pytest.raises(DecodeError, match="damaged"):
         decode(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 1 +X 20\n" + rows.ljust(60, b"\0"))
+
+
+def test_px_of_a_radiance_file_that_look_like_repeats_or_planes_are_read():
+    rows = bytes([5, 1, 1, 1, 9, 8, 7, 136]), bytes([2, 2, 0, 2, 5, 5, 5, 136])
+    data = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 2 +X 2\n" + b"".join(rows)
+    red = radiance.read(io.BytesIO(data), lambda height, width: None).colours[..., 0]
+    assert red[:, 1].tolist() == [9, 5]
 
 
 def test_a_radiance_file_in_xyz_is_refused():
@@ -323,8 +330,9 @@ def test_xmp_of_a_jxl_is_named_as_lost():
     data = rare.jxl(Image.fromarray(scene()), use_container=True)
     assert decode(data).lost == ()
     for kind, body in ((b"xml ", b"<x:xmpmeta/>"), (b"brob", b"xml <x:xmpmeta/>")):
-        box = struct.pack(">I4s", 8 + len(body), kind) + body
-        assert decode(data + box).lost == ("XMP (pillow-jxl-plugin reads none)",)
+        box, long = struct.pack(">I4s", 8 + len(body), kind), struct.pack(">I4sQ", 1, kind, 16 + len(body))
+        for header in (box, long):
+            assert decode(data + header + body).lost == ("XMP (pillow-jxl-plugin reads none)",)
     assert decode(data + struct.pack(">I4s", 16, b"brob") + b"Exif....").lost == ()
 
 

@@ -15,13 +15,14 @@ import pillow_heif
 import pytest
 from PIL import Image
 
-from facemend.errors import DecodeError
-from facemend.files import bigtiff, headers
+from facemend.errors import DecodeError, TooLargeError
+from facemend.files import bigtiff, headers, metadata, spaces, tiff, tiff_samples
+from facemend.files.colour import deep_to_srgb
 from facemend.files.decode import decode
 from facemend.files.directories import Reader
 from facemend.files.encode import encode
 from facemend.files.exif import EXIF, GPS, INTEROPERABILITY, LONG, SHORT, Block
-from facemend.records import ONLY_FIRST, Metadata, Picture
+from facemend.records import ONLY_FIRST, Metadata, Picture, Settings
 from tests.files.blocks import made
 from tests.files.samples import ORIENTATION, close, noise, scene
 from tests.hostile import saved
@@ -189,6 +190,85 @@ def test_channels_besides_the_colours_are_transparency_or_left_out(colours, phot
     assert picture.lost == ((OTHER.replace("1", str(left), 1),) if left else ())
 
 
+@pytest.mark.parametrize(("channels", "photometric"), [(1, 2), (2, 2), (1, 5), (2, 5), (3, 5)])
+def test_samples_that_lack_a_colour_are_damage(channels, photometric):
+    with pytest.raises(DecodeError, match="contradicts itself"):
+        decode(tiff_of(noise((8, 9, channels), np.uint16), photometric, (), False, "<"))
+
+
+def test_too_many_channels_are_named():
+    samples = noise((8, 9, 9), np.uint16)
+    assert decode(tiff_of(samples[..., :8], 2, (0,) * 5, False, "<")).pixels.shape == (8, 9, 3)
+    with pytest.raises(DecodeError, match="it has 9 channels; save it with at most 8"):
+        decode(tiff_of(samples, 2, (0,) * 6, False, "<"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_without_compression_a_predictor_means_nothing(dtype):
+    samples = np.maximum(noise((8, 9, 5), dtype), 1)
+    picture = decode(changed(tiff_of(samples, 2, (2, 0), False, "<"), t317=2))
+    assert np.array_equal(picture.pixels, samples[..., :3])
+
+
+def test_the_limit_is_that_of_the_px_and_not_of_the_samples(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 8 * 9)
+    for dtype in (np.uint8, np.uint16):
+        samples = np.maximum(noise((8, 9, 4), dtype), 1)
+        assert np.array_equal(decode(written(samples)).pixels, samples[..., :3])
+    with pytest.raises(TooLargeError):
+        decode(written(noise((80, 90, 3), np.uint16)), Settings(max_input_mp=0.001))
+
+
+def test_colours_of_16_bits_are_those_of_the_profile_or_of_adobe_rgb(monkeypatch):
+    samples = noise((8, 9, 3), np.uint16)
+    expected = deep_to_srgb(samples, spaces.of_adobe_rgb(), [])
+    assert not np.array_equal(expected, samples)
+    block = Block(written(samples))
+    block.replace_main(
+        block.main_entries() | {34675: block.entry(7, len(spaces.of_adobe_rgb()), spaces.of_adobe_rgb())}
+    )
+    assert np.array_equal(decode(bytes(block.data)).pixels, expected)
+    monkeypatch.setattr(metadata, "is_adobe_rgb", lambda described: True)
+    assert np.array_equal(decode(written(samples)).pixels, expected)
+
+
+def test_pixels_compressed_as_jpeg_are_left_to_pillow():
+    for compression, reads in ((5, True), (7, False)):
+        reader = Reader(io.BytesIO(changed(tiff_of(noise((8, 9, 2)), 1, (0,), False, "<"), t259=compression)))
+        assert tiff_samples.reads(reader, reader.first_page()) == reads
+
+
+def test_a_pillow_image_of_a_reduced_copy_is_that_copy():
+    pages = noise((16, 24, 3)), noise((64, 96, 3))
+    block = Block(cv2.imencodemulti(".tiff", pages)[1].tobytes())
+    block.set_number(block.main, 254, 1)
+    with Image.open(io.BytesIO(bytes(block.data))) as image:
+        assert decode(image).pixels.shape == (16, 24, 3)
+    kind = {254: block.entry(2, 2, b"1\0")}  # a text
+    block.replace_main(block.main_entries() | kind)
+    with Image.open(io.BytesIO(bytes(block.data))) as image:
+        assert decode(image).pixels.shape == (16, 24, 3)
+
+
+class Counted(io.BytesIO):
+    """Counts the bytes that are read."""
+
+    count = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.count += len(data)
+        return data
+
+
+def test_to_find_the_picture_and_to_tell_a_raw_file_no_other_values_are_read():
+    data = with_classic_pages(written(noise((6, 5, 3))), 400, 1 << 18)
+    stream = Counted(data)
+    assert not tiff.is_raw(Reader(stream))
+    assert [*Reader(stream).pages()]
+    assert stream.count < len(data)
+
+
 def test_cmyk_of_16_bits_keeps_16_bits():
     samples = noise((20, 30, 4), np.uint16)
     picture = decode(changed(written(samples), without=[EXTRA], t262=CMYK))
@@ -211,6 +291,7 @@ def test_cmyk_of_16_bits_keeps_16_bits():
             r"colours are not read \(PhotometricInterpretation 9, 16 bits\)",
             "save it as RGB with 8 or 16 bits",
         ),
+        ({"t262": 4}, "colours are not read", "save it as RGB with 8 or 16 bits"),
         ({"t258": (10, 10, 10)}, r"colours are not read \(.* 2, 10 bits\)", "save it as RGB with 8 or 16 bits"),
     ],
 )
@@ -348,6 +429,18 @@ def test_of_a_bigtiff_the_first_page_that_is_no_reduced_copy_is_read(tmp_path, d
     assert np.array_equal(picture.pixels, pages[1][..., ::-1])
     assert ONLY_FIRST in picture.lost
     assert headers.read(tmp_path / "big.tif").size == (64, 96)
+
+
+def with_classic_pages(data, count, length):
+    """A little-endian TIFF with more pages, which share a value of this length."""
+    data = bytearray(data)
+    start = len(data) + length
+    data[-4:] = struct.pack("<I", start)  # the next page
+    data += bytes(length)
+    for index in range(1, count + 1):
+        data += struct.pack("<HHHII", 1, 60000, 7, length, start - length) + struct.pack("<I", start + 18 * index)
+    data[-4:] = bytes(4)
+    return bytes(data)
 
 
 def with_pages(data, length, places):
@@ -527,12 +620,15 @@ def test_the_page_after_one_with_many_fields_is_found():
     assert decode(data[:-4] + following).lost == (ONLY_FIRST,)
 
 
+@pytest.mark.parametrize("loaded", [False, True])
 @pytest.mark.parametrize("is_big", [False, True])
-def test_a_tiff_that_pillow_has_opened_keeps_its_exif(is_big):
+def test_a_tiff_that_pillow_has_opened_keeps_its_exif(is_big, loaded):
     stream, fields = io.BytesIO(), Image.Exif()
     fields[271] = "Maker"
     Image.fromarray(scene()).save(stream, "TIFF", big_tiff=is_big, exif=fields)
     image = Image.open(stream)
+    if loaded:
+        image.load()
     metadata = decode(image).metadata
     assert described(metadata.exif)[271] == (2, 6, b"Maker\0")
     assert metadata.lost == ()

@@ -105,6 +105,7 @@ def test_bad_faces_are_restored_completely(drawn):
     assert share_of(compressed(drawn, 30)) == 1
     assert share_of(compressed(drawn, 30)[3:, 5:]) == 1, "the grid of blocks may start anywhere"
     assert share_of(with_noise_of_colours(drawn, 12)) == 1
+    assert share_of(with_noise_of_colours(drawn, 18, coarse=6)) == 1
     assert share_of(compressed(with_noise_of_colours(drawn, 18), 80)) > 0.5
     assert share_of(with_specks(drawn, 0.02)) == 1
     assert share_of(shrunk(drawn, 3), 3) == 1
@@ -118,6 +119,17 @@ def test_a_face_that_was_resized_after_compression_is_judged_by_its_blocks(drawn
 
     assert share_of(resized(10), 1 / factor) > 0.95
     assert share_of(resized(95), 1 / factor) < 0.02
+
+
+def test_a_grid_of_8_px_counts_less_than_that_of_a_resized_picture(drawn):
+    assert share_of(compressed(drawn, 80)) < 0.02
+
+
+@pytest.mark.parametrize("colour", [(0, -0.344, 1.772), (1.402, -0.714, 0)])
+def test_noise_of_one_colour_is_enough(drawn, colour):
+    """Of blue-yellow, or of red-green."""
+    noise = cv2.resize(np.random.default_rng(1).normal(0, 12, (234, 234)), (700, 700))[..., None]
+    assert share_of(np.rint(drawn + noise * colour).clip(0, 255).astype(np.uint8)) == 1
 
 
 @pytest.mark.parametrize("factor", [4, 6, 7.5])
