@@ -68,7 +68,7 @@ def test_a_killed_folder_run_is_gone_on_with_by_skip_existing(tmp_path):
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
     for index in range(12):
-        Image.fromarray(noise(500, 400, 3)).save(source / f"{index:02}.png")
+        Image.fromarray(noise(250, 200, 3)).save(source / f"{index:02}.png")
     arguments = ["restore", source, "-o", target, "--skip-existing", *ALONE]
     for moment in moments:
         with facemend(*arguments) as victim:

@@ -124,9 +124,9 @@ def test_commands(folder, number):
     old = Image.open(BytesIO(OLD)).convert("RGB")
     for name in ("scans/one.jpg", "scans/album/two.jpg"):
         old.save(folder / name)
-    group = Image.new("RGB", (960, 320))
+    group = Image.new("RGB", (480, 160))
     for place in range(3):
-        group.paste(old, (320 * place, 0))
+        group.paste(old.resize((160, 160)), (160 * place, 0))
     group.save(folder / "group.jpg")
     old.resize((512, 512)).save(folder / "face.png")
     torch.save(MODELS["realesr-animevideov3"].net().state_dict(), folder / "file.pth")

@@ -8,11 +8,12 @@ from facemend.machine import process
 
 # Counts the page faults of a repeated allocation of a block that is larger than glibc's default limit for the heap
 COUNT = """
-import resource, sys, threading, torch
+import resource, sys, threading
+import numpy as np
 from facemend.machine import process
 if sys.argv[1] == "keep":
     assert process.keep_freed_memory()
-def fill(): torch.ones(9 * 2**20)
+def fill(): np.ones(36 * 2**20, np.uint8)
 def count():
     for _ in range(10):  # the first allocations also extend the heap
         fill()

@@ -30,5 +30,5 @@ def phone():
 
 
 def two_faces():
-    old = np.asarray(Image.open(OLD).convert("RGB"))
+    old = np.asarray(Image.open(OLD).convert("RGB").resize((200, 200)))
     return jpeg(np.hstack((old, old[:, ::-1])), quality=90)
