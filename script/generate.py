@@ -106,8 +106,8 @@ says of parts that the result does not have is removed: a thumbnail, a gain map,
 and regions of faces where the picture was turned. **IPTC**, comments and the texts of a PNG are copied. A JPEG's
 comment becomes the text `Comment` of a PNG, and back.
 
-Not kept: the parts of an XMP packet over 64 KB, other Photoshop resources (such as paths), gain maps, depth maps,
-videos and sound. Other numbers of px stay as they are: in XMP those of a panorama (`GPano`) and of IPTC's image
+Not kept: the parts of an XMP packet over 64 KB, layers, other Photoshop resources (such as paths), gain maps, depth
+maps, videos and sound. Other numbers of px stay as they are: in XMP those of a panorama (`GPano`) and of IPTC's image
 regions, in EXIF SubjectArea, SubjectLocation and the FocalPlane resolutions. `--strip-metadata` leaves out all
 metadata.
 

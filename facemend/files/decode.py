@@ -128,8 +128,8 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
         return _of_samples(reader(stream, limited), row)
     with quiet(), decoding():
         image = reader(stream)
-    several = tiff.seek_picture(image, stream) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
-    return _picture(image, settings, row, stream, several)
+    besides = tiff.seek_picture(image, stream) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    return _picture(image, settings, row, stream, besides)
 
 
 def _of_samples(samples: Samples, row: formats.Format) -> Picture:
@@ -156,7 +156,7 @@ def _picture(
     settings: Settings,
     row: formats.Format | None,
     stream: BinaryIO | None = None,
-    several: bool | None = None,
+    besides: list[str] | None = None,
 ) -> Picture:
     """Decode an image.
 
@@ -165,7 +165,7 @@ def _picture(
         settings: its limits.
         row: its format, if it is known.
         stream: its file, if it comes from one.
-        several: whether the file has several pictures, where Pillow does not tell.
+        besides: what the file has besides the picture, in words, where Pillow does not tell.
     """
     _check_size(image.height, image.width, settings)
     layout = deep.layout(image)
@@ -175,11 +175,12 @@ def _picture(
         stream.seek(0)
         jpeg.check(stream.read())
     tiff_image = image if isinstance(image, TiffImagePlugin.TiffImageFile) else None
-    if several is None:
+    if besides is None:
         with quiet(), decoding():
             several = getattr(image, "is_animated", False) or (
                 isinstance(image, JpegImagePlugin.JpegImageFile) and jpeg.has_viewpoints(image)
             )
+        besides = [ONLY_FIRST] if several else []
     # Loading multiplies the grey samples, but not the one that is transparent.
     step = STEPS.get(image.tile[0].args, 1) if isinstance(image, PngImagePlugin.PngImageFile) and image.tile else 1
     with quiet() if tiff_image else contextlib.nullcontext(), decoding():
@@ -189,7 +190,7 @@ def _picture(
     with quiet():  # after loading, which rotates a TIFF, and finds the EXIF block at the end of a PNG
         said = metadata.read(image, stream)
         space = spaces.of(image, stream, said.adobe_rgb)
-    lost = [*([ONLY_FIRST] if several else []), *_other_pictures(image)]
+    lost = [*besides, *_other_pictures(image)]
     if tiff_image:
         lost += _other_channels(tiff_image)
     if stream is not None and layout:

@@ -34,11 +34,19 @@ class Value:
 
 
 class Directory(NamedTuple):
-    """A directory of a file, and the offset of the next one, 0 at the end."""
+    """A directory of a file.
+
+    Attributes:
+        start: its offset.
+        values: by their tags.
+        following: the offset of the next directory, 0 at the end.
+        long: offset and length in bytes of each value that is too long to be read.
+    """
 
     start: int
     values: dict[int, Value]
     following: int
+    long: dict[int, tuple[int, int]]
 
 
 class Layout(NamedTuple):
@@ -74,14 +82,14 @@ class Reader:
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._size = stream.seek(0, io.SEEK_END)
-        mark = self._read(0, 4)
+        mark = self.read(0, 4)
         self.is_big = mark in BIG_ORDERS
         self.order: str = (BIG_ORDERS if self.is_big else BYTE_ORDERS).get(mark, "")
         self._layout = BIG if self.is_big else CLASSIC
 
     def first_directory(self) -> Directory:
         """The first directory; one without values where the file has none."""
-        return next(self.directories(), Directory(0, {}, 0))
+        return next(self.directories(), Directory(0, {}, 0, {}))
 
     def directories(self, tags: Container[int] = EVERY) -> Iterator[Directory]:
         """Yield the directories of all pages, with the values of these tags."""
@@ -113,19 +121,23 @@ class Reader:
         link, _, number, row = self._layout
         begin, each = start + struct.calcsize(f"={number}"), struct.calcsize(f"={row}")
         size = each * self._number(start, number)
-        fields = self._read(begin, min(size, each * MOST_FIELDS))
+        fields = self.read(begin, min(size, each * MOST_FIELDS))
         values: dict[int, Value] = {}
+        long: dict[int, tuple[int, int]] = {}
         left = self._size  # values that lie over each other could need any amount of memory
         for tag, kind, count, place in struct.iter_unpack(self.order + row, fields[: len(fields) // each * each]):
             if tag not in tags:
                 continue
             length = BIG_SIZES.get(kind, 0) * count
             at = struct.unpack(self.order + link, place)[0] if length > len(place) else 0
-            data = self._read(at, length) if at and length <= min(LONGEST_VALUE, left) else place[:length]
+            if length > LONGEST_VALUE:
+                long.setdefault(tag, (at, length))
+                continue
+            data = self.read(at, length) if at and length <= left else place[:length]
             if 0 < len(data) == length and tag not in values:
                 values[tag] = self._narrow(Value(tag, kind, count, data, at))
                 left -= length
-        return Directory(start, values, self._number(begin + size, link))
+        return Directory(start, values, self._number(begin + size, link), long)
 
     def first(self, directory: Directory, tag: int) -> int:
         """The first number of a SHORT or LONG value; 0 where there is none."""
@@ -150,10 +162,10 @@ class Reader:
 
     def _number(self, at: int, code: str) -> int:
         size = struct.calcsize(f"={code}")
-        data = self._read(at, size)
+        data = self.read(at, size)
         return int(struct.unpack(self.order + code, data)[0]) if len(data) == size else 0
 
-    def _read(self, at: int, size: int) -> bytes:
+    def read(self, at: int, size: int) -> bytes:
         """The bytes from an offset on, as far as the file has them. An offset of a BigTIFF may be too large to seek."""
         self._stream.seek(min(at, self._size))
         return self._stream.read(size)

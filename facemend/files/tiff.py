@@ -26,7 +26,7 @@ from facemend.files.exif import (
     Block,
     empty,
 )
-from facemend.records import Metadata, Pixels
+from facemend.records import ONLY_FIRST, Metadata, Pixels
 
 # Tags
 BITS, COMPRESSION, PHOTOMETRIC, STRIP, SAMPLES, ROWS, STRIP_BYTES = 258, 259, 262, 273, 277, 278, 279
@@ -34,6 +34,12 @@ SUB_DIRECTORIES, DNG_VERSION = 330, 50706
 MOSAIC = 32803  # a value of PhotometricInterpretation: each px has one of the colours
 MOST_RAW = 10  # directories of raw files that are looked at, and those below each of them
 PLANES, EXTRA_SAMPLES, SAMPLE_FORMAT, XMP, IPTC, PHOTOSHOP = 284, 338, 339, 700, 33723, 34377
+
+# What Photoshop adds: Adobe Photoshop TIFF Technical Notes, 2002
+DOCUMENT, DOCUMENT_MARK = 37724, b"Adobe Photoshop Document Data Block\0"
+LAYERS = (b"Layr", b"Lr16", b"Lr32")  # keys of its blocks of layers
+MOST_BLOCKS = 100  # that are looked at
+WIDE_BLOCK = b"8B64"  # begins a block with a length of 64 bits
 
 PREMULTIPLIED, NOT_PREMULTIPLIED = 1, 2  # values of ExtraSamples that mean alpha
 WHITE_IS_ZERO, RGB = 0, 2  # values of PhotometricInterpretation
@@ -86,7 +92,34 @@ def other_channels(count: int) -> list[str]:
     return [f"{count} of its channels (neither colours nor transparency)"] if count > 0 else []
 
 
-def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool:
+def besides(reader: Reader, page: Directory) -> list[str]:
+    """What a file has besides a page, in words."""
+    return [ONLY_FIRST] * reader.has_several_pages() + ["layers"] * _has_layers(reader, page)
+
+
+def _has_layers(reader: Reader, page: Directory) -> bool:
+    """Whether Photoshop has stored layers beside the picture that they make."""
+    value = page.values.get(DOCUMENT)
+    at, length = (value.at, len(value.data)) if value else page.long.get(DOCUMENT, (0, 0))
+    end, turn = at + length, -1 if reader.order == "<" else 1  # names are stored as numbers are
+    if reader.read(at, len(DOCUMENT_MARK)) != DOCUMENT_MARK:
+        return False
+    at += len(DOCUMENT_MARK)
+    for _ in range(MOST_BLOCKS):
+        head = reader.read(at, 18)
+        begin, key = head[:4][::turn], head[4:8][::turn]
+        number = "Q" if begin == WIDE_BLOCK and key in LAYERS else "I"
+        block = struct.Struct(f"{reader.order}{number}h")  # its length; of layers, their number follows
+        if at + len(head) > end or len(head) < 8 + block.size or begin not in (b"8BIM", WIDE_BLOCK):
+            break
+        size, count = block.unpack_from(head, 8)
+        if key in LAYERS:
+            return size > 0 and not -1 <= count <= 1  # negative where there is transparency
+        at += 8 + struct.calcsize(f"={number}") + size + -size % 4
+    return False
+
+
+def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> list[str]:
     """Go to the first page that is not a reduced copy.
 
     Args:
@@ -94,7 +127,7 @@ def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool
         stream: its file.
 
     Returns:
-        Whether there are more such pages.
+        What the file has besides it, in words.
 
     Raises:
         DecodeError: the file is damaged.
@@ -103,7 +136,7 @@ def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> bool
     number, _ = next(reader.pages(), (0, 0))
     with quiet(), decoding():
         image.seek(number)
-    return reader.has_several_pages()
+    return besides(reader, reader.first_page())
 
 
 def is_raw(reader: Reader) -> bool:

@@ -18,7 +18,7 @@ from facemend.files.decoders import decoding, quiet
 from facemend.files.directories import Directory, Reader
 from facemend.files.exif import HEIGHT, LONG, WIDTH, Block
 from facemend.files.samples import CheckSize, Samples
-from facemend.records import ONLY_FIRST, Pixels, peak, to_dtype
+from facemend.records import Pixels, peak, to_dtype
 
 PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_BYTES = 317, 322, 324, 325
 PROFILE = 34675
@@ -74,7 +74,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     profile = page.values[PROFILE].data if PROFILE in page.values else None
     if profile is None and metadata.is_adobe_rgb(described):
         profile = spaces.of_adobe_rgb()
-    lost = [ONLY_FIRST] if reader.has_several_pages() else []
+    lost = tiff.besides(reader, page)
     lost += tiff.other_channels(samples.shape[2] - count - (alpha is not None))
     return Samples(colours, alpha, profile, described, tuple(lost), orientation)
 

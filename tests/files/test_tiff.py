@@ -19,7 +19,7 @@ from facemend.errors import DecodeError, TooLargeError
 from facemend.files import bigtiff, headers, metadata, spaces, tiff, tiff_samples
 from facemend.files.colour import deep_to_srgb
 from facemend.files.decode import decode
-from facemend.files.directories import Reader
+from facemend.files.directories import LONGEST_VALUE, Reader
 from facemend.files.encode import encode
 from facemend.files.exif import EXIF, GPS, INTEROPERABILITY, LONG, SHORT, Block
 from facemend.records import ONLY_FIRST, Metadata, Picture, Settings
@@ -666,3 +666,54 @@ def test_the_size_in_the_header_of_a_big_endian_bigtiff_is_that_of_the_picture(t
     exif = next(block.data for block in map(made, range(9)) if block.order == ">")
     (tmp_path / "big.tif").write_bytes(big(encode(Picture(scene(), metadata=Metadata(exif)), "tiff")))
     assert headers.read(tmp_path / "big.tif").size == (32, 48)
+
+
+def document(order, *blocks):
+    """What Photoshop adds to a TIFF; a block is a key, its mark, and the content."""
+    turn, data = (-1 if order == "<" else 1), tiff.DOCUMENT_MARK
+    for key, mark, content in blocks:
+        size = struct.pack(f"{order}{'Q' if mark == tiff.WIDE_BLOCK else 'I'}", len(content))
+        data += mark[::turn] + key[::turn] + size + content + bytes(-len(content) % 4)
+    return data
+
+
+def with_document(data, added):
+    block = Block(data)
+    entry = block.entry(tiff.UNDEFINED, len(added), added)
+    block.replace_main({**block.main_entries(), tiff.DOCUMENT: entry})
+    return bytes(block.data)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("key", "mark"), [(b"Layr", b"8BIM"), (b"Lr16", b"8BIM"), (b"Layr", tiff.WIDE_BLOCK)])
+@pytest.mark.parametrize(("count", "lost"), [(2, ("layers",)), (-2, ("layers",)), (1, ()), (-1, ()), (0, ())])
+def test_layers_of_photoshop_are_named_as_lost(order, key, mark, count, lost):
+    """The picture of all layers is the one that is read."""
+    layers = struct.pack(f"{order}h", count) + bytes(9)
+    added = document(order, (b"LMsk", b"8BIM", bytes(13)), (key, mark, layers))
+    samples = noise((8, 9, 3))
+    read = decode(with_document(tiff_of(samples, tiff.RGB, (), False, order), added))
+    assert read.lost == lost
+    np.testing.assert_array_equal(read.pixels, samples)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_layers_longer_than_metadata_are_named_too(dtype):
+    added = document("<", (b"Layr", b"8BIM", struct.pack("<h", 3) + bytes(LONGEST_VALUE)))
+    data = with_document(tiff_of(noise((8, 9, 3), dtype), tiff.RGB, (), False, "<"), added)
+    assert decode(data).lost == ("layers",)
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        document("<"),
+        document("<", (b"Layr", b"8BIM", struct.pack("<h", 9)))[:-3],  # cut short
+        document("<", (b"Layr", b"8BIM", b"")),
+        document("<", (b"Layr", b"xxxx", bytes([9] * 8))),
+        b"another " + document("<", (b"Layr", b"8BIM", bytes([9] * 8))),
+        document("<", *[(b"Patt", b"8BIM", b"")] * tiff.MOST_BLOCKS, (b"Layr", b"8BIM", bytes([9] * 8))),
+    ],
+)
+def test_what_photoshop_adds_without_layers_is_not_named(added):
+    assert decode(with_document(tiff_of(noise((8, 9, 3)), tiff.RGB, (), False, "<"), added)).lost == ()
