@@ -20,7 +20,7 @@ def show_models(options: argparse.Namespace, reporter: Reporter) -> None:
                 f"x{model.tiling.scale}" if model.task == "upscaler" and model.tiling else "",
                 f"{model.size / 1e6:.1f} MB",
                 model.commercial,
-                "bundled" if model.bundled else "yes" if installed.find(model.name) else "no",
+                "bundled" if model.bundled else _installed(model),
                 model.licence,
             )
         )
@@ -38,6 +38,14 @@ def show_models(options: argparse.Namespace, reporter: Reporter) -> None:
         print(f"Downloads go to {installed.download_folder()}.")
     except WeightsError as error:
         print(f"Note: {error}.")
+
+
+def _installed(model: Model) -> str:
+    """Whether a file of a model is here. Its hash would take too long; most files that are cut short differ in size."""
+    path = installed.find(model.name)
+    if path is None:
+        return "no"
+    return "yes" if path.stat().st_size == model.size else "damaged"
 
 
 def download(options: argparse.Namespace, reporter: Reporter) -> None:

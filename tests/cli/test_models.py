@@ -21,6 +21,15 @@ def test_models_lists_every_model_with_its_licence(run):
     assert " no  " in lines["codeformer", "restorer"]
 
 
+@pytest.mark.parametrize(("missing", "said"), [(0, "yes"), (1, "damaged")])
+def test_models_tells_by_the_size_whether_a_file_is_complete(run, tmp_path, missing, said):
+    (tmp_path / "weights").mkdir()
+    with (tmp_path / "weights" / MODELS["codeformer"].file).open("wb") as file:
+        file.truncate(MODELS["codeformer"].size - missing)
+    line = next(line for line in run("models")[1].splitlines() if line.startswith("codeformer "))
+    assert f"  {said}  " in line
+
+
 def test_download_without_a_known_name_exits_with_2(run):
     assert run("download")[0] == 2
     code, _, err = run("download", "gfpgan")
