@@ -292,14 +292,21 @@ class OutputError(FacemendError):
 
 
 class NonFiniteError(FacemendError):
-    """A network computed NaN or infinity, in float32 too.
+    """A network computed NaN or infinity.
+
+    Args:
+        net: the network's name.
+        in_half: whether it was only computed in half precision.
 
     Attributes:
         net: the network's name.
     """
 
-    def __init__(self, net: str) -> None:
-        super().__init__(f"{net} computed NaN or infinity: its weights are damaged or belong to another network")
+    def __init__(self, net: str, *, in_half: bool = False) -> None:
+        if in_half:
+            super().__init__(f"{net} computed NaN or infinity in half precision", Remedy("use {} fp32", "precision"))
+        else:
+            super().__init__(f"{net} computed NaN or infinity: its weights are damaged or belong to another network")
         self.net = net
 
 

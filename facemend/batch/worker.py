@@ -14,7 +14,7 @@ from facemend import job
 from facemend.batch import manifest, names
 from facemend.batch.places import open_place
 from facemend.batch.plan import TRIES, Loaded, Outcome, Plan, Task
-from facemend.errors import FacemendError, InputError, OptionError, OutputPathError, unexpected
+from facemend.errors import FacemendError, InputError, MemoryLimitError, OptionError, OutputPathError, unexpected
 from facemend.job import Outputs
 from facemend.loader import is_path
 from facemend.machine import process
@@ -38,7 +38,10 @@ class Worker:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
         with process.startup():
-            self._pipeline = Pipeline.load(**plan.models)
+            try:
+                self._pipeline = Pipeline.load(**plan.models)
+            except MemoryLimitError as error:
+                raise MemoryLimitError(*error.args, "use fewer workers") from error
         self._plan = plan
         self._source = open_place(plan.source)
         self._destination = open_place(plan.destination)
@@ -64,18 +67,20 @@ class Worker:
         if task.error:
             return Outcome(task.key, error=task.error)
         for _ in range(TRIES):
+            is_unexpected = False
             try:
                 return self._try(task)
             except InputError as problem:
                 return Outcome(task.key, error=problem)
             except FacemendError as problem:
                 error = problem
+                error.__traceback__ = error.__cause__ = error.__context__ = None  # they keep the tensors of this try
             except Exception as problem:
                 if self._plan.debug:
                     traceback.print_exc()
-                if not self._works():
-                    os._exit(1)  # as after some errors of a GPU; another process takes over
-                error = unexpected(problem)
+                error, is_unexpected = unexpected(problem), True
+            if is_unexpected and not self._works():
+                os._exit(1)  # as after some errors of a GPU; another process takes over
         return Outcome(task.key, error=error)
 
     def _works(self) -> bool:

@@ -37,7 +37,7 @@ def add_batch_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=_workers, metavar="N",
         help="number of processes, each with one thread (default: one for each processor; with networks on a GPU, one, "
-        "or one for each GPU of a Ray cluster)",
+        "or one for each GPU with --engine ray)",
     )  # fmt: skip
     parser.add_argument("--retry-failed", action="store_true", help="try pictures again that failed in an earlier run")
     add_picture_options(parser)

@@ -57,7 +57,7 @@ class Device:
 
 def _through_pinned_memory(x: Tensor) -> Tensor:
     """Copy a tensor from a GPU to the host, in parts. PyTorch keeps the pinned block and uses it for the next part."""
-    host = torch.empty(x.shape, dtype=x.dtype)
+    host = torch.empty(x.shape, dtype=x.dtype, device="cpu")
     parts = (torch.split(tensor.view(-1), PINNED // x.itemsize) for tensor in (x, host))
     for source, target in zip(*parts, strict=True):
         target.copy_(torch.empty_like(target, pin_memory=True).copy_(source))

@@ -10,9 +10,12 @@ from facemend.errors import MemoryLimitError, Remedy
 from facemend.machine import cgroup
 
 WORKING = 2 * 2**30  # bytes at most for one call on a CPU; more is not faster
-# Parts of the messages of RuntimeErrors: of PyTorch on a CPU, of CUDA, of cuDNN and cuBLAS, and of PyTorch if the
-# memory is too small for every algorithm of cuDNN.
-OUT_OF_MEMORY_TEXTS = ("allocate memory", "out of memory", "ALLOC_FAILED", "unable to find an engine")
+# Parts of the messages of RuntimeErrors: of PyTorch on a CPU, of CUDA, of cuDNN and cuBLAS, of PyTorch if the memory is
+# too small for every algorithm of cuDNN, and of Apple's GPUs.
+OUT_OF_MEMORY_TEXTS = (
+    *("allocate memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "unable to find an engine"),
+    "Invalid buffer size",
+)
 
 
 def working(place: torch.device) -> int:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from facemend.errors import NonFiniteError
+from facemend.machine import memory
 from facemend.machine.captured import Captured
 from facemend.machine.device import Device
 
@@ -37,7 +38,8 @@ class Network:
         self._fixed_size = fixed_size
         self._is_half = device.dtype != torch.float32
         self._original = net
-        moved = _move(_copy(net) if self._is_half else net, device.place, device.dtype)
+        with memory.limited(name, device.place):
+            moved = _move(_copy(net) if self._is_half else net, device.place, device.dtype)
         first = next(moved.parameters(), None)
         self._input_dtype = device.dtype if first is None else first.dtype
         self._net = Captured(moved) if fixed_size and device.place.type == "cuda" else moved
@@ -76,7 +78,7 @@ class Network:
         net, dtype = (self._in_float32(), torch.float32) if exact else (self._net, self._input_dtype)
         arguments = {name: _converted(value, self.device.place, dtype) for name, value in arguments.items()}
         tf32 = self.device.tf32 and not exact
-        with torch.inference_mode(), _convolutions(self.device.place, tf32=tf32, benchmark=self._fixed_size):
+        with torch.inference_mode(), convolutions(self.device.place, tf32=tf32, benchmark=self._fixed_size):
             out: Tensor = net(x.to(dtype), **arguments)
             return out.float()
 
@@ -90,7 +92,8 @@ class Network:
     def _in_float32(self) -> nn.Module:
         with self._lock:
             if self._exact is None:
-                self._exact = _move(self._original, self.device.place, torch.float32)
+                with memory.limited(self.name, self.device.place):
+                    self._exact = _move(self._original, self.device.place, torch.float32)
             return self._exact
 
 
@@ -107,12 +110,12 @@ def _copy(net: nn.Module) -> nn.Module:
 
 def _move(net: nn.Module, place: torch.device, dtype: torch.dtype) -> nn.Module:
     """Move a network in place, to the memory format in which convolutions are fast."""
-    memory: Any = {"memory_format": torch.channels_last}  # missing from the type stubs
+    layout: Any = {"memory_format": torch.channels_last}  # missing from the type stubs
     float32_parts: Sequence[str] = getattr(net, "float32_parts", ())
     if not float32_parts:
-        return net.to(place, dtype, **memory)
+        return net.to(place, dtype, **layout)
     for name, part in net.named_children():
-        part.to(place, None if name in float32_parts else dtype, **memory)
+        part.to(place, None if name in float32_parts else dtype, **layout)
     return net.to(place)
 
 
@@ -124,7 +127,7 @@ def _converted(value: Any, place: torch.device, dtype: torch.dtype) -> Any:
 
 
 @contextmanager
-def _convolutions(place: torch.device, *, tf32: bool, benchmark: bool) -> Iterator[None]:
+def convolutions(place: torch.device, *, tf32: bool, benchmark: bool) -> Iterator[None]:
     """Set how a GPU computes the convolutions inside. PyTorch has these settings once for the process.
 
     So one thread at a time starts the operations of a network. The GPU computes them one after the other in any case.
@@ -146,10 +149,13 @@ def _convolutions(place: torch.device, *, tf32: bool, benchmark: bool) -> Iterat
             else (flags, "allow_tf32", (False, True))
         )
         before = getattr(owner, name), flags.benchmark
-        setattr(owner, name, values[tf32])
+        is_other = before[0] != values[tf32]  # once it is set, it does not follow PyTorch's setting for all operations
+        if is_other:
+            setattr(owner, name, values[tf32])
         flags.benchmark = benchmark
         try:
             yield
         finally:
-            setattr(owner, name, before[0])
+            if is_other:
+                setattr(owner, name, before[0])
             flags.benchmark = before[1]

@@ -17,6 +17,7 @@ Attribute names are those of the official checkpoints. Differences from the sour
 
 import functools
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,13 +37,12 @@ def priors(height: int, width: int) -> Tensor:
     Returns:
         (P, 3) float32: centre x, centre y and side in px, in the order of the network's outputs.
     """
+    kind: Any = {"dtype": torch.float32, "device": "cpu"}  # whatever PyTorch's defaults are
     levels = []
     for step, sizes in zip(STEPS, MIN_SIZES, strict=True):
+        rows, columns = (torch.arange(-(-side // step), **kind) for side in (height, width))
         y, x, size = torch.meshgrid(
-            (torch.arange(-(-height // step)) + 0.5) * step,
-            (torch.arange(-(-width // step)) + 0.5) * step,
-            torch.tensor(sizes, dtype=torch.float32),
-            indexing="ij",
+            (rows + 0.5) * step, (columns + 0.5) * step, torch.tensor(sizes, **kind), indexing="ij"
         )
         levels.append(torch.stack((x, y, size), -1).reshape(-1, 3))
     return torch.cat(levels)

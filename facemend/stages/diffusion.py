@@ -7,8 +7,9 @@ only, and prompts do not leave it.
 import importlib.util
 import logging
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from facemend.errors import OptionError, WeightsError
 from facemend.extras import install_remedy
 from facemend.machine import memory
 from facemend.machine.device import Device
+from facemend.machine.network import convolutions
 from facemend.weights.hub import EXTRA, Places, missing_extra
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ class Diffusion:
         self._unet = pipeline.unet.to(device.place, device.dtype).eval()
         self._control = control.to(device.place, device.dtype).eval()
         pipeline.text_encoder.to(device.place, torch.float32).eval()
+        self._tokenizing = threading.Lock()  # held while the tokenizer works, whose options change from call to call
         self._one_at_a_time = False  # whether the two predictions of guidance are computed one after the other
 
     def check(self, creative: Creative) -> None:
@@ -70,7 +73,9 @@ class Diffusion:
         most = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
         for name in ("prompt", "negative") if creative.guidance > 1 else ("prompt",):
             text = getattr(creative, name)
-            if (count := len(tokenizer.tokenize(text))) > most:
+            with self._tokenizing:
+                count = len(tokenizer.tokenize(text))
+            if count > most:
                 allowed = f"at most {most} tokens, which are words or parts of words; it has {count}"
                 raise OptionError(name, text if len(text) <= SHOWN else f"{text[:SHOWN]}...", allowed)
 
@@ -78,7 +83,8 @@ class Diffusion:
     def texts(self, creative: Creative) -> Tensor:
         """Return the embeddings of the prompts, (N, L, D): the negative one first, or only one without guidance."""
         guided = creative.guidance > 1 and (creative.guess_mode or creative.prompt != creative.negative)
-        encoded = self._pipeline.encode_prompt(creative.prompt, self.device.place, 1, guided, creative.negative)
+        with self._tokenizing:
+            encoded = self._pipeline.encode_prompt(creative.prompt, self.device.place, 1, guided, creative.negative)
         return torch.cat([encoded[1], encoded[0]] if guided else [encoded[0]]).to(self.device.dtype)
 
     @torch.inference_mode()
@@ -92,7 +98,8 @@ class Diffusion:
             (1, 4, h / 8, w / 8) float32, on the device.
         """
         config = self._vae.config
-        mean = self._vae.encode(2 * image - 1).latent_dist.mode()
+        with self._convolutions():
+            mean = self._vae.encode(2 * image - 1).latent_dist.mode()
         latent: Tensor = (mean - (config.shift_factor or 0)) * config.scaling_factor
         return latent
 
@@ -101,7 +108,8 @@ class Diffusion:
         """Return the picture of a latent, the reverse of `encode`; not clamped."""
         config = self._vae.config
         latent = latent.to(self.device.place) / config.scaling_factor + (config.shift_factor or 0)
-        image: Tensor = self._vae.decode(latent).sample
+        with self._convolutions():
+            image: Tensor = self._vae.decode(latent).sample
         return image / 2 + 0.5
 
     @torch.inference_mode()
@@ -119,20 +127,21 @@ class Diffusion:
             (1, 4, h, w) float32, on the device.
         """
         x, hint = (tensor.to(self.device.place, self.device.dtype) for tensor in (x, hint))
-        if len(texts) == 1:
-            return self._predicted(x, t, hint, texts, creative).float()
-        if not self._one_at_a_time:
-            try:
-                both = self._predicted(x, t, hint, texts, creative)
-                return _guided(both[:1], both[1:], creative.guidance)
-            except Exception as error:
-                if not memory.exhausted(error):
-                    raise
-                self._one_at_a_time = True
-                log.warning("%s ran out of memory; guidance is computed one prompt after the other", self.name)
-        freely = None if creative.guess_mode else hint
-        without = self._predicted(x, t, freely, texts[:1], creative)
-        return _guided(without, self._predicted(x, t, hint, texts[1:], creative), creative.guidance)
+        with self._convolutions():
+            if len(texts) == 1:
+                return self._predicted(x, t, hint, texts, creative).float()
+            if not self._one_at_a_time:
+                try:
+                    both = self._predicted(x, t, hint, texts, creative)
+                    return _guided(both[:1], both[1:], creative.guidance)
+                except Exception as error:
+                    if not memory.exhausted(error):
+                        raise
+                    self._one_at_a_time = True
+                    log.warning("%s ran out of memory; guidance is computed one prompt after the other", self.name)
+            freely = None if creative.guess_mode else hint
+            without = self._predicted(x, t, freely, texts[:1], creative)
+            return _guided(without, self._predicted(x, t, hint, texts[1:], creative), creative.guidance)
 
     def _predicted(self, x: Tensor, t: Tensor, hint: Tensor | None, texts: Tensor, creative: Creative) -> Tensor:
         """What the networks predict for each text, (N, 4, h, w); without a hint ControlNet is left out."""
@@ -161,6 +170,9 @@ class Diffusion:
             return_dict=False,
         )[0]
         return predicted
+
+    def _convolutions(self) -> AbstractContextManager[None]:
+        return convolutions(self.device.place, tf32=self.device.tf32, benchmark=False)
 
     def sampler(self, name: str, steps: int) -> Any:
         """Return a scheduler of diffusers with a schedule from pure noise to none in this number of steps."""

@@ -154,7 +154,8 @@ class Run:
         """Redraw an enlarged picture, except for the px in these boxes."""
         latent = self.encoded(plain)
         generator = torch.Generator("cpu").manual_seed(seed)  # so that every device gets the same noise
-        noise = torch.randn(latent.shape, generator=generator)  # one field for all windows
+        # One field for all windows
+        noise = torch.randn(latent.shape, generator=generator, dtype=latent.dtype, device="cpu")
         latent = self.sampled(plain, latent, noise, generator, boxes)
         canvas = self._in_fitting_windows(lambda tile: self._decoded(latent, plain.dtype, tile))
         finish(canvas, plain, boxes)
@@ -226,7 +227,7 @@ class Run:
             predicted = self._predicted(plain, sampler.scale_model_input(x, t), t, texts, self.grid(index))
             x = sampler.step(predicted, t, x, generator=generator, return_dict=False)[0]
             if not x.isfinite().all():
-                raise NonFiniteError(networks.name)
+                raise NonFiniteError(networks.name, in_half=networks.device.dtype != torch.float32)
             if kept is not None:
                 following = times[index + 1 : index + 2]
                 as_noisy = sampler.add_noise(latent, noise, following) if len(following) else latent

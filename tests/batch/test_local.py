@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import time
+import weakref
 from concurrent.futures import wait as futures_wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,10 @@ from facemend.batch import local
 from facemend.batch.manifest import State
 from facemend.batch.names import tasks
 from facemend.batch.places import Folder
+from facemend.batch.plan import TRIES, Task
 from facemend.batch.run import open_batch
-from facemend.errors import FacemendError, InputError, OptionError, OutputError
+from facemend.batch.worker import Worker
+from facemend.errors import FacemendError, InputError, MemoryLimitError, OptionError, OutputError
 from facemend.records import Settings
 from tests.batch.killing import kill
 from tests.batch.places import DEADLY, FAULTY, LITE, Repeat, files, keys, numbered, plan, restored
@@ -92,6 +95,39 @@ def test_an_unexpected_error_is_tried_again(source, destination, tmp_path):
     tries = [process for process, number in lines if number == str(FAULTY)]
     assert len(tries) == 2
     assert len(set(tries)) == 1
+
+
+def test_nothing_of_a_try_that_failed_is_kept_in_memory_during_the_next():
+    class Large:
+        pass
+
+    class Trying(Worker):
+        def __init__(self):
+            self.tries = []
+
+        def _try(self, task):
+            assert [try_() for try_ in self.tries] == [None] * len(self.tries)
+            large = Large()
+            self.tries.append(weakref.ref(large))
+            try:
+                raise RuntimeError("out of memory")
+            except RuntimeError as error:
+                raise MemoryLimitError("too little memory") from error
+
+    worker = Trying()
+    assert str(worker.run(Task("a.png", "a")).error) == "too little memory"
+    assert len(worker.tries) == TRIES
+
+
+def test_networks_that_do_not_fit_beside_those_of_other_workers_name_what_helps(source, destination, monkeypatch):
+    def load(**models):
+        raise MemoryLimitError("lite does not fit", "close other programs")
+
+    monkeypatch.setattr("facemend.batch.worker.Pipeline.load", load)
+    for setting in ("torch.set_num_threads", "cv2.setNumThreads"):
+        monkeypatch.setattr(setting, lambda count: None)
+    with pytest.raises(MemoryLimitError, match="lite does not fit; close other programs or use fewer workers"):
+        Worker(plan(source, destination))
 
 
 def test_a_worker_whose_networks_do_not_work_any_more_ends(source, destination, tmp_path):

@@ -57,6 +57,8 @@ def test_working_memory_of_a_gpu_with_the_allocator_of_cuda(gpu, monkeypatch):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
         (RuntimeError("CUDA error: out of memory"), True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+        (RuntimeError("Invalid buffer size: 20.00 GiB"), True),
         (RuntimeError("GET was unable to find an engine to execute this computation"), True),
         (RuntimeError("size mismatch"), False),
         (ValueError("allocate memory"), False),

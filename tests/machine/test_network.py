@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from facemend.errors import NonFiniteError
+from facemend.errors import MemoryLimitError, NonFiniteError
 from facemend.machine import network
 from facemend.machine.device import Device, choose
 from facemend.machine.network import Network
@@ -106,7 +106,7 @@ def test_an_exact_call_does_not_round_convolutions(monkeypatch, dtype, exact, ex
         asked.append(settings)
         yield
 
-    monkeypatch.setattr(network, "_convolutions", convolutions)
+    monkeypatch.setattr(network, "convolutions", convolutions)
     device = Device(torch.device("cpu"), getattr(torch, dtype), tf32=True)
     Network("thirds", Thirds(), device, fixed_size=fixed_size)(X, exact=exact)
     assert asked == [{"tf32": expected, "benchmark": fixed_size}]
@@ -134,7 +134,7 @@ def test_settings_of_convolutions_are_set_for_one_thread_at_a_time_and_restored(
 
     def compute(benchmark):
         for _ in range(20):
-            with network._convolutions(gpu, tf32=False, benchmark=benchmark):
+            with network.convolutions(gpu, tf32=False, benchmark=benchmark):
                 time.sleep(0.001)
                 seen.append((*flags.read(), benchmark))
 
@@ -144,10 +144,39 @@ def test_settings_of_convolutions_are_set_for_one_thread_at_a_time_and_restored(
     for thread in threads:
         thread.join()
     assert set(seen) == {(exact, False, False), (exact, True, True)}
-    with pytest.raises(RuntimeError, match="broken"), network._convolutions(gpu, tf32=True, benchmark=True):
+    with pytest.raises(RuntimeError, match="broken"), network.convolutions(gpu, tf32=True, benchmark=True):
         assert flags.read() == ("tf32" if newer else True, True)
         raise RuntimeError("broken")
     assert flags.read() == (before, False)
+
+
+def test_a_setting_that_is_right_is_not_set_again(monkeypatch):
+    """A setting that PyTorch has not been given follows the one for all operations."""
+
+    class Convolutions:
+        @property
+        def fp32_precision(self):
+            return "ieee"
+
+    flags = Flags(newer=False)
+    flags.conv = Convolutions()
+    monkeypatch.setattr(torch.backends, "cudnn", flags)
+    with network.convolutions(torch.device("cuda:0"), tf32=False, benchmark=True):
+        assert flags.read() == ("ieee", True)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_network_that_does_not_fit_into_the_memory_is_an_error_with_its_name(monkeypatch, exact):
+    move = network._move
+
+    def too_large(net, place, dtype):
+        if exact and dtype == torch.bfloat16:
+            return move(net, place, dtype)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(network, "_move", too_large)
+    with pytest.raises(MemoryLimitError, match="large does not fit into the memory of cpu; close other programs"):
+        Network("large", Thirds(), BF16)(X, exact=exact)
 
 
 def test_on_a_cpu_no_setting_is_read_or_changed(monkeypatch):

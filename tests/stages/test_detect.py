@@ -61,6 +61,19 @@ class Drawn(nn.Module):
 MARKS = torch.tensor([(-0.3, -0.2), (0.3, -0.2), (0, 0), (-0.2, 0.3), (0.2, 0.3)])
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_priors_do_not_depend_on_the_defaults_of_pytorch(dtype):
+    expected = retinaface.priors(40, 60)
+    retinaface.priors.cache_clear()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with torch.device("meta"):
+            assert torch.equal(retinaface.priors(40, 60), expected)
+    finally:
+        torch.set_default_dtype(before)
+
+
 @pytest.mark.parametrize("output", [0, 1, 2])
 def test_values_that_are_no_numbers_are_an_error_with_the_name_of_the_network(output):
     class Lost(Drawn):

@@ -3,6 +3,9 @@
 import re
 import shutil
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,6 +50,48 @@ def test_folders_are_loaded_without_messages_and_connections(folder, capfd):
     assert isinstance(pipeline.upscaler, CreativeUpscaler)
     assert pipeline.run(smooth(32, 40), Settings(faces="none")).pixels.shape == (64, 80, 3)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture
+def networks(folder):
+    return diffusion.load(hub.Places(folder / "base", folder / "control", folder / "base"), CPU)
+
+
+def test_threads_encode_their_own_prompts(networks):
+    """The tokenizer, which they share, is switched from call to call."""
+    prompts = [Creative(prompt="a" * length, negative="b", guidance=4) for length in (1, 9, 30, 70)]
+    expected = [networks.texts(creative) for creative in prompts]
+
+    def encode(number):
+        creative = prompts[number % len(prompts)]
+        networks.check(creative)
+        return torch.equal(networks.texts(creative), expected[number % len(prompts)])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(encode, range(200)))
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+def test_the_convolutions_of_every_network_are_as_exact_as_the_device_says(networks, monkeypatch, tf32):
+    computed, now = [], []
+
+    @contextmanager
+    def convolutions(place, **settings):
+        now.append((place, settings))
+        yield
+        now.pop()
+
+    monkeypatch.setattr(diffusion, "convolutions", convolutions)
+    monkeypatch.setattr(networks, "device", replace(networks.device, tf32=tf32))
+    for net in (networks._unet, networks._control, networks._vae.encoder, networks._vae.decoder):
+        monkeypatch.setattr(
+            net, "forward", lambda *given, old=net.forward, **kind: computed.append(*now) or old(*given, **kind)
+        )
+    image, t, creative = torch.zeros(1, 3, 64, 64), torch.tensor(1), Creative(prompt="a", guidance=1)
+    latent = networks.encode(image)
+    networks.predict(latent, t, image, networks.texts(creative), creative)
+    networks.decode(latent)
+    assert computed == [(networks.device.place, {"tf32": tf32, "benchmark": False})] * 4
 
 
 def test_the_parts_that_stay_in_float32_are_not_rounded(folder):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from facemend.creative import DEFAULT_CREATIVE, PRESETS, SAMPLERS, Creative
 from facemend.errors import Cancelled, MemoryLimitError, NonFiniteError, OptionError, TooLargeError
+from facemend.machine.device import Device
 from facemend.pipeline import Pipeline
 from facemend.records import Settings
 from facemend.stages.recolour import exposed
@@ -401,6 +402,13 @@ def test_nan_is_an_error(doubles, method, monkeypatch):
     compute = getattr(doubles, method)
     monkeypatch.setattr(doubles, method, lambda *arguments: compute(*arguments) * float("nan"))
     with pytest.raises(NonFiniteError, match="doubles"):
+        upscaler(doubles)(smooth(64, 64), (64, 64))
+
+
+def test_nan_in_half_precision_is_an_error_that_names_the_other_one(doubles, monkeypatch):
+    monkeypatch.setattr(doubles, "device", Device(torch.device("cpu"), torch.bfloat16))
+    monkeypatch.setattr(doubles, "predict", lambda x, *others: x * float("nan"))
+    with pytest.raises(NonFiniteError, match="doubles computed NaN or infinity in half precision; use precision fp32"):
         upscaler(doubles)(smooth(64, 64), (64, 64))
 
 
