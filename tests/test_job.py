@@ -13,7 +13,7 @@ from facemend.errors import Cancelled, DecodeError, InputError, OptionError, Out
 from facemend.files.encode import encode
 from facemend.job import Job, run, run_in_memory
 from facemend.pipeline import Pipeline
-from facemend.records import Picture, Settings
+from facemend.records import Metadata, Picture, Settings
 from facemend.stages.align import align
 from facemend.stages.paste import paste
 from facemend.stages.repair import NetRepairer
@@ -368,3 +368,82 @@ def test_in_memory_progress_may_cancel():
 
     with pytest.raises(Cancelled):
         run_in_memory(png(), pipeline(), Settings(), progress=cancel)
+
+
+def test_resume_keeps_what_is_there_and_writes_the_files_beside_it_that_are_missing(tmp_path):
+    work = Job(source=PICTURE, target=tmp_path / "new.png", compare=True, boxes=True, resume=True)
+    run(work, pipeline(), Settings())
+    for name in ("new.png", "new_compare.jpg"):
+        (tmp_path / name).write_bytes(b"kept")
+    (tmp_path / "new_boxes.jpg").unlink()
+    run(work, pipeline(), Settings())
+    assert (tmp_path / "new.png").read_bytes() == (tmp_path / "new_compare.jpg").read_bytes() == b"kept"
+    assert size(tmp_path / "new_boxes.jpg") == (120, 100)
+
+
+def test_resume_writes_all_files_where_the_result_is_missing(tmp_path):
+    machine = pipeline(repairer=NetRepairer("whites", Whites(), CPU, replace(TILING, scale=1, step=16)))
+    work = Job(source=PICTURE, target=tmp_path / "new.png", compare=True, boxes=True, mask=True, resume=True)
+    beside = ["new_boxes.jpg", "new_compare.jpg", "new_mask.png"]
+    for name in beside:
+        (tmp_path / name).write_bytes(b"of another result")
+    run(work, machine, Settings(repair=True))
+    assert [size(tmp_path / name) for name in ("new.png", *beside)] == [(240, 200), (120, 100), (484, 200), (120, 100)]
+
+
+def test_resume_keeps_a_mask_beside_the_result(tmp_path):
+    machine = pipeline(repairer=NetRepairer("whites", Whites(), CPU, replace(TILING, scale=1, step=16)))
+    for name in ("new.png", "new_boxes.jpg", "new_mask.png"):
+        (tmp_path / name).write_bytes(b"kept")
+    work = Job(source=PICTURE, target=tmp_path / "new.png", boxes=True, mask=True, resume=True)
+    run(work, machine, Settings(repair=True))
+    assert {path.read_bytes() for path in tmp_path.iterdir()} == {b"kept"}
+
+
+def test_the_mask_is_white_where_the_input_was_repaired(tmp_path):
+    machine = pipeline(repairer=NetRepairer("whites", Whites(), CPU, replace(TILING, scale=1, step=16)))
+    scratched = PICTURE.copy()
+    scratched[30:33] = 255
+    run(Job(source=scratched, target=tmp_path / "new.png", mask=True), machine, Settings(repair=True))
+    with Image.open(tmp_path / "new_mask.png") as image:
+        assert image.mode == "L"
+        white = np.asarray(image) > 127
+    assert white[30:33].all()
+    assert not white[:25].any()
+    assert not white[40:].any()
+
+
+def test_metadata_that_is_left_out_on_request_is_not_lost(tmp_path):
+    source = replace(Picture(PICTURE), format="png", metadata=Metadata(text=((b"tEXt", b"Author\0me"),)))
+    for strip, expected in ((False, 1), (True, 0)):
+        work = Job(source=encode(source, "png"), target=tmp_path / f"{strip}.webp", strip_metadata=strip)
+        assert len(run(work, pipeline(), Settings()).lost) == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "scale"), [((9000, 2), {"compare": True}, 8), ((65501, 1), {"boxes": True}, 1)]
+)
+def test_files_beside_the_result_that_would_be_too_high_are_refused(tmp_path, never, shape, options, scale):
+    work = Job(source=np.zeros((*shape, 3), np.uint8), target=tmp_path / "new.png", **options)
+    with pytest.raises(OptionError, match="at most 65500 px a side"):
+        run(work, never, Settings(scale=scale))
+
+
+def test_boxes_are_drawn_on_the_input_however_large_the_result_is(tmp_path, never):
+    work = Job(source=np.zeros((1, 10_000, 3), np.uint8), target=tmp_path / "new.png", boxes=True)
+    seen = []
+    run(work, never, Settings(scale=8), check=lambda picture, outputs: seen.extend(outputs.paths()) or False)
+    assert seen == [tmp_path / "new.png", tmp_path / "new_boxes.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "kept"),
+    [(str, {"keep_dates": True}, True), (str, {}, False), (bytes, {"keep_dates": True}, False)],
+)
+def test_the_date_is_kept_on_request_where_the_source_is_a_file(tmp_path, kind, options, kept):
+    path = tmp_path / "old.png"
+    path.write_bytes(png())
+    os.utime(path, ns=(10**18, 10**18))
+    source = str(path) if kind is str else png()
+    done = run(Job(source=source, target=tmp_path / "new.png", **options), pipeline(), Settings())
+    assert (done.outputs.target.stat().st_mtime_ns == 10**18) == kept

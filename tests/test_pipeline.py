@@ -16,15 +16,19 @@ from facemend.creative import Creative
 from facemend.errors import Cancelled, FacemendError, InputError, NotInstalledError, OptionError, TooLargeError
 from facemend.files.decode import decode
 from facemend.files.encode import encode
+from facemend.loader import Loader
 from facemend.machine import process
+from facemend.pasting import Pasting
 from facemend.pipeline import Pipeline
-from facemend.records import Picture, Settings
+from facemend.records import Crop, Picture, Settings
 from facemend.stages import adapt, tiled
-from facemend.stages.assign import Auto
+from facemend.stages.align import align
+from facemend.stages.assign import Assigned, Auto
 from facemend.stages.grey import one_ink
 from facemend.stages.repair import NetRepairer
 from facemend.stages.restore import FunctionRestorer
 from facemend.stages.upscale import FunctionUpscaler, LanczosUpscaler, NetUpscaler, lanczos
+from facemend.treatment import Treatment
 from facemend.weights.models import MODELS
 from tests.pictures import CPU, TILING, Repeat, Whites, detector, face_at, identity, similarity, smooth
 
@@ -859,6 +863,14 @@ class TestRepair:
         assert np.array_equal(np.flatnonzero(result.mask.any(axis=0)), np.arange(20, 80))
         assert result.repaired == pytest.approx(3 / 60 * 60 / 80)
 
+    def test_what_is_partly_transparent_is_repaired(self):
+        machine, _ = self.machine()
+        alpha = np.full((60, 80), 255, np.uint8)
+        alpha[:, :20] = 1
+        result = machine.run(Picture(self.picture(), alpha), Settings(scale=1, repair=True))
+        assert (result.pixels[30:33] != 255).all()
+        assert result.repaired == pytest.approx(3 / 60)
+
     def test_a_picture_is_repaired_only_on_request(self):
         machine, _ = self.machine()
         result = machine.run(self.picture(), Settings(scale=1))
@@ -892,6 +904,21 @@ class TestRepair:
         np.testing.assert_allclose(line[:, 2] / line[:, 0], 180 / 235, atol=0.02)
         machine.repairer = lambda pixels, progress=None: (pixels, np.zeros(pixels.shape[:2], np.float32))
         assert np.array_equal(machine.run(picture, Settings(scale=1, repair=True)).pixels, picture)
+
+    def test_what_is_filled_in_part_has_the_ink_of_the_picture_too(self):
+        picture = sepia(64, 80)
+
+        def brown(pixels, progress=None):
+            mask = np.zeros(pixels.shape[:2], np.float32)
+            mask[18:26], mask[20:24] = 0.5, 1
+            filled = pixels.copy()
+            filled[18:26] = (90, 60, 30)
+            return filled, mask
+
+        machine, _ = self.machine()
+        machine.repairer = brown
+        line = machine.run(picture, Settings(scale=1, repair=True)).pixels[18].astype(float)
+        np.testing.assert_allclose(line[:, 2] / line[:, 0], 180 / 235, atol=0.02)
 
     def test_without_a_repairer_it_is_an_error(self):
         machine, _ = self.machine()
@@ -974,3 +1001,95 @@ def test_two_restorers_of_one_name_each_get_their_faces():
     assert [face.restored for face in result.faces] == [True, True]
     assert used == {"usual": 1, "bad": 1}
     assert max(done for stage, done, _ in shown if stage == "restore") == 2
+
+
+def test_what_a_parser_calls_face_up_to_the_edge_of_the_crop_fades_out_there():
+    machine = pipeline(grey_face, faces=[similarity(2.56, 0, -256, -256)])  # the crop is 200 px wide, from (100, 100)
+    machine.parser = lambda faces: (np.ones(face.shape[:2], np.float32) for face in faces)
+    picture = smooth(400, 420)
+    out = machine.run(picture, Settings(scale=1, adaptive=False)).pixels.astype(int)
+    assert (out[120:280, 120:280] == 128).all()
+    edge = np.abs(out - picture)[100:300, [100, 101, 298, 299]]
+    assert edge.max() <= 4
+
+
+def test_faces_that_overlap_beyond_the_height_of_a_wide_picture_are_pasted_together():
+    faces = [face_at(similarity(4, 0, 256 - 4 * x, 256 - 4 * y)) for x, y in ((500, 90), (530, 100))]
+    picture, settings = smooth(200, 640), Settings(scale=1, adaptive=False)
+
+    def level(crops, fidelity):
+        return [np.full_like(crop, 40 if crop[256, 256, 0] == picture[90, 500, 0] else 220) for crop in crops]
+
+    machine = pipeline(level, faces=())
+    results = [machine.run(picture, settings, faces=given).pixels for given in (faces, faces[::-1])]
+    np.testing.assert_array_equal(results[0], results[1])
+
+
+def test_of_a_wide_part_of_a_face_width_and_height_are_enlarged_alike():
+    seen = []
+
+    class Recording(LanczosUpscaler):
+        def __call__(self, pixels, size, *others):
+            seen.append((pixels.shape[:2], size))
+            return super().__call__(pixels, size, *others)
+
+    machine = pipeline(identity, Recording(), [similarity(2.2, 0, 150, 20)])
+    machine.run(smooth(100, 200), Settings(scale=4, adaptive=False))
+    (height, width), size = seen[1]
+    assert width > 1.3 * height
+    np.testing.assert_allclose((size[0] / height, size[1] / width), 4 / 2.2, rtol=0.01)
+
+
+def test_a_face_lands_in_its_place_on_a_canvas_of_other_proportions():
+    """As those of a small picture are, whose sides are rounded."""
+    picture = smooth(200, 300)
+    matrix = similarity(3, 0, -200, -60)
+    crop = Crop(np.full((512, 512, 3), (250, 120, 10), np.uint8), matrix)
+    treatment = Treatment(face_at(matrix), crop, Assigned(FunctionRestorer(identity)), 1.0)
+    canvas = lanczos(picture, (200, 600))
+    Pasting(None, LanczosUpscaler(), Settings(), redrawn=True)(canvas, (200, 300), [treatment], [crop.pixels], None)
+    changed = np.argwhere((canvas != lanczos(picture, (200, 600))).any(axis=2))
+    top, left, right = changed[:, 0].min(), changed[:, 1].min(), changed[:, 1].max()  # below, the crop ends first
+    x, y = (256 + 200) / 3, (288 + 60) / 3
+    np.testing.assert_allclose((left, right, top), (2 * (x - 58), 2 * (x + 58), y - 80), atol=4)
+
+
+@pytest.mark.parametrize("redrawn", [False, True])
+def test_on_a_redrawn_canvas_a_face_keeps_its_own_tone(redrawn):
+    picture = smooth(400, 420) // 2 + 40
+    matrix = similarity(2, 0, -164, -144)
+    crop = align(picture, face_at(matrix).landmarks)
+    treatment = Treatment(face_at(matrix), crop, Assigned(FunctionRestorer(identity)), 1.0)
+    canvas = picture + np.uint8(30)
+    Pasting(None, LanczosUpscaler(), Settings(), redrawn)(canvas, (400, 420), [treatment], [crop.pixels], None)
+    difference = canvas[190:230, 190:230].astype(int) - picture[190:230, 190:230]
+    assert difference.mean() == pytest.approx(0 if redrawn else 30, abs=2)
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_a_restorer_gets_crops_of_its_size(aligned):
+    sizes = []
+
+    class Small(FunctionRestorer):
+        face_size = 256
+
+        def __call__(self, faces, *others):
+            sizes.extend(face.shape for face in faces)
+            return [np.full_like(face, 128) for face in faces]
+
+    machine = pipeline()
+    machine.restorer = Small(identity)
+    result = machine.run(smooth(400, 400), Settings(scale=1, adaptive=False, aligned=aligned))
+    assert sizes == [(256, 256, 3)]
+    assert (result.pixels[200, 200] == 128).all()
+
+
+@pytest.mark.parametrize("restorer", [None, "auto"])
+def test_load_passes_its_options_to_the_choice_of_the_networks(monkeypatch, restorer):
+    seen = []
+    monkeypatch.setattr(Loader, "auto", lambda self, allowed: seen.append(allowed))
+    monkeypatch.setattr(Loader, "upscaler", lambda self, *given: seen.append(given) or LanczosUpscaler())
+    others = {"detector": "none", "parser": "none", "repairer": "none"}
+    machine = Pipeline.load(restorer=restorer, scale=2, allow_noncommercial=True, **others)
+    assert sorted(seen, key=str) == [(None, 2), True]
+    assert machine.names == {**others, "restorer": "none", "upscaler": "lanczos"}

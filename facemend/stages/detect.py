@@ -30,6 +30,9 @@ from facemend.stages.views import View
 SHORT_SIDE = 640  # px the short side is brought to: small faces are found, a huge picture costs no more
 LONG_SIDE = 4096  # px, for panoramas
 ENLARGED = 4.0  # times at most that a small picture is enlarged; further, trees may look like soft, large faces
+# Where nothing is found, the contrast is raised to that of a usual middle: of this part of each side, if it has less
+# than this number of 8-bit levels. A border around a faded print, or a lamp in a dark room, hides how little there is.
+MIDDLE = (1 / 2, 64)
 SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, where the first found nothing
 SMALL = 40  # px of the first view; a turned face that only the second look shows must be lower than this
 AT_ONCE = 1 << 21  # px of the views that go through the network together
@@ -93,22 +96,30 @@ class RetinaFaceDetector:
         whole = views.whole(pixels)
         scale = min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width), ENLARGED)
         view = first = views.contrasted(views.scaled(whole, scale))
+        close_up = CLOSE_UP * min(height, width)
 
-        upright = self._look(first, 0, threshold)
-        others = self._overview(first, turned_threshold)
-        if not upright and not others:
-            others = self._turned_looks(first, turned_threshold)
+        upright, others = self._looks(first, threshold, turned_threshold)
+        middle = views.contrasted(first, *MIDDLE)
+        if middle is not first and not self._oriented(first, merged(upright, others, close_up), threshold):
+            view, (upright, others) = middle, self._looks(middle, threshold, turned_threshold)
         if not upright and not others and (second := _larger_view(whole, first)):
             view, upright = second, self._look(second, 0, threshold)
             if not upright:
                 small = SMALL * height / first.pixels.shape[0]  # px of the picture
                 others = [one for one in self._turned_looks(second, turned_threshold) if one.height < small]
-        found = self._oriented(view, merged(upright, others, CLOSE_UP * min(height, width)), threshold)
+        found = self._oriented(view, merged(upright, others, close_up), threshold)
         if usual := usual_quarter(found):  # the whole picture is turned, so the upright view has not shown all faces
             more = unknown(self._turned_looks(view, turned_threshold, [usual]), found)
             found += self._oriented(view, more, threshold)
         faces = [one.face for one in distinct(found) if _large_enough(one.face, settings.min_face)]
         return sorted(faces, key=lambda face: face.box[:2])
+
+    def _looks(self, view: View, threshold: float, turned_threshold: float) -> tuple[list[Seen], list[Seen]]:
+        """The faces of a view as it is, and others: those of the overview, or if there is none, of the turned view."""
+        upright, others = self._look(view, 0, threshold), self._overview(view, turned_threshold)
+        if not upright and not others:
+            others = self._turned_looks(view, turned_threshold)
+        return upright, others
 
     def _look(self, view: View, turns: int, threshold: float) -> list[Seen]:
         """The distinct faces of a view that is turned to the left by quarters first."""

@@ -15,6 +15,8 @@ ONE_INK_VARIANCE = 5.0
 DARK = 96.0  # mean luminance in 8-bit levels; colours of darker pictures have less variance
 NOISE = 1.0  # variance of the luminance of a blank page, in 8-bit levels squared
 ADDED = 2  # a network that multiplies the amount of colour by more than this has added colours
+SPREAD_SIDE = 64  # px of a reduced face, in which its spread of luminance is measured
+COLOUR_BLUR = 6 / 512  # standard deviation over the side of a face
 STRIP = 256  # rows converted at once, so that floats never fill the memory
 
 
@@ -89,9 +91,16 @@ def keep_ink(before: Pixels, after: Pixels) -> Pixels:
 def in_tone_of(face: Pixels, crop: Pixels, ink: Floats) -> Pixels:
     """A restored face in the ink of the crop it came from, with the mean and the spread of its luminance.
 
-    So the face of a grey picture comes back grey and that of a sepia picture in sepia, as bright as it was.
+    So the face of a grey picture comes back grey and that of a sepia picture in sepia, as bright as it was. The little
+    colour that the crop has besides, such as that of painted lips, is kept.
     """
     grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
-    before = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-    grey = (grey - grey.mean()) * (before.std() / max(float(grey.std()), 1e-3)) + before.mean()
-    return to_dtype(grey * ink[0] + ink[1], face.dtype)
+    before = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)[..., None]
+    grey = (grey - grey.mean()) * (_spread(before) / max(_spread(grey), 1e-3)) + before.mean()
+    besides = cv2.GaussianBlur(crop - (before * ink[0] + ink[1]), (0, 0), COLOUR_BLUR * len(crop))
+    return to_dtype(grey * ink[0] + ink[1] + besides, face.dtype)
+
+
+def _spread(luminance: Floats) -> float:
+    """The standard deviation of a luminance without grain and the dots of a print, which a restorer removes."""
+    return float(cv2.resize(luminance, (SPREAD_SIDE, SPREAD_SIDE), interpolation=cv2.INTER_AREA).std())

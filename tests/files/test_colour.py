@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from facemend.files import icc
+from facemend.files import colour, icc
 from facemend.files.colour import UNUSABLE
 from facemend.files.decode import decode
 from facemend.files.encode import encode
@@ -177,3 +177,96 @@ def test_lab_is_converted():
     plain, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     image = ImageCms.profileToProfile(Image.fromarray(scene()), plain, lab, outputMode="LAB")
     assert close(decode(saved(image, "tiff")).pixels, scene(), 40)  # 8-bit Lab has low precision
+
+
+def table_profile(space, corners, tags=()):
+    """A look-up table profile with two nodes per channel: its corners in Lab (8-bit encoded), and more tags."""
+    channels = len(corners).bit_length() - 1
+    table = b"mft1" + bytes(4) + bytes((channels, 3, 2, 0))
+    table += struct.pack(">9i", *(65536 * (i % 4 == 0) for i in range(9)))
+    table += bytes(range(256)) * channels + b"".join(bytes(corner) for corner in corners) + bytes(range(256)) * 3
+    found = {**dict(tags), b"wtpt": b"XYZ " + bytes(4) + struct.pack(">iii", 63190, 65536, 54061), b"A2B0": table}
+    rows, body = struct.pack(">I", len(found)), b""
+    for name, value in found.items():
+        rows += struct.pack(">4sII", name, 132 + 12 * len(found) + len(body), len(value))
+        body += value + bytes(-len(value) % 4)
+    header = struct.pack(">I4sI4s4s4s", 128 + len(rows + body), b"lcms", 0x02100000, b"scnr", space, b"Lab ")
+    header = (header.ljust(36, b"\0") + b"acsp").ljust(68, b"\0") + struct.pack(">iii", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + rows + body
+
+
+COLOURS = icc.tags(icc.made((0.64, 0.33), (0.21, 0.71), (0.15, 0.06), icc.D65, 2.2))
+CORNERS = [(level, 128 + 40 * (level > 100), 90) for level in (0, 30, 60, 90, 120, 150, 180, 255)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "data"),
+    [
+        ("RGB", table_profile(b"RGB ", CORNERS)),
+        ("RGB", table_profile(b"RGB ", CORNERS, COLOURS.items())),
+        ("L", table_profile(b"GRAY", [(0, 128, 128), (120, 128, 128)], {b"kTRC": COLOURS[b"rTRC"]}.items())),
+        ("CMYK", table_profile(b"CMYK", [*CORNERS, *CORNERS[::-1]])),
+    ],
+    ids=["tables", "tables and curves", "grey", "CMYK"],
+)
+def test_16_bits_with_a_profile_of_tables_are_converted_as_8_bits_which_is_named(mode, data):
+    flat, lost = noise((9, 9, 4))[..., : len(mode)], []
+    flat = flat[..., 0] if mode == "L" else flat
+    image = Image.fromarray(flat, mode)
+    deep = colour.deep_to_srgb(flat.astype(np.uint16) * 257, data, lost)
+    expected = np.asarray(colour.to_srgb(image, data, []))
+    assert np.array_equal(deep, expected.astype(np.uint16) * 257)
+    assert not np.array_equal(expected, np.asarray(image if mode == "L" else image.convert("RGB")))
+    assert lost == [colour.TABLES]
+
+
+def test_each_channel_of_16_bits_has_its_own_curve():
+    data = bytearray(icc.made((0.64, 0.33), (0.30, 0.60), (0.15, 0.06), icc.D65, 1.0))
+    for name, gamma in ((b"rTRC", 1.2), (b"gTRC", 1.8), (b"bTRC", 2.6)):
+        (offset,) = struct.unpack_from(">I", data, data.index(name) + 4)
+        struct.pack_into(">i", data, offset + 12, round(gamma * 65536))
+    samples, lost = noise((20, 20, 3)), []
+    deep = colour.deep_to_srgb(samples.astype(np.uint16) * 257, bytes(data), lost)
+    assert close(deep / 257, np.asarray(colour.to_srgb(Image.fromarray(samples), bytes(data), lost)), 1.5)
+    assert lost == []
+
+
+@pytest.mark.parametrize("kind", ["png", "png16"])
+def test_a_grey_picture_with_a_profile_of_colours_is_converted_and_stays_grey(kind):
+    ramp = np.arange(256, dtype=np.uint8)[None].repeat(2, axis=0)
+    samples = ramp.astype(np.uint16) * 257 if kind == "png16" else ramp
+    data = saved(Image.fromarray(samples), "png", icc_profile=profile(gamma=1.0))
+    picture = decode(data)
+    assert picture.grey
+    assert picture.lost == ()
+    white = 65535 if kind == "png16" else 255
+    assert close(picture.pixels[0, :, 0] / white, srgb_of_linear(ramp[0] / 255), 0.005)
+
+
+def test_the_profile_of_colours_in_a_tiff_of_ycbcr_is_converted():
+    image = Image.new("YCbCr", (8, 8), (120, 90, 180))
+    red, green, blue = np.asarray(image.convert("RGB"))[0, 0]
+    picture = decode(saved(image, "tiff", icc_profile=profile(swap=True)))
+    assert close(picture.pixels, np.full((8, 8, 3), (green, red, blue)), 2)
+
+
+def test_a_profile_of_colours_in_a_cmyk_file_is_not_used_and_named():
+    image = Image.new("CMYK", (8, 8), (0, 200, 200, 0))
+    picture = decode(saved(image, "tiff", icc_profile=profile(swap=True)))
+    assert np.array_equal(picture.pixels, np.asarray(image.convert("RGB")))
+    assert picture.lost == (UNUSABLE,)
+
+
+def test_a_profile_that_lacks_a_curve_is_not_used_and_named():
+    picture = decode(saved(Image.fromarray(scene()), "png", icc_profile=profile().replace(b"gTRC", b"xTRC")))
+    assert np.array_equal(picture.pixels, scene())
+    assert picture.lost == (UNUSABLE,)
+
+
+def test_a_profile_that_differs_from_srgb_in_one_colour_is_converted():
+    data = icc.made((0.642, 0.33), (0.30, 0.60), (0.15, 0.06), icc.D65, 0)
+    steps = np.linspace(0, 255, 18).astype(np.uint8)
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(18, -1, 3)
+    changed = decode(saved(Image.fromarray(cube), "png", icc_profile=data)).pixels.astype(int) - cube
+    assert 2 <= np.abs(changed).max() <= 4
+    assert np.abs(changed).mean() < 0.1

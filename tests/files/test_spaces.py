@@ -273,3 +273,36 @@ def test_code_points_of_high_dynamic_range_come_before_a_profile():
     assert spaces.of(image, None, adobe_rgb=False).hdr == "PQ"
     image.info["nclx_profile"]["transfer_characteristics"] = 13
     assert spaces.of(image, None, adobe_rgb=False) == spaces.Space(image.info["icc_profile"])
+
+
+def test_dci_p3_has_a_white_of_its_own():
+    """The matrix with the Bradford transform, to five digits."""
+    matrix = (1.15752, -0.15496, -0.00255), (-0.0415, 1.04557, -0.00407), (-0.01805, -0.07858, 1.09663)
+    picture = decode(png(MUTED, (b"cICP", bytes((11, 13, 0, 1)))))
+    wanted = srgb_curve((srgb_light(MUTED / 255) @ np.array(matrix).T).clip(0, 1)) * 255
+    assert close(picture.pixels, wanted, 1.5)
+    assert np.abs(wanted - expected(MUTED, "Display P3")).max() > 3
+
+
+def test_a_code_point_of_10_is_no_end_of_line():
+    image = Image.fromarray(np.kron(MUTED[:4, :4], np.ones((16, 16, 1), np.uint8)))
+    data = saved(image, "avif", quality=100)
+    place = data.index(b"colrnclx") + 8
+    marked = data[:place] + struct.pack(">HH", 12, 10) + data[place + 4 :]
+    assert close(decode(marked).pixels, expected(decode(data).pixels, "Display P3"), 2)
+
+
+@pytest.mark.parametrize(("gamma", "applied"), [(0.4515, False), (0.4575, False), (0.4655, True), (0.44, True)])
+def test_a_gamma_of_a_png_that_rounds_to_1_over_2_2_means_srgb(gamma, applied):
+    picture = decode(png(MUTED, (b"gAMA", struct.pack(">I", round(gamma * 100_000)))))
+    wanted = srgb_curve((MUTED / 255) ** (1 / gamma)) * 255 if applied else MUTED
+    assert close(picture.pixels, wanted, 1.5 if applied else 0)
+    assert np.array_equal(picture.pixels, MUTED) != applied
+
+
+@pytest.mark.parametrize("gamma", [0.12, 8])
+def test_a_gamma_of_a_png_far_from_1_is_applied(gamma):
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+    picture = decode(png(ramp, (b"gAMA", struct.pack(">I", round(gamma * 100_000)))))
+    inner = slice(20, 236)
+    assert close(picture.pixels[:, inner], srgb_curve((ramp / 255) ** (1 / gamma))[:, inner] * 255, 2)

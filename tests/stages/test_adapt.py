@@ -15,7 +15,7 @@ from facemend.records import Crop
 from facemend.stages import adapt
 from facemend.stages.adapt import share
 from facemend.stages.align import align
-from facemend.stages.condition import blocks
+from facemend.stages.condition import blocks, colour_noise, real_side
 from tests.pictures import face_at, similarity, smooth
 
 OLD = Path(__file__).parents[2] / "examples" / "old.jpg"
@@ -252,3 +252,44 @@ def test_shared_old_photos_are_restored_and_good_portraits_are_not(shared):
             picture = decode(path).pixels
             for face in detect(picture):
                 assert low <= share(align(picture, face.landmarks), picture) <= high, path
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "expected"),
+    [
+        ((0, 130), (0, 512), 0),
+        ((470, 512), (0, 512), 0),
+        ((0, 512), (0, 90), 0),
+        ((0, 512), (425, 512), 0),
+        ((160, 290), (0, 512), 1),
+        ((0, 512), (150, 250), 1),
+    ],
+)
+def test_specks_count_on_the_face_and_not_beside_it(drawn, rows, columns, expected):
+    crop = cut(drawn)
+    pixels, part = crop.pixels.copy(), (slice(*rows), slice(*columns))
+    pixels[part] = with_specks(pixels[part], 0.1)
+    assert share(replace(crop, pixels=pixels), drawn) == pytest.approx(expected, abs=0.02)
+
+
+def test_blocks_are_looked_for_in_the_middle_of_the_face_and_around_it(drawn):
+    crop, blocky = cut(drawn), compressed(drawn, 10)
+    above, around = drawn.copy(), blocky.copy()
+    above[:240] = blocky[:240]
+    around[330:480, 290:440] = drawn[330:480, 290:440]
+    assert blocks(above, crop) < adapt.BLOCKS[1] < adapt.BLOCKS[0] < blocks(around, crop)
+
+
+def test_noise_of_colours_in_fine_grains_is_enough(drawn):
+    crop = cut(with_noise_of_colours(drawn, 8, coarse=2))
+    assert colour_noise(crop.pixels, real_side(crop)) > adapt.COLOUR_NOISE[0]
+
+
+def test_noise_of_brightness_alone_is_enough(drawn):
+    noise = np.random.default_rng(1).normal(0, 3, (700, 700, 1))
+    assert share_of(np.rint(drawn + noise).clip(0, 255).astype(np.uint8)) == 1
+
+
+@pytest.mark.parametrize(("length", "low", "high"), [(5, 0, 0.05), (7, 1, 1)])
+def test_motion_blur_counts_from_where_it_is_seen(drawn, length, low, high):
+    assert low <= share_of(cv2.blur(drawn, (length, 1))) <= high

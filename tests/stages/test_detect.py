@@ -407,6 +407,14 @@ def test_the_bundled_detector_finds_a_face_with_little_contrast(lite, example, g
     assert_is(face, upright, np.eye(3)[:2])
 
 
+@pytest.mark.parametrize("tone", [0, 255])
+def test_the_bundled_detector_finds_the_face_of_a_faded_print_with_a_border(lite, example, tone):
+    faded = np.rint(example / 255 * 30 + 140).astype(np.uint8)
+    (face,) = lite(cv2.copyMakeBorder(faded, *[24] * 4, cv2.BORDER_CONSTANT, value=[tone] * 3))
+    (expected,) = lite(example)
+    np.testing.assert_allclose(face.landmarks.array() - 24, expected.landmarks.array(), atol=6)
+
+
 @pytest.mark.parametrize("quarters", [1, 3])
 def test_the_bundled_detector_finds_faces_in_two_orientations_in_one_picture(lite, example, quarters):
     (upright,) = lite(example)

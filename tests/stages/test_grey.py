@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -53,6 +54,30 @@ def test_grey_faces_keep_mean_and_contrast_of_the_crop():
     assert (out[..., 0] == out[..., 1]).all()
     assert abs(out.mean() - crop.mean()) < 1
     assert abs(out.std() - crop.std()) < 2
+
+
+@pytest.mark.parametrize("dots", [True, False])
+def test_grain_and_the_dots_of_a_print_are_no_contrast_of_the_face(dots):
+    truth = cv2.GaussianBlur(smooth(512, 512), (0, 0), 20).mean(axis=2)
+    truth = 128 + 35 * (truth - truth.mean()) / truth.std()
+    noise = np.random.default_rng(0).normal(0, 40, truth.shape)
+    printed = np.where(np.indices(truth.shape).sum(axis=0) % 4 < 2, 40, -40) if dots else noise
+    crop, face = (np.clip(grey, 0, 255).astype(np.uint8)[..., None].repeat(3, 2) for grey in (truth + printed, truth))
+    out = in_tone_of(face, crop, one_ink(crop))
+    assert out.std() == pytest.approx(face.std(), rel=0.06)
+
+
+def test_painted_lips_of_a_grey_portrait_keep_their_colour():
+    crop = np.repeat(smooth(512, 512)[..., :1] // 2 + 60, 3, 2)
+    lips = np.zeros((512, 512), np.float32)
+    cv2.ellipse(lips, (256, 380), (45, 18), 0, 0, 360, 1, -1)
+    painted = np.rint(crop + lips[..., None] * (30, -12, -10)).astype(np.uint8)
+    assert one_ink(painted) is not None
+    restored = np.repeat(smooth(512, 512, seed=3)[..., :1] // 2 + 60, 3, 2)
+    out = in_tone_of(restored, painted, one_ink(painted)).astype(int)
+    redness = (out[..., 0] - out[..., 2])[lips > 0]
+    assert redness.mean() > 20
+    assert abs(out[:200, :, 0] - out[:200, :, 2]).max() <= 3
 
 
 def test_grey_faces_are_clamped():

@@ -256,3 +256,75 @@ def test_a_face_beside_the_canvas_changes_nothing_of_another():
     paste(both, [inside, beside], (1, 1))
     paste(one, [inside], (1, 1))
     assert np.array_equal(both, one)
+
+
+def test_the_oval_is_whole_up_to_its_rim_and_fades_smoothly_to_nothing():
+    mask = oval_mask(512)
+    y, x = np.indices(mask.shape)
+    distance = np.hypot((x - 256) / 150, (y - 288) / 205)
+    assert mask[(distance < 1) & (y < 460)].min() == 1, "below, the edge of the crop is near"
+    assert mask[distance > 1.2].max() == 0
+    assert mask[288, 256 + 165] == pytest.approx(0.5, abs=0.01)
+    assert mask[288, 256 + 174] == pytest.approx(0.104, abs=0.01), "no kink at its end"
+
+
+def test_the_oval_of_a_larger_crop_is_the_same():
+    halved = oval_mask(1024).reshape(512, 2, 512, 2).mean(axis=(1, 3))
+    inside = slice(64, -64)  # beyond, the square ends too
+    np.testing.assert_allclose(halved[inside, inside], oval_mask(512)[inside, inside], atol=1e-3)
+
+
+def test_the_mask_fades_over_the_outer_twentieth_of_the_crop():
+    row = square_mask(512)[256]
+    assert row[5] < 0.05
+    assert row[25] == pytest.approx(0.5, abs=0.05)
+    assert row[45] > 0.95
+
+
+def test_a_face_is_pasted_in_every_row_of_a_large_canvas():
+    canvas = np.zeros((900, 300, 3), np.uint8)
+    crop = Crop(np.full((512, 512, 3), 200, np.uint8), similarity(0.5, 0, 100, 30))
+    paste(canvas, [Layer(crop, np.ones((512, 512), np.float32))], (1, 1))
+    assert (canvas == 200).all()
+
+
+def test_faces_share_pixels_alike_whatever_the_rows_and_the_size_of_their_crops():
+    expected = smooth(400, 420)
+    paste(expected, [solid(20, NEIGHBOURS[0]), solid(200, NEIGHBOURS[1])], (1, 1))
+    lower = np.concatenate((smooth(700, 420, seed=1), smooth(400, 420)))
+    layers = []
+    for level, matrix in ((20, NEIGHBOURS[0]), (200, NEIGHBOURS[1])):
+        crop = Crop(np.zeros((512, 512, 3), np.uint8), matrix @ np.array(((1, 0, 0), (0, 1, -700), (0, 0, 1))))
+        layers.append(Layer(enlarged(crop, np.full((1024, 1024, 3), level, np.uint8)), oval_mask(512)))
+    paste(lower, layers, (1, 1))
+    assert np.abs(lower[700:].astype(int) - expected).max() <= 2
+
+
+def test_crops_that_overlap_by_a_few_px_are_one_group():
+    crops = [Crop(np.zeros((512, 512, 3), np.uint8), similarity(5.12, 0, -5.12 * x, 0)) for x in (0, 96, 200)]
+    assert overlapping(crops, (1, 1), (400, 400)) == [[0, 1], [2]]
+
+
+def test_the_mask_has_no_steps_on_a_large_canvas():
+    canvas = np.zeros((2000, 2000, 3), np.uint8)
+    crop = Crop(np.full((512, 512, 3), 255, np.uint8), similarity(512 / 2000, 0, 0, 0))
+    paste(canvas, [Layer(crop, square_mask(512))], (1, 1))
+    assert np.abs(np.diff(canvas[1000, :, 0].astype(int))).max() <= 6, "of up to 16 levels from px to px of the mask"
+
+
+def test_a_face_between_the_px_of_the_canvas_keeps_its_fine_detail():
+    stripes = np.rint(128 + 80 * np.sin(np.arange(512) * np.pi / 2)).astype(np.uint8)  # 4 px wide
+    crop = Crop(np.broadcast_to(stripes[None, :, None], (512, 512, 3)).copy(), similarity(1, 0, 0.5, 0))
+    canvas = np.full((512, 512, 3), 128, np.uint8)
+    paste(canvas, [Layer(crop, square_mask(512))], (1, 1))
+    assert np.ptp(canvas[256, 200:300, 0].astype(int)) >= 105, "80 * sqrt(2) between the px; bilinear, 80"
+
+
+def test_a_face_is_the_same_to_the_bit_alone_and_below_another():
+    rng = np.random.default_rng(0)
+    crops = [Crop(rng.integers(0, 65536, (512, 512, 3), np.uint16), placed(2, 20, 150, y)) for y in (150, 830)]
+    layers = [Layer(crop, oval_mask(512)) for crop in crops]
+    both, one = (smooth(1000, 300).astype(np.uint16) * 257 for _ in range(2))
+    paste(both, layers, (1, 1))
+    paste(one, layers[1:], (1, 1))
+    np.testing.assert_array_equal(both[600:], one[600:])

@@ -548,3 +548,52 @@ def test_presets_are_the_defaults_of_the_originals():
     assert (first.creativity, first.resemblance, first.hdr, first.steps, first.guidance) == (0.35, 0.85, 0, 8, 0)
     assert (second.creativity, second.resemblance, second.steps, second.guidance) == (0.2, 1, 20, 8)
     assert (first.sampler, second.sampler, second.tile) == ("ddim", "euler", 512)
+
+
+def test_restored_faces_keep_their_own_tone_on_a_redrawn_picture(doubles):
+    class Brighter(CreativeUpscaler):
+        def __call__(self, pixels, size, *others, **options):
+            return lanczos(pixels, size) + np.uint8(30)
+
+    picture = smooth(400, 420) // 2 + 40
+    pipeline = Pipeline(
+        detector=detector(face_at(similarity(2, 0, -164, -144))),
+        restorer=FunctionRestorer(lambda crops, fidelity: crops),
+        upscaler=Brighter(doubles, LanczosUpscaler(), SMALL),
+    )
+    changed = pipeline.run(picture, Settings(scale=1, adaptive=False)).pixels.astype(int) - picture
+    assert (changed[:20] == 30).all()
+    assert abs(changed[190:230, 190:230].mean()) < 1
+
+
+def test_faces_are_not_looked_for_where_they_are_neither_restored_nor_kept(doubles):
+    def detect(pixels, settings):
+        pytest.fail("looked for")
+
+    pipeline = Pipeline(detector=detect, restorer=None, upscaler=upscaler(doubles, creativity=0, keep_faces=False))
+    assert pipeline.run(smooth(60, 70), Settings(faces="none")).faces == ()
+
+
+def test_of_a_picture_of_one_ink_saturation_is_no_reason_to_brighten_a_part(doubles):
+    sepia = np.rint(smooth(200, 220)[..., :1] / 255 * (235, 215, 180)).astype(np.uint8)
+    pipeline = Pipeline(detector=None, restorer=None, upscaler=upscaler(doubles, creativity=0, hdr=1))
+    made = pipeline.run(sepia, Settings(scale=1, faces="none")).pixels.astype(int)
+    assert np.abs(made - exposed(sepia, 1, has_colours=False)).max() <= 3
+    assert np.abs(made - exposed(sepia, 1)).mean() > 5
+
+
+def test_only_the_picture_is_redrawn_and_no_face_that_is_enlarged(doubles):
+    redrawn = []
+
+    class Recording(CreativeUpscaler):
+        def __call__(self, pixels, *others, **options):
+            redrawn.append(pixels.shape[:2])
+            return super().__call__(pixels, *others, **options)
+
+    pipeline = Pipeline(
+        detector=detector(face_at(similarity(2, 0, -100, -100))),
+        restorer=FunctionRestorer(lambda crops, fidelity: crops),
+        upscaler=Recording(doubles, LanczosUpscaler(), replace(SMALL, creativity=0)),
+    )
+    pipeline.run(smooth(200, 200), Settings(scale=4, adaptive=False))
+    assert redrawn == [(200, 200)]

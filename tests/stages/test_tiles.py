@@ -42,3 +42,18 @@ def test_beyond_the_picture_its_outermost_px_are_repeated():
     assert np.array_equal(window[5:-5, 5:-5], pixels)
     window[6:-6, 6:-6] = 7
     assert (window == 7).all()
+
+
+def test_two_tiles_are_blended_over_8_px_of_the_input():
+    before, after = spans(200, 600, 160, STEP, OVERLAP)
+    shared = slice(after.start, before.stop)
+    assert before.stop - after.start == 8 * 3
+    np.testing.assert_allclose(after.weight[: 8 * 3], (np.arange(8 * 3) + 0.5) / (8 * 3), atol=1e-6)
+    assert (before.weight[: shared.start] == 1).all()
+
+
+def test_tiles_are_no_longer_than_needed():
+    (small,) = spans(10, 20, 360, STEP, OVERLAP)
+    assert (small.first, small.length, small.ratio) == (-8, 28, 2)
+    assert [span.length for span in spans(400, 600, 360, STEP, OVERLAP)] == [236, 236]
+    assert spans(400, 600, 360, STEP, OVERLAP)[0].ratio == 1.5

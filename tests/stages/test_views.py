@@ -65,6 +65,15 @@ def test_little_contrast_is_raised_and_enough_is_left(unit):
     assert np.ptp(views.contrasted(views.whole(plain)).pixels) == 0
 
 
+def test_the_contrast_of_the_middle_is_raised_whatever_is_around_it():
+    faded = np.full((300, 400, 3), 255, np.uint8)
+    faded[40:260, 40:360] = smooth(220, 320) // 8 + 100
+    view = views.whole(faded)
+    assert views.contrasted(view) is view
+    middle = views.contrasted(view, 1 / 2).pixels[75:225, 100:300]
+    assert np.subtract(*np.percentile(middle.mean(axis=2), (99, 1))) == pytest.approx(128, rel=0.2)
+
+
 def test_the_map_of_a_scaled_view_follows_its_rounded_size():
     view = views.scaled(views.whole(smooth(101, 7)), 0.6)
     height, width = view.pixels.shape[:2]

@@ -64,3 +64,15 @@ def test_the_weights_of_the_first_window_are_along_the_height():
     first, second = windows(64, 32, 8)[:2]
     result = weighted(torch.ones(1, 32, 32), first, second)[0]
     np.testing.assert_allclose(result, np.outer(first.weight, second.weight))
+
+
+def test_a_quarter_of_the_overlap_does_not_count_and_over_half_of_it_the_weight_rises():
+    first, second = windows(48, 32, 16)
+    assert (first.first, second.first) == (0, 16)
+    assert (first.start, first.stop, second.start, second.stop) == (0, 28, 20, 48)
+    np.testing.assert_allclose(second.weight[:8], (np.arange(8) + 0.5) / 8)
+    assert (second.weight[8:] == 1).all()
+
+
+def test_there_are_no_more_windows_than_needed():
+    assert [len(windows(cells, 32, 8)) for cells in (1, 8, 32, 33, 56, 57, 80, 81)] == [1, 1, 1, 2, 2, 3, 3, 4]
