@@ -231,7 +231,9 @@ class Pipeline:
             with _timed(seconds, "detect"):
                 if faces is not None:
                     found = list(faces)
-                elif settings.aligned or (self._looks_for_faces(settings) and (self.detector or self.restorer)):
+                elif settings.aligned or (
+                    self._looks_for_faces(settings) and (self.detector or (self.restorer and settings.faces != "none"))
+                ):
                     found = self._find(picture, settings)
                 else:
                     found = []
@@ -256,7 +258,7 @@ class Pipeline:
                 faces_upscaler = self._redraws.first if self._redraws else self.upscaler
                 pasting = Pasting(self.parser, faces_upscaler, settings, redrawn=self._redraws is not None)
                 pasting(canvas, (height, width), treatments, restored, partial(progress, "paste") if progress else None)
-                if before.grey or _equal_channels(before.pixels):
+                if _equal_channels(before.pixels):
                     canvas[:] = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)[..., None]
         if canvas.nbytes > LARGE:
             process.give_back_memory()
@@ -380,9 +382,13 @@ def _check(settings: Settings, faces: Sequence[Face] | None = None) -> None:
 
 
 def _is_face(value: object) -> bool:
-    if not (isinstance(value, Face) and isinstance(value.box, tuple) and isinstance(value.landmarks, Landmarks)):
+    if not (isinstance(value, Face) and isinstance(value.landmarks, Landmarks)):
         return False
-    return len(value.box) == 4 and all(map(is_number, value.box))
+    return _has_numbers(value.box, 4) and all(_has_numbers(point, 2) for point in value.landmarks)
+
+
+def _has_numbers(value: object, count: int) -> bool:
+    return isinstance(value, tuple) and len(value) == count and all(map(is_number, value))
 
 
 def _continued(progress: Progress, stage: str, before: int, total: int) -> StageProgress:

@@ -20,7 +20,7 @@ from facemend.loader import Loader
 from facemend.machine import process
 from facemend.pasting import Pasting
 from facemend.pipeline import Pipeline
-from facemend.records import Crop, Picture, Settings
+from facemend.records import Crop, Landmarks, Picture, Settings
 from facemend.stages import adapt, tiled
 from facemend.stages.align import align
 from facemend.stages.assign import Assigned, Auto
@@ -791,9 +791,13 @@ def test_startup_sets_the_process_up(tmp_path):
         "all",
         [1],
         [replace(face_at(FACE), landmarks=((1, 2),) * 5)],
+        *([replace(face_at(FACE), landmarks=Landmarks(*[point] * 5))] for point in ("ab", (1, 2, 3), (1, math.inf))),
         *([replace(face_at(FACE), box=box)] for box in (None, (1, 2, 3), (1, 2, 3, math.nan))),
     ],
-    ids=["one face", "text", "numbers", "landmarks", "no box", "three numbers", "NaN"],
+    ids=[
+        *("one face", "text", "numbers", "landmarks", "text for a point", "points in space", "infinity"),
+        *("no box", "three numbers", "NaN"),
+    ],
 )
 def test_given_faces_of_another_type_are_an_option_error(faces):
     with pytest.raises(OptionError, match="a list of Face"):

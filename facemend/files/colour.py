@@ -1,7 +1,6 @@
 """Convert pixels with an embedded colour profile (ICC) to sRGB."""
 
 import io
-import struct
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -12,7 +11,7 @@ from facemend.records import Pixels, Reals, converted, to_dtype
 
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK", "Lab": "LAB"}  # ICC colour space -> Pillow mode
 # What reading a profile raises that is of another kind, damaged, or for LittleCMS alone
-UNREADABLE = (struct.error, ArithmeticError, LookupError, ValueError)
+UNREADABLE = (ArithmeticError, LookupError, ValueError)
 UNUSABLE = "colour profile (damaged, or for other pixels)"
 TABLES = "8 of 16 bits (the colour profile consists of tables)"
 ROWS = 64  # converted at once, so that the float values need little memory
@@ -59,8 +58,6 @@ def deep_to_srgb(pixels: Pixels, profile: bytes | None, lost: list[str]) -> Pixe
     try:
         if mode == "L":
             return _curve_to_srgb(profile)[pixels]
-        if mode == "CMYK":
-            raise LookupError("it has look-up tables")
         return _matrix_to_srgb(pixels, profile)
     except UNREADABLE:
         lost.append(TABLES)

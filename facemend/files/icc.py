@@ -85,13 +85,20 @@ def columns(found: dict[bytes, bytes]) -> Reals:
 
 
 def linear_values(tag: bytes) -> Reals:
-    """Return the linear light, 0 to 1, of each 16-bit value: (65536,) of a curve (10.6 and 10.18)."""
+    """Return the linear light, 0 to 1, of each 16-bit value: (65536,) of a curve (10.6 and 10.18).
+
+    Raises ValueError for a curve with values that are not finite.
+    """
     x = np.linspace(0, 1, 65536)
     if tag[:4] == b"para":
         numbers = np.frombuffer(tag[12:], ">i4", len(tag[12:]) // 4) / 65536
         kind = int.from_bytes(tag[8:10], "big")
         g, a, b, c, d, e, f = _general_parameters(kind, [float(number) for number in numbers])
-        return np.where(x >= d, np.maximum(a * x + b, 0) ** g + e, c * x + f)
+        with np.errstate(all="ignore"):
+            values = np.where(x >= d, np.maximum(a * x + b, 0) ** g + e, c * x + f)
+        if not np.isfinite(values).all():
+            raise ValueError("a curve is not finite")
+        return values
     count = int.from_bytes(tag[8:12], "big")
     table = np.frombuffer(tag, ">u2", count, 12)
     if count == 0:

@@ -105,7 +105,7 @@ def specks(grey: Floats, real: float) -> float:
         grey: (S, S) levels.
         real: real px along the side of the crop, at most S.
     """
-    face = _face_of(grey, real).clip(0, 255).astype(np.uint8)
+    face = _face_of(grey, real).astype(np.uint8)
     return float((cv2.absdiff(face, cv2.medianBlur(face, 3)) > SPECK).mean())
 
 

@@ -28,7 +28,7 @@ def windows(cells: int, size: int, overlap: int, shift: float = 0, px: int = 1) 
         Windows from first to last. At each place of the result their weights sum to 1.
     """
     size = min(size, cells)
-    count = max(math.ceil((cells - overlap) / (size - overlap)), 1) if cells > size else 1
+    count = math.ceil((cells - overlap) / (size - overlap)) if cells > size else 1
     moved = round(shift * MOVES * overlap)
     inner = [round(index * (cells - size) / (count - 1)) + moved for index in range(1, count - 1)]
     firsts = [0] if count == 1 else [0, *inner, cells - size]

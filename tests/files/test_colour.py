@@ -84,6 +84,19 @@ def test_an_unusable_profile_is_not_used_and_named(data):
     assert deep.lost == (UNUSABLE,)
 
 
+def test_a_curve_that_is_not_finite_is_left_to_littlecms():
+    data = bytearray(icc.made((0.64, 0.33), (0.21, 0.71), (0.15, 0.06), icc.D65, 0))
+    curve = data.index(b"para")
+    data[curve + 12 : curve + 16] = struct.pack(">i", -65536)  # g
+    data[curve + 20 : curve + 24] = bytes(4)  # b; where x is 0, so is the base of the power
+    data[curve + 28 : curve + 32] = bytes(4)  # d
+    pixels, lost = scene().astype(np.uint16) * 257, []
+    deep = colour.deep_to_srgb(pixels, bytes(data), lost)
+    assert colour.TABLES in lost
+    shallow = colour.to_srgb(Image.fromarray((pixels // 257).astype(np.uint8)), bytes(data), [])
+    np.testing.assert_array_equal(deep // 257, np.asarray(shallow))
+
+
 def test_a_curve_that_cannot_be_computed_is_left_to_littlecms():
     data = bytearray(icc.made((0.68, 0.32), (0.265, 0.69), (0.15, 0.06), (0.3127, 0.329), 0))
     curve = data.index(b"para")

@@ -405,6 +405,14 @@ def test_nan_is_an_error(doubles, method, monkeypatch):
         upscaler(doubles)(smooth(64, 64), (64, 64))
 
 
+def test_without_a_detector_a_picture_is_redrawn_whose_faces_are_left_alone(doubles):
+    restorer = FunctionRestorer(lambda crops, fidelity: crops)
+    machine = Pipeline(detector=None, restorer=restorer, upscaler=upscaler(doubles, creativity=0))
+    assert machine.run(smooth(60, 70), Settings(faces="none")).faces == ()
+    with pytest.raises(OptionError, match="detector is 'none', but faces are looked for"):
+        machine.run(smooth(60, 70))
+
+
 def test_nan_in_half_precision_is_an_error_that_names_the_other_one(doubles, monkeypatch):
     monkeypatch.setattr(doubles, "device", Device(torch.device("cpu"), torch.bfloat16))
     monkeypatch.setattr(doubles, "predict", lambda x, *others: x * float("nan"))
