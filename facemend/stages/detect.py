@@ -115,7 +115,7 @@ class RetinaFaceDetector:
         return sorted(faces, key=lambda face: face.box[:2])
 
     def _looks(self, view: View, threshold: float, turned_threshold: float) -> tuple[list[Seen], list[Seen]]:
-        """The faces of a view as it is, and others: those of the overview, or if there is none, of the turned view."""
+        """The faces of a view as it is; and those of the overview or, where neither shows any, of the turned view."""
         upright, others = self._look(view, 0, threshold), self._overview(view, turned_threshold)
         if not upright and not others:
             others = self._turned_looks(view, turned_threshold)
