@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from facemend.records import Face, Floats, Picture, Pixels, converted, to_dtype
-from facemend.stages.align import align
+from facemend.stages.align import align, turn
 from facemend.stages.geometry import TEMPLATE_SIZE, bounds, compose, inverse, scaling, shift, shrunk
 from facemend.stages.paste import oval_mask
 
@@ -74,9 +74,9 @@ def draw_faces(mask: Floats, picture: Picture, faces: Sequence[Face]) -> None:
         faces: those to draw.
     """
     enlarge = scaling(mask.shape[1] / picture.pixels.shape[1], mask.shape[0] / picture.pixels.shape[0])
-    oval = oval_mask(TEMPLATE_SIZE)
     for face in faces:
         if crop := align(picture.pixels, face.landmarks):
+            oval = oval_mask(TEMPLATE_SIZE, turn(face.landmarks, crop))
             matrix = compose(enlarge, inverse(crop.matrix))
             rows, columns = bounds(matrix, oval.shape, mask.shape)
             part = mask[rows, columns]

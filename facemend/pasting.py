@@ -7,6 +7,7 @@ import numpy as np
 
 from facemend.records import Crop, Floats, Pixels, Settings, Size, StageProgress
 from facemend.stages import Parser, Upscaler
+from facemend.stages.align import turn
 from facemend.stages.grey import keep_ink
 from facemend.stages.paste import (
     Layer,
@@ -59,7 +60,8 @@ class Pasting:
         """
         ratio = canvas.shape[1] / size[1], canvas.shape[0] / size[0]
         groups = overlapping([treatment.crop for treatment in treatments], ratio, canvas.shape[:2])
-        masks = self._masks([restored[index] for group in groups for index in group])
+        order = [index for group in groups for index in group]
+        masks = self._masks([treatments[index] for index in order], [restored[index] for index in order])
         done = 0
 
         def report(*tiles: int) -> None:  # also between the tiles of a face, so that a caller can cancel there
@@ -79,7 +81,7 @@ class Pasting:
                 report()
             paste(canvas, layers, ratio)
 
-    def _masks(self, faces: Sequence[Pixels]) -> Iterator[Floats]:
+    def _masks(self, treatments: Sequence[Treatment], faces: Sequence[Pixels]) -> Iterator[Floats]:
         """A mask for each restored face: where it is pasted."""
         if self.settings.aligned:
             yield from (np.ones(face.shape[:2], np.float32) for face in faces)
@@ -87,7 +89,8 @@ class Pasting:
             for face, mask in zip(faces, self.parser(faces), strict=True):
                 yield np.minimum(square_mask(len(face)), mask)
         else:
-            yield from (oval_mask(len(face)) for face in faces)
+            for treatment, face in zip(treatments, faces, strict=True):
+                yield oval_mask(len(face), turn(treatment.face.landmarks, treatment.crop))
 
     def _finer(self, crop: Crop, size: Size, ratio: tuple[float, float], progress: StageProgress) -> Crop | None:
         """The visible part of a face with as many px as it covers; None where the face has enough."""

@@ -1007,6 +1007,19 @@ def test_two_restorers_of_one_name_each_get_their_faces():
     assert max(done for stage, done, _ in shown if stage == "restore") == 2
 
 
+def test_of_a_turned_head_less_is_pasted_beyond_its_nose():
+    face = face_at(similarity(2, 0, -200, -200))  # its crop is 256 px wide, from (100, 100)
+    marks = face.landmarks._replace(nose=(face.landmarks.nose[0] + 20, face.landmarks.nose[1]))
+    picture, settings, changed = smooth(480, 480), Settings(scale=1, adaptive=False), []
+    for one in (face, replace(face, landmarks=marks)):
+        differs = (pipeline(grey_face, faces=()).run(picture, settings, faces=[one]).pixels != picture).any(axis=2)
+        changed.append([differs[:, :228].sum(), differs[:, 228:].sum()])
+    (left, right), (turned_left, turned_right) = changed
+    assert right == pytest.approx(left, rel=0.05)
+    assert turned_left == pytest.approx(left, rel=0.1)
+    assert turned_right < 0.8 * right
+
+
 def test_what_a_parser_calls_face_up_to_the_edge_of_the_crop_fades_out_there():
     machine = pipeline(grey_face, faces=[similarity(2.56, 0, -256, -256)])  # the crop is 200 px wide, from (100, 100)
     machine.parser = lambda faces: (np.ones(face.shape[:2], np.float32) for face in faces)

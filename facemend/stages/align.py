@@ -41,6 +41,18 @@ def align(pixels: Pixels, landmarks: Landmarks, size: int = TEMPLATE_SIZE) -> Cr
     return Crop(cut, matrix)
 
 
+def turn(landmarks: Landmarks, crop: Crop) -> int:
+    """How far a head is turned: px of the template from the middle of eyes and mouth to the nose; negative to the left.
+
+    Args:
+        landmarks: of the face, in px of the picture.
+        crop: of the face.
+    """
+    left_eye, right_eye, nose, left_mouth, right_mouth = map(float, landmarks.array() @ crop.matrix[0, :2])
+    middle = (left_eye + right_eye + left_mouth + right_mouth) / 4
+    return round((nose - middle) * TEMPLATE_SIZE / len(crop.pixels))
+
+
 def whole(pixels: Pixels, size: int = TEMPLATE_SIZE) -> Crop:
     """The whole picture as one crop, for pictures that are an aligned face already."""
     height, width = pixels.shape[:2]

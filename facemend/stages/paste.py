@@ -25,6 +25,9 @@ STRIP = 256  # rows of the canvas blended at once, so that floats never fill the
 # An ellipse on the template that holds the face from the forehead to the chin, without ears and hair.
 OVAL_CENTRE = 256.0, 288.0  # px
 OVAL_SIZE = 150.0, 205.0  # px, semi-axes; inside, a face replaces the canvas
+# Of a head that is turned, the far side is narrower. A head is turned if its nose is more than the first number of px
+# from the middle of eyes and mouth; for each px beyond, the semi-axis is shorter by the second, down to the third.
+TURNED, NARROWER, NARROWEST = 8, 2.0, 75.0
 OVAL_RIM = 1.2  # of the semi-axes: from there on the canvas stays as it is
 NEAREST = 8  # a face's weight in a shared pixel is distance ** -NEAREST: nearly all of it is the nearest face's
 NEAR = 0.01  # least distance that counts
@@ -131,10 +134,18 @@ def square_mask(size: int) -> Floats:
 
 
 @functools.lru_cache(maxsize=4)
-def oval_mask(size: int) -> Floats:
-    """(size, size) float32: 1 on the face of an aligned crop, fading to 0 around it."""
+def oval_mask(size: int, turn: int = 0) -> Floats:
+    """(size, size) float32: 1 on the face of an aligned crop, fading to 0 around it.
+
+    Args:
+        size: of the crop.
+        turn: px of the template from the middle of eyes and mouth to the nose; negative to the left.
+    """
     side = np.arange(size, dtype=np.float32)
-    distance = _distance(side[None], side[:, None], size)
+    middle = (OVAL_CENTRE[0] + 0.5) * size / TEMPLATE_SIZE - 0.5
+    far = max(OVAL_SIZE[0] - NARROWER * max(abs(turn) - TURNED, 0), NARROWEST)
+    x = np.where((side - middle) * turn > 0, middle + (side - middle) * OVAL_SIZE[0] / far, side)
+    distance = _distance(x[None], side[:, None], size)
     share = np.clip((OVAL_RIM - distance) / (OVAL_RIM - 1), 0, 1)
     mask: Floats = np.minimum(share * share * (3 - 2 * share), square_mask(size)).astype(np.float32)
     return mask

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facemend.records import Landmarks
-from facemend.stages.align import TEMPLATE, align, whole
+from facemend.stages.align import TEMPLATE, align, turn, whole
 from tests.pictures import face_at, similarity, smooth
 
 
@@ -109,3 +109,14 @@ def test_a_wrong_landmark_counts_as_little_in_a_smaller_crop():
 @pytest.mark.parametrize("away", [(9000, 0), (-9000, 0), (0, 9000), (0, -9000)])
 def test_a_face_beside_the_picture_is_no_crop(away):
     assert align(smooth(90, 90), face_at(similarity(1, 0, *away)).landmarks) is None
+
+
+@pytest.mark.parametrize("size", [256, 512])
+@pytest.mark.parametrize("degrees", [0, 30, 180])
+def test_the_turn_of_a_head_is_where_its_nose_is(size, degrees):
+    points = TEMPLATE.array()
+    points[2, 0] += 30
+    placed = points @ cv2.getRotationMatrix2D((0, 0), degrees, 0.5)[:, :2].T + 400
+    landmarks = Landmarks(*map(tuple, placed.tolist()))
+    crop = align(np.zeros((800, 800, 3), np.uint8), landmarks, size)
+    assert turn(landmarks, crop) == pytest.approx(30, abs=1)

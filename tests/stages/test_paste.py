@@ -268,6 +268,18 @@ def test_the_oval_is_whole_up_to_its_rim_and_fades_smoothly_to_nothing():
     assert mask[288, 256 + 174] == pytest.approx(0.104, abs=0.01), "no kink at its end"
 
 
+@pytest.mark.parametrize(("turn", "left", "right"), [(38, 150, 90), (-38, 90, 150), (90, 150, 75), (8, 150, 150)])
+@pytest.mark.parametrize("size", [512, 256])
+def test_the_oval_is_narrower_on_the_side_that_a_head_is_turned_to(turn, left, right, size):
+    """Behind the far cheek are hair and the background."""
+    row = oval_mask(size, turn)[288 * size // 512]
+    for edge, inwards in ((256 - left, 1), (256 + right, -1)):
+        px = edge * size / 512
+        assert row[round(px + 3 * inwards)] == 1
+        assert row[round(px - 3 * inwards)] < 1
+        assert row[round(px - 0.25 * (left if inwards > 0 else right) * inwards * size / 512)] == 0
+
+
 def test_the_oval_of_a_larger_crop_is_the_same():
     halved = oval_mask(1024).reshape(512, 2, 512, 2).mean(axis=(1, 3))
     inside = slice(64, -64)  # beyond, the square ends too

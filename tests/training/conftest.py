@@ -4,6 +4,14 @@ import cv2
 import pytest
 import torch
 
+from training import data
+
+
+@pytest.fixture(autouse=True)
+def few_held_out(monkeypatch):
+    """Hold few portraits out, so that few have to be aligned."""
+    monkeypatch.setattr(data, "HELD_OUT", 2)
+
 
 @pytest.fixture
 def one_thread():
