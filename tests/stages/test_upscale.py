@@ -138,26 +138,34 @@ def test_tiled_equals_whole_with_real_weights(shared, tile, monkeypatch, model, 
     assert abs(whole.astype(int) - in_tiles).max() <= 1
 
 
-@pytest.mark.weights
-@pytest.mark.parametrize(
-    "file",
-    [
-        "realesrgan-x4plus.fp16.safetensors",
-        "realesrgan-x4plus-anime-6b.fp16.safetensors",
-        "realesr-general-x4v3.fp16-rounded.pth",
-    ],
+OFFICIAL = (
+    "realesrgan-x4plus.fp16.safetensors",
+    "realesrgan-x4plus-anime-6b.fp16.safetensors",
+    "realesr-general-x4v3.fp16-rounded.pth",
 )
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("file", OFFICIAL)
 def test_official_weights_by_path_draw_detail_that_is_there(shared, file):
     truth = cv2.imread(str(shared / "data/kodak/8.png"))[140:236, 340:436, ::-1]
     small = cv2.resize(truth, (24, 24), interpolation=cv2.INTER_AREA)
-    exact, fast = (
-        Loader(precision=precision).upscaler(shared / "weights" / file)(small, (96, 96)).astype(float)
-        for precision in ("fp32", "bf16")
-    )
+    upscaler = Loader(precision="fp32").upscaler(shared / "weights" / file)
+    exact = upscaler(small, (96, 96)).astype(float)
     blurred = cv2.resize(small, (96, 96), interpolation=cv2.INTER_CUBIC).astype(float)
     edges, of_exact, of_blurred = (np.abs(np.diff(image, axis=1)) for image in (truth.astype(float), exact, blurred))
     assert of_exact.mean() > 1.2 * of_blurred.mean()
     assert np.corrcoef(edges.ravel(), of_exact.ravel())[0, 1] > np.corrcoef(edges.ravel(), of_blurred.ravel())[0, 1]
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("file", OFFICIAL)
+def test_official_weights_give_nearly_the_same_in_half_precision(shared, file):
+    small = smooth(16, 16, cell=4)
+    exact, fast = (
+        Loader(precision=precision).upscaler(shared / "weights" / file)(small, (64, 64)).astype(float)
+        for precision in ("fp32", "bf16")
+    )
     assert 10 * np.log10(255**2 / np.mean((exact - fast) ** 2)) > 40
 
 
