@@ -92,8 +92,7 @@ class Network:
     def _in_float32(self) -> nn.Module:
         with self._lock:
             if self._exact is None:
-                with memory.limited(self.name, self.device.place):
-                    self._exact = _move(self._original, self.device.place, torch.float32)
+                self._exact = _move(self._original, self.device.place, torch.float32)
             return self._exact
 
 

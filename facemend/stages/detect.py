@@ -49,6 +49,7 @@ CLEAR_LEAD = 0.2  # the orientation is not in doubt if its score exceeds those o
 LEAD = 0.02  # another orientation is taken if its mean score in both squares exceeds that of the first by this
 CHECK_SCORE = 0.05  # from which an answer counts there
 CONFIRMED = 0.08  # mean score in both squares, in the best orientation; a face with less is refused
+SURE = 0.9  # the same for a view whose middle has more contrast, in which clouds and walls look like faces
 AGAIN_SIDE, AGAIN_MARGIN = 256, 2.0  # px of the larger square, and its side over the face
 TURNED_DOUBT = 2  # for a face that only a turned view shows, the limit of 1 - score is divided by this
 EYES = 5.0  # px between the eyes; below, there is nothing to restore from
@@ -99,15 +100,16 @@ class RetinaFaceDetector:
         close_up = CLOSE_UP * min(height, width)
 
         upright, others = self._looks(first, threshold, turned_threshold)
-        middle = views.contrasted(first, *MIDDLE)
-        if middle is not first and not self._oriented(first, merged(upright, others, close_up), threshold):
-            view, (upright, others) = middle, self._looks(middle, threshold, turned_threshold)
-        if not upright and not others and (second := _larger_view(whole, first)):
+        found = self._oriented(first, merged(upright, others, close_up), threshold)
+        if not found and (middle := views.contrasted(first, *MIDDLE)) is not first:
+            seen = merged(*self._looks(middle, threshold, turned_threshold), close_up)
+            view, found = middle, self._oriented(middle, seen, threshold, SURE)
+        if not found and not upright and not others and (second := _larger_view(whole, first)):
             view, upright = second, self._look(second, 0, threshold)
             if not upright:
                 small = SMALL * height / first.pixels.shape[0]  # px of the picture
                 others = [one for one in self._turned_looks(second, turned_threshold) if one.height < small]
-        found = self._oriented(view, merged(upright, others, close_up), threshold)
+            found = self._oriented(view, merged(upright, others, close_up), threshold)
         if usual := usual_quarter(found):  # the whole picture is turned, so the upright view has not shown all faces
             more = unknown(self._turned_looks(view, turned_threshold, [usual]), found)
             found += self._oriented(view, more, threshold)
@@ -143,12 +145,14 @@ class RetinaFaceDetector:
             if one.upright
         ]
 
-    def _oriented(self, view: View, seen: Sequence[Seen], threshold: float) -> list[Seen]:
+    def _oriented(
+        self, view: View, seen: Sequence[Seen], threshold: float, confirming: float = CONFIRMED
+    ) -> list[Seen]:
         """Confirmed faces in their right orientation: as they are, or detected again if they were seen in another one.
 
         A face that is not detected again stays as it is if it looked upright.
         """
-        confirmed, colour = self._orientations(view, seen), _neutral(view)
+        confirmed, colour = self._orientations(view, seen, confirming), _neutral(view)
         right = [one for one, angle in confirmed if angle == one.degrees and not one.coarse]
         again = [(one, angle) for one, angle in confirmed if angle != one.degrees or one.coarse]
         if not again:
@@ -163,7 +167,7 @@ class RetinaFaceDetector:
                 unconfirmed.append(one)
         return right + [one for one in unconfirmed if not any(crosses(one.face.box, other.face.box) for other in right)]
 
-    def _orientations(self, view: View, seen: Sequence[Seen]) -> list[tuple[Seen, int]]:
+    def _orientations(self, view: View, seen: Sequence[Seen], confirming: float) -> list[tuple[Seen, int]]:
         """The confirmed faces, and the degrees to the left by which a view has to be turned to show each upright."""
         degrees = [one.degrees for one in seen]
         doubtful = []
@@ -176,7 +180,7 @@ class RetinaFaceDetector:
         for index, scores in zip(doubtful, thorough, strict=True):
             if scores.max() > scores[THOROUGH.index(degrees[index])] + LEAD:
                 degrees[index] = THOROUGH[scores.argmax()]
-            if scores.max() < CONFIRMED:
+            if scores.max() < confirming:
                 refused.add(index)
         return [(one, degrees[index]) for index, one in enumerate(seen) if index not in refused]
 

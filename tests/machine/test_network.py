@@ -12,6 +12,7 @@ from facemend.machine import network
 from facemend.machine.device import Device, choose
 from facemend.machine.network import Network
 from facemend.nets.codeformer import CodeFormer
+from facemend.stages.fitting import in_fitting_tiles
 from tests.pictures import CPU
 
 BF16 = choose("cpu", "bf16", "bf16")
@@ -165,18 +166,29 @@ def test_a_setting_that_is_right_is_not_set_again(monkeypatch):
         assert flags.read() == ("ieee", True)
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_a_network_that_does_not_fit_into_the_memory_is_an_error_with_its_name(monkeypatch, exact):
-    move = network._move
+def too_large(net, place, dtype):
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
-    def too_large(net, place, dtype):
-        if exact and dtype == torch.bfloat16:
-            return move(net, place, dtype)
-        raise torch.OutOfMemoryError("CUDA out of memory")
 
+def test_a_network_that_does_not_fit_into_the_memory_is_an_error_with_its_name(monkeypatch):
     monkeypatch.setattr(network, "_move", too_large)
     with pytest.raises(MemoryLimitError, match="large does not fit into the memory of cpu; close other programs"):
-        Network("large", Thirds(), BF16)(X, exact=exact)
+        Network("large", Thirds(), BF16)
+
+
+def test_where_its_copy_in_float32_does_not_fit_smaller_tiles_may_help(monkeypatch):
+    net, tiles = Network("large", Thirds(), BF16), []
+    move = network._move
+    monkeypatch.setattr(network, "_move", too_large)
+
+    def work(tile):
+        tiles.append(tile)
+        if tile < 512:
+            monkeypatch.setattr(network, "_move", move)
+        return net(X, exact=True)
+
+    assert in_fitting_tiles(work, 512, 96, "large", CPU.place).isfinite().all()
+    assert tiles == [512, 256]
 
 
 def test_on_a_cpu_no_setting_is_read_or_changed(monkeypatch):

@@ -415,6 +415,17 @@ def test_the_bundled_detector_finds_the_face_of_a_faded_print_with_a_border(lite
     np.testing.assert_allclose(face.landmarks.array() - 24, expected.landmarks.array(), atol=6)
 
 
+@pytest.mark.parametrize("seed", [2, 3, 5])
+def test_the_bundled_detector_finds_no_faces_in_clouds_over_a_dark_ground(lite, seed):
+    """With more contrast, their middle has some that look like faces."""
+    rng = np.random.default_rng(seed)
+    parts = [(cell, rng.normal(0, 1, (480 // cell, 720 // cell))) for cell in (4, 16, 64)]
+    sky = sum(cv2.resize(part, (720, 480), interpolation=cv2.INTER_CUBIC) * cell**0.6 for cell, part in parts)
+    picture = np.repeat(170 + 14 * sky[..., None] / sky.std(), 3, 2)
+    picture[370:] = 30
+    assert lite(np.clip(np.rint(picture), 0, 255).astype(np.uint8)) == []
+
+
 @pytest.mark.parametrize("quarters", [1, 3])
 def test_the_bundled_detector_finds_faces_in_two_orientations_in_one_picture(lite, example, quarters):
     (upright,) = lite(example)
