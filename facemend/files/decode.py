@@ -115,12 +115,14 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
     if size := headers.announced_size(head, row.name):
         settings.check_size(*size)
     limited = partial(_check_size, settings=settings)
+    besides = None
     if row.name == "tiff":
         directories = Reader(stream)
         page = directories.first_page()
         tiff.check(directories, page)
         if tiff_samples.reads(directories, page):
             return _of_samples(tiff_samples.read(stream, limited), row)
+        besides = tiff.besides(directories, page)
     stream.seek(0)
     # The one reader of this format. Image.open would also try every other plugin, and warn about large pictures.
     reader = pkgutil.resolve_name(row.reader)
@@ -128,7 +130,8 @@ def _from_stream(stream: BinaryIO, settings: Settings, suffix: str = "") -> Pict
         return _of_samples(reader(stream, limited), row)
     with quiet(), decoding():
         image = reader(stream)
-    besides = tiff.seek_picture(image, stream) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        tiff.seek_picture(image, stream)
     return _picture(image, settings, row, stream, besides)
 
 

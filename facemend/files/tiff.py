@@ -119,24 +119,19 @@ def _has_layers(reader: Reader, page: Directory) -> bool:
     return False
 
 
-def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> list[str]:
+def seek_picture(image: TiffImagePlugin.TiffImageFile, stream: BinaryIO) -> None:
     """Go to the first page that is not a reduced copy.
 
     Args:
         image: a TIFF that Pillow has opened.
         stream: its file.
 
-    Returns:
-        What the file has besides it, in words.
-
     Raises:
         DecodeError: the file is damaged.
     """
-    reader = Reader(stream)
-    number, _ = next(reader.pages(), (0, 0))
+    number, _ = next(Reader(stream).pages(), (0, 0))
     with quiet(), decoding():
         image.seek(number)
-    return besides(reader, reader.first_page())
 
 
 def is_raw(reader: Reader) -> bool:

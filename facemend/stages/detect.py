@@ -30,8 +30,8 @@ from facemend.stages.views import View
 SHORT_SIDE = 640  # px the short side is brought to: small faces are found, a huge picture costs no more
 LONG_SIDE = 4096  # px, for panoramas
 ENLARGED = 4.0  # times at most that a small picture is enlarged; further, trees may look like soft, large faces
-# Where nothing is found, the contrast is raised to that of a usual middle: of this part of each side, if it has less
-# than this number of 8-bit levels. A border around a faded print, or a lamp in a dark room, hides how little there is.
+# The middle of a picture is this part of each side. If nothing is found and the middle has less contrast than this, in
+# 8-bit levels, it gets more. A border around a faded print, or a lamp in a dark room, has contrast of its own.
 MIDDLE = (1 / 2, 64)
 SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, where the first found nothing
 SMALL = 40  # px of the first view; a turned face that only the second look shows must be lower than this
