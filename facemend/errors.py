@@ -14,7 +14,7 @@ FacemendError
 │   ├── ChecksumError         not the official bytes
 │   └── MismatchError         not the parameters this network has
 ├── OutputError               a result could not be written
-├── NonFiniteError            a network computed NaN or infinity, in float32 too
+├── NonFiniteError            a network computed NaN or infinity
 └── MemoryLimitError          too little memory, even for the smallest part of the work
 
 A message is one line: what happened, the value seen if there is one, and what to do. Messages name options as Python

@@ -28,6 +28,17 @@ def test_a_face_leaves_the_others_in_the_mask():
     np.testing.assert_array_equal(masks[0], np.maximum(masks[1], masks[2]))
 
 
+def test_the_oval_of_a_turned_head_is_narrower_beyond_its_nose():
+    face = face_at(similarity(2, 0, -56, -56))
+    nose = face.landmarks.nose[0] + 20, face.landmarks.nose[1]
+    areas = []
+    for marks in (face.landmarks, face.landmarks._replace(nose=nose)):
+        mask = np.zeros((300, 300), np.float32)
+        draw_faces(mask, Picture(smooth(300, 300)), [Face(face.box, marks, 0.9)])
+        areas.append(mask[:, 156:].sum())
+    assert areas[1] < 0.8 * areas[0]
+
+
 def test_a_face_whose_landmarks_fit_no_face_is_left_out():
     mask = np.zeros((100, 100), np.float32)
     draw_faces(mask, Picture(smooth(100, 100)), [Face((0, 0, 9, 9), Landmarks(*[(5.0, 5.0)] * 5), 0.9)])

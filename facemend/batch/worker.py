@@ -79,6 +79,7 @@ class Worker:
                 if self._plan.debug:
                     traceback.print_exc()
                 error, is_unexpected = unexpected(problem), True
+            # Here the exception is gone, and with it the tensors of this try.
             if is_unexpected and not self._works():
                 os._exit(1)  # as after some errors of a GPU; another process takes over
         return Outcome(task.key, error=error)

@@ -13,7 +13,11 @@ WORKING = 2 * 2**30  # bytes at most for one call on a CPU; more is not faster
 # Parts of the messages of RuntimeErrors: of PyTorch on a CPU, of CUDA, of cuDNN and cuBLAS, of PyTorch if the memory is
 # too small for every algorithm of cuDNN, and of Apple's GPUs.
 OUT_OF_MEMORY_TEXTS = (
-    *("allocate memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "unable to find an engine"),
+    "allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "unable to find an engine",
     "Invalid buffer size",
 )
 

@@ -32,7 +32,7 @@ LONG_SIDE = 4096  # px, for panoramas
 ENLARGED = 4.0  # times at most that a small picture is enlarged; further, trees may look like soft, large faces
 # The middle of a picture is this part of each side. If nothing is found and the middle has less contrast than this, in
 # 8-bit levels, it gets more. A border around a faded print, or a lamp in a dark room, has contrast of its own.
-MIDDLE = (1 / 2, 64)
+MIDDLE_PART, MIDDLE_CONTRAST = 1 / 2, 64
 SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, where the first found nothing
 SMALL = 40  # px of the first view; a turned face that only the second look shows must be lower than this
 AT_ONCE = 1 << 21  # px of the views that go through the network together
@@ -101,7 +101,7 @@ class RetinaFaceDetector:
 
         upright, others = self._looks(first, threshold, turned_threshold)
         found = self._oriented(first, merged(upright, others, close_up), threshold)
-        if not found and (middle := views.contrasted(first, *MIDDLE)) is not first:
+        if not found and (middle := views.contrasted(first, MIDDLE_PART, MIDDLE_CONTRAST)) is not first:
             seen = merged(*self._looks(middle, threshold, turned_threshold), close_up)
             view, found = middle, self._oriented(middle, seen, threshold, SURE)
         if not found and not upright and not others and (second := _larger_view(whole, first)):

@@ -685,7 +685,7 @@ def with_document(data, added):
 
 
 @pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize(("key", "mark"), [(b"Layr", b"8BIM"), (b"Lr16", b"8BIM"), (b"Layr", tiff.WIDE_BLOCK)])
+@pytest.mark.parametrize(("key", "mark"), [*((key, b"8BIM") for key in tiff.LAYERS), (b"Layr", tiff.WIDE_BLOCK)])
 @pytest.mark.parametrize(("count", "lost"), [(2, ("layers",)), (-2, ("layers",)), (1, ()), (-1, ()), (0, ())])
 def test_layers_of_photoshop_are_named_as_lost(order, key, mark, count, lost):
     """The picture of all layers is the one that is read."""

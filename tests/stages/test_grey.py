@@ -80,6 +80,15 @@ def test_painted_lips_of_a_grey_portrait_keep_their_colour():
     assert abs(out[:200, :, 0] - out[:200, :, 2]).max() <= 3
 
 
+def test_noise_of_colours_does_not_come_back():
+    crop = np.repeat(smooth(512, 512)[..., :1] // 2 + 60, 3, 2)
+    noise = np.random.default_rng(0).normal(0, 6, (512, 512, 3))
+    noisy = np.rint(crop + noise - noise.mean(axis=2, keepdims=True)).astype(np.uint8)
+    assert one_ink(noisy) is not None
+    out = in_tone_of(crop, noisy, one_ink(noisy)).astype(int)
+    assert (out[..., 0] - out[..., 2]).std() < 1
+
+
 def test_grey_faces_are_clamped():
     black = np.zeros((512, 512, 3), np.uint8)
     black[:50] = 8
