@@ -33,8 +33,10 @@ ENLARGED = 4.0  # times at most that a small picture is enlarged; further, trees
 # The middle of a picture is this part of each side. If nothing is found and the middle has less contrast than this, in
 # 8-bit levels, it gets more. A border around a faded print, or a lamp in a dark room, has contrast of its own.
 MIDDLE_PART, MIDDLE_CONTRAST = 1 / 2, 64
-SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, where the first found nothing
-SMALL = 40  # px of the first view; a turned face that only the second look shows must be lower than this
+SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, for small faces
+# px of the first view. If that shows a lower face, the second look finds those that are lower still. If it shows no
+# face, a turned one in the second look must be lower than this.
+SMALL = 40
 AT_ONCE = 1 << 21  # px of the views that go through the network together
 OVERVIEW_SIDE = 160  # px of a square that shows the whole picture
 OVERVIEW_BORDER = 0.25  # its width over the picture's long side; with it, faces larger than the picture are found
@@ -97,6 +99,7 @@ class RetinaFaceDetector:
         whole = views.whole(pixels)
         scale = min(SHORT_SIDE / min(height, width), LONG_SIDE / max(height, width), ENLARGED)
         view = first = views.contrasted(views.scaled(whole, scale))
+        small = SMALL * height / first.pixels.shape[0]  # px of the picture
         close_up = CLOSE_UP * min(height, width)
 
         upright, others = self._looks(first, threshold, turned_threshold)
@@ -104,15 +107,19 @@ class RetinaFaceDetector:
         if not found and (middle := views.contrasted(first, MIDDLE_PART, MIDDLE_CONTRAST)) is not first:
             seen = merged(*self._looks(middle, threshold, turned_threshold), close_up)
             view, found = middle, self._oriented(middle, seen, threshold, SURE)
-        if not found and not upright and not others and (second := _larger_view(whole, first)):
+        if not found and (second := _larger_view(whole, first)):
             view, upright = second, self._look(second, 0, threshold)
-            if not upright:
-                small = SMALL * height / first.pixels.shape[0]  # px of the picture
-                others = [one for one in self._turned_looks(second, turned_threshold) if one.height < small]
+            turned = [] if upright else self._turned_looks(second, turned_threshold)
+            others = [one for one in turned if one.height < small]
             found = self._oriented(view, merged(upright, others, close_up), threshold)
-        if usual := usual_quarter(found):  # the whole picture is turned, so the upright view has not shown all faces
+        usual = usual_quarter(found)
+        if usual:  # the whole picture is turned, so the upright view has not shown all faces
             more = unknown(self._turned_looks(view, turned_threshold, [usual]), found)
             found += self._oriented(view, more, threshold)
+        if view is first and any(one.height < small for one in found) and (second := _larger_view(whole, first)):
+            more = self._turned_looks(second, turned_threshold, [usual]) if usual else self._look(second, 0, threshold)
+            more = unknown((one for one in more if one.height < small), found)
+            found += self._oriented(second, more, threshold)
         faces = [one.face for one in distinct(found) if _large_enough(one.face, settings.min_face)]
         return sorted(faces, key=lambda face: face.box[:2])
 

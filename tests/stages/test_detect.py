@@ -438,6 +438,14 @@ def test_the_bundled_detector_finds_faces_in_two_orientations_in_one_picture(lit
     assert apart(lean(second), lean(upright) - 90 * quarters) < 10
 
 
+@pytest.mark.parametrize("quarters", [0, 1])
+def test_the_bundled_detector_finds_faces_that_are_lower_than_the_small_ones_of_the_first_look(lite, example, quarters):
+    small, large = (cv2.resize(example, (side, side), interpolation=cv2.INTER_AREA) for side in (200, 400))
+    page = np.tile(small, (8, 8, 1))
+    page[:400, :400] = large
+    assert len(lite(np.ascontiguousarray(np.rot90(page, quarters)))) == 61
+
+
 @pytest.mark.parametrize("share", [0, 0.06, 0.12, 0.18])
 def test_the_bundled_detector_finds_one_face_that_is_larger_than_the_picture(lite, example, share):
     (upright,) = lite(example)
