@@ -11,7 +11,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from facemend.errors import DecodeError
 
 MAX_SCANS = 50  # encoders write at most 24; each scan takes time for all pixels, even if it has few bytes
-MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")  # a marker that cannot occur inside compressed pixels
+# A marker that cannot occur inside compressed pixels. Bytes FF before it may fill up space; a pattern that repeats FF
+# would try each of them in turn, and the time would grow with the square of their number.
+MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
 MP_ENTRIES = 0xB002  # tag of the list of pictures
 DAMAGE = ("premature end", "bad Huffman code", "instead of RST")  # in warnings of libjpeg about damaged pixels
@@ -24,7 +26,7 @@ class Marker(NamedTuple):
 
     Attributes:
         start: where the bytes before it start, which belong to no segment.
-        at: its place.
+        at: its place, before any bytes that fill up space.
         kind: its second byte.
     """
 
@@ -72,7 +74,8 @@ def _markers(data: bytes) -> Iterator[Marker]:
     """Yield the markers of a JPEG, up to the one that ends it."""
     start = 2
     while found := MARKER.search(data, start):
-        yield Marker(start, found.start(), found[1][0])
+        before = data[start : found.start()].rstrip(b"\xff")
+        yield Marker(start, start + len(before), found[1][0])
         if found[1][0] == END_OF_IMAGE:
             return
         start = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
