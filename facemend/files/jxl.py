@@ -14,6 +14,7 @@ from facemend.files.decoders import decoding
 from facemend.files.samples import CheckSize, Samples
 
 CODESTREAM, CONTAINER = b"\xff\x0a", b"\0\0\0\x0cJXL "  # how files begin
+START = 18  # bytes of a codestream that tell its size
 CODESTREAM_BOXES = {b"jxlc": 0, b"jxlp": 4}  # kind -> bytes before the codestream: those of the number of a part
 RATIOS = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width over height
 
@@ -41,7 +42,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     colours = np.asarray(image)
     reduced = header.bits > 8 and colours.dtype == np.uint8
     lost = [f"8 of {header.bits} bits (pillow-jxl-plugin reads no more)"] if reduced else []
-    if any(kind == b"xml " or (kind == b"brob" and data.startswith(b"xml ", start)) for kind, start in _boxes(data)):
+    if any(kind == b"xml " or (kind == b"brob" and data.startswith(b"xml ", start)) for kind, start, _ in _boxes(data)):
         lost.append("XMP (pillow-jxl-plugin reads none)")
     described = metadata.of_image(file)
     orientation = metadata.orientation(described) if file.jpeg else 1  # only what was made from a JPEG is not turned
@@ -56,34 +57,35 @@ class Header(NamedTuple):
     bits: int
 
 
-def _codestream(data: bytes) -> int:
-    """Where the codestream begins: at the start, or in a box of a container, whole or in parts."""
+def _codestream(data: bytes) -> bytes:
+    """The first bytes of the codestream: of the file, or of the boxes that hold it, whole or in parts of any length."""
     if data.startswith(CODESTREAM):
-        return 0
-    starts = (start + CODESTREAM_BOXES[kind] for kind, start in _boxes(data) if kind in CODESTREAM_BOXES)
-    return next(starts, len(data))
+        return data[:START]
+    boxes = ((start + CODESTREAM_BOXES[kind], end) for kind, start, end in _boxes(data) if kind in CODESTREAM_BOXES)
+    return b"".join(data[start : min(end, start + START)] for start, end in boxes)[:START]
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield the boxes of a container (ISO/IEC 18181-2): their kinds, and where their contents begin."""
+def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the boxes of a container (ISO/IEC 18181-2): their kinds, and where their contents begin and end."""
     position = 0 if data.startswith(CONTAINER) else len(data)
     while position + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         header = 8
         if length == 1:  # a long box
             header, length = 16, int.from_bytes(data[position + 8 : position + 16], "big")
-        yield kind, position + header
-        if length < header:  # a box to the end of the file, or a damaged one
+        is_last = length < header  # a box to the end of the file, or a damaged one
+        yield kind, position + header, len(data) if is_last else position + length
+        if is_last:
             break
         position += length
 
 
 def _header(data: bytes) -> Header:
     """Read the start of the codestream (ISO/IEC 18181-1, D.2 and D.3)."""
-    start = _codestream(data)
-    if not data.startswith(CODESTREAM, start):
+    codestream = _codestream(data)
+    if not codestream.startswith(CODESTREAM):
         raise DecodeError("damaged (it has no codestream)", "use a complete copy")
-    bits = int.from_bytes(data[start + len(CODESTREAM) :][:16], "little")
+    bits = int.from_bytes(codestream[len(CODESTREAM) :], "little")
 
     def take(count: int) -> int:
         nonlocal bits

@@ -110,6 +110,20 @@ def test_the_size_of_a_jxl_is_not_read_from_another_box():
     assert decode(data[:end] + box + data[end:]).pixels.shape == (60, 48, 3)
 
 
+@needs("pillow_jxl")
+@pytest.mark.parametrize("cut", [0, 2, 3, 5])
+@pytest.mark.parametrize("size", [(48, 60), (500, 333)])
+def test_the_size_of_a_jxl_is_read_from_parts_of_any_length(size, cut):
+    """The decoder joins them; a size of the bytes between them let a picture pass that is over the limit."""
+    data = rare.jxl(Image.new("RGB", size), use_container=False)
+    head = rare.jxl(Image.new("RGB", size), use_container=True)
+    parts = [struct.pack(">I", 0) + data[:cut], struct.pack(">I", 0x80000001) + data[cut:]]
+    boxes = b"".join(struct.pack(">I4s", 8 + len(part), b"jxlp") + part for part in parts)
+    seen = []
+    jxl.read(io.BytesIO(head[: 12 + 20] + boxes), lambda height, width: seen.append((width, height)))
+    assert seen == [size, size], "before the decoder runs, and as it says itself"
+
+
 @pytest.mark.parametrize("size", [(40, 60), (40, 7)])
 def test_a_radiance_file_has_the_light_that_opencv_reads(size):
     """Rows of fewer than 8 px are not compressed."""
