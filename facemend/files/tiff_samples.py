@@ -18,7 +18,7 @@ from facemend.files.decoders import decoding, quiet
 from facemend.files.directories import Directory, Reader
 from facemend.files.exif import HEIGHT, LONG, WIDTH, Block
 from facemend.files.samples import CheckSize, Samples
-from facemend.records import Pixels, peak, to_dtype
+from facemend.records import Pixels, Size, peak, to_dtype
 
 PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_BYTES = 317, 322, 324, 325
 PROFILE = 34675
@@ -28,7 +28,7 @@ PREDICTING = (5, 8, 32946, 34925, 50000)  # values of Compression with which a P
 JPEGS = (6, 7)  # values of Compression, whose pixels cannot be rewritten
 MOST_CHANNELS = 8
 # Tags that the rewritten directory keeps; 266 is FillOrder, 323 TileLength
-KEPT = {WIDTH, HEIGHT, tiff.COMPRESSION, tiff.STRIP, tiff.ROWS, tiff.STRIP_BYTES, 266, TILE_WIDTH, 323}
+KEPT = {tiff.COMPRESSION, tiff.STRIP, tiff.ROWS, tiff.STRIP_BYTES, 266, TILE_WIDTH, 323}
 KEPT |= {TILE_OFFSETS, TILE_BYTES}
 
 
@@ -93,15 +93,13 @@ def _samples(stream: BinaryIO, reader: Reader, page: Directory) -> Pixels:
     except ValueError as error:
         raise DecodeError("damaged (its directory cannot be read)", "use a complete copy") from error
     across, dtype = reader.first(page, TILE_WIDTH) or width, np.dtype(f"u{reader.first(page, tiff.BITS) // 8}")
+    height = reader.first(page, HEIGHT)
     if reader.first(page, tiff.PLANES) == IN_PLANES:
         planes = _planes(reader, page, channels)
-        samples = np.stack([_grey(block, changed, width, dtype) for changed in planes], axis=-1)
+        samples = np.stack([_grey(block, changed, (height, width), dtype) for changed in planes], axis=-1)
     else:
-        wide = {WIDTH: [width * channels]}
-        if TILE_WIDTH in page.values:
-            wide[TILE_WIDTH] = [across * channels]
-        samples = _grey(block, wide, width * channels, dtype)
-        samples = samples.reshape(samples.shape[0], width, channels)
+        wide = {TILE_WIDTH: [across * channels]} if TILE_WIDTH in page.values else {}
+        samples = _grey(block, wide, (height, width * channels), dtype).reshape(height, width, channels)
     if reader.first(page, PREDICTOR) == DIFFERENCES and reader.first(page, tiff.COMPRESSION) in PREDICTING:
         for left in range(0, width, across):
             part = samples[:, left : left + across]
@@ -125,10 +123,14 @@ class _Wide(TiffImagePlugin.TiffImageFile):
         ImageFile.ImageFile.load_prepare(self)
 
 
-def _grey(block: Block, changed: dict[int, list[int]], width: int, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
-    """Read the file as one of a grey picture of this width, with some tags changed."""
+def _grey(block: Block, changed: dict[int, list[int]], size: Size, dtype: np.dtype[np.unsignedinteger]) -> Pixels:
+    """Read the file as one of a grey picture of this size (height, width), with some tags changed.
+
+    The size is written too: of a damaged directory with several, Pillow might take another one than was checked.
+    """
     entries = {tag: entry for tag, entry in block.main_entries().items() if tag in KEPT}
-    grey = {tiff.BITS: [8 * dtype.itemsize], tiff.SAMPLES: [1], tiff.PHOTOMETRIC: [1], tiff.PLANES: [1]}
+    grey = {HEIGHT: [size[0]], WIDTH: [size[1]], tiff.BITS: [8 * dtype.itemsize]}
+    grey |= {tiff.SAMPLES: [1], tiff.PHOTOMETRIC: [1], tiff.PLANES: [1]}
     for tag, numbers in (changed | grey).items():
         entries[tag] = block.entry(LONG, len(numbers), struct.pack(f"{block.order}{len(numbers)}I", *numbers))
     block.replace_main(entries)
@@ -136,6 +138,6 @@ def _grey(block: Block, changed: dict[int, list[int]], width: int, dtype: np.dty
         image = _Wide(io.BytesIO(bytes(block.data)))
         image.load()
     pixels = np.asarray(image).astype(dtype)
-    if pixels.ndim != 2 or pixels.shape[1] != width:
+    if pixels.shape != size:
         raise DecodeError("damaged (its directory contradicts itself)", "use a complete copy")
     return pixels

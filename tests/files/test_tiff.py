@@ -219,6 +219,18 @@ def test_the_limit_is_that_of_the_px_and_not_of_the_samples(monkeypatch):
         decode(written(noise((80, 90, 3), np.uint16)), Settings(max_input_mp=0.001))
 
 
+def test_the_height_that_is_checked_is_the_one_that_is_read():
+    """A height whose value lies over others is not the one that counts, which Pillow does not know."""
+    data = b"II*\0\x08\0\0\0" + struct.pack("<H", 11)
+    pixels = 8 + 2 + 12 * 11 + 4
+    size = pixels + 10 * 10 * 2
+    rows = ((254, 7, size - 7, 7), (257, 16, 1, pixels), (257, 4, 1, 10), (256, 4, 1, 10), (258, 4, 1, 16))
+    rows += ((259, 4, 1, 1), (262, 4, 1, 1), (273, 4, 1, pixels), (277, 4, 1, 1), (278, 4, 1, 10), (279, 4, 1, 200))
+    data += b"".join(struct.pack("<HHII", *row) for row in rows) + bytes(4)
+    data += struct.pack("<Q", 100_000).ljust(200, b"\0")
+    assert decode(data).pixels.shape == (10, 10, 3)
+
+
 def test_colours_of_16_bits_are_those_of_the_profile_or_of_adobe_rgb(monkeypatch):
     samples = noise((8, 9, 3), np.uint16)
     expected = deep_to_srgb(samples, spaces.of_adobe_rgb(), [])
