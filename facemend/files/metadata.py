@@ -15,6 +15,7 @@ from facemend.records import Metadata
 EXIF_PREFIX = b"Exif\0\0"  # in most files, before what `Metadata.exif` holds
 XMP_KEYWORD = b"XML:com.adobe.xmp"  # of a PNG text chunk with an XMP packet
 EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"  # begins a JPEG segment with the rest of a long packet
+EXIF_PROFILE = f"{png.RAW_PROFILE}exif".encode()  # keyword of a PNG text chunk with an EXIF block
 IPTC_PROFILE = f"{png.RAW_PROFILE}iptc".encode()  # keyword of one with IPTC records
 XMP_PROFILE = f"{png.RAW_PROFILE}xmp".encode()  # keyword of one with an XMP packet, as ImageMagick writes it
 COMMENT = b"Comment"  # keyword of a PNG text chunk
@@ -214,13 +215,16 @@ def _of_png(image: PngImagePlugin.PngImageFile, stream: BinaryIO) -> Metadata:
     metadata = of_image(image)
     stream.seek(0)
     text, comment, records, packet, lost = [], None, None, metadata.xmp, list(metadata.lost)
+    done = {XMP_KEYWORD, EXIF_PROFILE}  # keywords; of several texts with one of them, Pillow has the last
     try:
         with decoding():
             texts = image.text
         for kind, body in png.chunks(stream.read()):
             keyword = body.partition(b"\0")[0]
-            if kind not in TEXT or keyword == XMP_KEYWORD or keyword == f"{png.RAW_PROFILE}exif".encode():
+            if kind not in TEXT or keyword in done:
                 continue
+            if keyword in (IPTC_PROFILE, XMP_PROFILE):
+                done.add(keyword)
             if keyword == IPTC_PROFILE:
                 records = iptc.of_profile(png.of_profile(texts.get(keyword.decode(), "")))
                 if records is None:

@@ -223,6 +223,19 @@ def test_damaged_texts_of_a_png_are_named(keyword):
     assert any("damaged" in one for one in picture.metadata.lost)
 
 
+@pytest.mark.parametrize("keyword", [b"Raw profile type iptc", b"Raw profile type xmp"])
+def test_a_text_of_a_png_with_bytes_is_read_once(keyword, monkeypatch):
+    """Each of them was taken for the last one: thousands of empty ones before a long one took 10 seconds."""
+    read = []
+    monkeypatch.setattr(png, "of_profile", lambda text: read.append(text) or b"")
+    data = saved(Image.fromarray(scene()), "png")
+    end = data.index(b"IDAT") - 4
+    texts = 9 * chunk(b"tEXt", keyword + b"\0") + chunk(b"tEXt", keyword + b"\0last")
+    picture = decode(data[:end] + texts + data[end:])
+    assert read == ["last"]
+    assert len(picture.metadata.lost) == 1
+
+
 def with_element(packet, element):
     return packet.replace(b"<dc:title", element + b"<dc:title")
 
