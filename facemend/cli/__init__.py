@@ -20,6 +20,7 @@ from facemend.cli.options import add_restore_options
 from facemend.cli.restore import restore
 from facemend.cli.say import FAILED, MISTAKE, Notes, Reporter
 from facemend.cli.web import add_web_options, web
+from facemend.errors import one_line
 
 EXAMPLES = """\
 examples:
@@ -94,7 +95,7 @@ class _Parser(argparse.ArgumentParser):
         return options, unknown
 
     def error(self, message: str) -> NoReturn:
-        line = " ".join(f"{self.prog}: {message}; '{self.prog} --help' lists all options".split())
+        line = one_line(f"{self.prog}: {message}; '{self.prog} --help' lists all options")
         self.exit(MISTAKE, f"{line}\n")
 
 

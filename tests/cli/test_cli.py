@@ -30,6 +30,12 @@ def test_an_unknown_option_is_told_with_the_command_whose_help_lists_the_options
     assert err == "facemend restore: unrecognized arguments: --scael 3; 'facemend restore --help' lists all options\n"
 
 
+def test_an_unknown_option_sends_nothing_to_the_terminal_to_obey(run):
+    """The shell may have put the name of a file there, for *."""
+    _, _, err = run("restore", "old.jpg", "--\x1b]0;title\x07.jpg")
+    assert r"unrecognized arguments: --\x1b]0;title\x07.jpg;" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
