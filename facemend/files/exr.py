@@ -10,10 +10,11 @@ from facemend.errors import DecodeError
 from facemend.files.decoders import decoding, quiet
 from facemend.files.samples import CheckSize, Samples
 from facemend.files.spaces import to_srgb
-from facemend.records import Reals, to_dtype
+from facemend.records import Reals, Size, to_dtype
 
 UNREAD = "Exception raised reading pixel data"  # what the package prints, and goes on without the part
 HIGHEST = 65504.0  # a half-precision number
+MOST_VALUES = 400_000_000  # of all parts and channels, as the package reads them all: red, green, blue, alpha of 100 MP
 
 
 def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
@@ -25,9 +26,13 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     import OpenEXR
 
     with decoding():
-        header = OpenEXR.File(stream, header_only=True).header()
-        (left, top), (right, bottom) = header["dataWindow"]
-    check_size(int(bottom) - int(top) + 1, int(right) - int(left) + 1)
+        headers = [part.header for part in OpenEXR.File(stream, header_only=True).parts]
+        sizes = [_size(header) for header in headers]
+        counts = [len(header["channels"]) for header in headers]
+    check_size(*sizes[0])
+    if sum(height * width * count for (height, width), count in zip(sizes, counts, strict=True)) > MOST_VALUES:
+        problem = f"it has {sum(counts)} channels, which are too large together"
+        raise DecodeError(problem, "save it with R, G, B alone")
     stream.seek(0)
     printed = io.StringIO()
     with quiet(), decoding(), contextlib.redirect_stdout(printed):
@@ -50,8 +55,13 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     lost = [f"{parts - 1} of its parts"] if parts > 1 else []
     others = len(channels.keys() - {"RGBA", "RGB", "Y", "A"})
     lost += [f"{others} of its channels (neither colours nor transparency)"] if others else []
-    colours = values[..., 0] if grey else values @ _to_srgb(header).astype(np.float32).T
+    colours = values[..., 0] if grey else values @ _to_srgb(headers[0]).astype(np.float32).T
     return Samples(colours, share, lost=tuple(lost))
+
+
+def _size(header: dict[str, Any]) -> Size:
+    (left, top), (right, bottom) = header["dataWindow"]
+    return int(bottom) - int(top) + 1, int(right) - int(left) + 1
 
 
 def _to_srgb(header: dict[str, Any]) -> Reals:

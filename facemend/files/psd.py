@@ -11,7 +11,7 @@ import numpy as np
 from facemend.errors import DecodeError
 from facemend.files import metadata
 from facemend.files.decoders import decoding, quiet
-from facemend.files.samples import CheckSize, Samples
+from facemend.files.samples import MOST_CHANNELS, CheckSize, Samples
 from facemend.records import Metadata, to_dtype
 
 COLOURS = {"GRAYSCALE": 1, "DUOTONE": 1, "RGB": 3, "CMYK": 4}  # mode -> channels without alpha
@@ -35,6 +35,8 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
         raise DecodeError(
             f"it is a PSD of mode {file.color_mode.name} with {file.depth} bits", "save it as RGB of 8 or 16 bits"
         )
+    if file.channels > MOST_CHANNELS:  # psd-tools computes all of them in float32
+        raise DecodeError(f"it has {file.channels} channels", f"save it with at most {MOST_CHANNELS}")
     if not file.has_preview():
         raise DecodeError("it has only layers", "save it with maximized compatibility")
     with quiet(), decoding(), _damage_is_an_error():

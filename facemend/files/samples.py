@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from facemend.records import Metadata, Pixels
 
+MOST_CHANNELS = 8  # of a file; those besides colours and transparency take as much memory
 CheckSize = Callable[[int, int], None]  # height and width in px; raises TooLargeError
 
 

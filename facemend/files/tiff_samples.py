@@ -17,7 +17,7 @@ from facemend.files import metadata, spaces, tiff
 from facemend.files.decoders import decoding, quiet
 from facemend.files.directories import Directory, Reader
 from facemend.files.exif import HEIGHT, LONG, WIDTH, Block
-from facemend.files.samples import CheckSize, Samples
+from facemend.files.samples import MOST_CHANNELS, CheckSize, Samples
 from facemend.records import Pixels, Size, peak, to_dtype
 
 PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_BYTES = 317, 322, 324, 325
@@ -26,7 +26,6 @@ DIFFERENCES = 2  # a Predictor: each value is stored as its difference from the 
 IN_PLANES = 2  # a PlanarConfiguration
 PREDICTING = (5, 8, 32946, 34925, 50000)  # values of Compression with which a Predictor counts: LZW, Deflate, ...
 JPEGS = (6, 7)  # values of Compression, whose pixels cannot be rewritten
-MOST_CHANNELS = 8
 # Tags that the rewritten directory keeps; 266 is FillOrder, 323 TileLength
 KEPT = {tiff.COMPRESSION, tiff.STRIP, tiff.ROWS, tiff.STRIP_BYTES, 266, TILE_WIDTH, 323}
 KEPT |= {TILE_OFFSETS, TILE_BYTES}

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from facemend.errors import DecodeError, TooLargeError
-from facemend.files import formats, jxl, metadata, radiance
+from facemend.files import exr, formats, jxl, metadata, radiance
 from facemend.files.decode import decode
 from facemend.files.encode import encode
 from facemend.records import Picture, Settings
@@ -183,6 +183,33 @@ def test_a_damaged_radiance_file_prints_nothing(capfd):
     with pytest.raises(DecodeError):
         decode(data[: len(data) // 2])
     assert capfd.readouterr() == ("", "")
+
+
+@needs("psd_tools")
+def test_too_many_channels_of_a_psd_are_named():
+    """psd-tools computes all of them: 56 channels of 6 MP, which were 340 kB of a file, took 5.4 GB."""
+    samples = noise((8, 9, 9), np.uint8)
+    assert decode(rare.psd_of(samples[..., :8], {})).pixels.shape == (8, 9, 3)
+    with pytest.raises(DecodeError, match="it has 9 channels; save it with at most 8"):
+        decode(rare.psd_of(samples, {}))
+
+
+@needs("OpenEXR")
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_channels_of_an_exr_that_are_too_large_together_are_refused_before_they_are_read(in_parts, monkeypatch):
+    import OpenEXR
+
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    names = ("Y", "depth", "mask")
+    channels = {name: np.zeros((10, 20), np.float32) for name in names}
+    parts = [OpenEXR.Part({**header}, {name: channels[name]}, name) for name in names]
+    stream = io.BytesIO()
+    (OpenEXR.File(parts) if in_parts else OpenEXR.File(header, channels)).write(stream)
+    monkeypatch.setattr(exr, "MOST_VALUES", 600)
+    assert decode(stream.getvalue()).pixels.shape == (10, 20, 3)
+    monkeypatch.setattr(exr, "MOST_VALUES", 599)
+    with pytest.raises(DecodeError, match="it has 3 channels, which are too large together; save it with R, G, B"):
+        decode(stream.getvalue())
 
 
 @needs("OpenEXR")
