@@ -38,13 +38,14 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
         raise DecodeError("its colours are XYZ", "save it as RGB")
     height, width = int(size[1]), int(size[2])
     check_size(height, width)
-    rgbe = np.empty((height, width, 4), np.uint8)
+    light, rgbe = np.empty((height, width, 3), np.float32), np.empty((width, 4), np.uint8)
     start = size.end()
     with decoding():
-        for row in rgbe:
+        for row in light:  # converted one by one, so that nothing else needs as much memory
             in_planes = width in WIDTHS and data[start : start + 4] == PLANES + width.to_bytes(2, "big")
-            start = _read_planes(data, start + 4, row) if in_planes else _read_pixels(data, start, row)
-    return Samples(np.ldexp(rgbe[..., :3].astype(np.float32), rgbe[..., 3:].astype(np.int32) - BIAS))
+            start = _read_planes(data, start + 4, rgbe) if in_planes else _read_pixels(data, start, rgbe)
+            np.ldexp(rgbe[:, :3].astype(np.float32), rgbe[:, 3:].astype(np.int32) - BIAS, out=row)
+    return Samples(light)
 
 
 def _read_planes(data: bytes, start: int, row: Pixels) -> int:

@@ -7,6 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tracemalloc
 import warnings
 
 import cv2
@@ -122,6 +123,16 @@ def test_the_size_of_a_jxl_is_read_from_parts_of_any_length(size, cut):
     seen = []
     jxl.read(io.BytesIO(head[: 12 + 20] + boxes), lambda height, width: seen.append((width, height)))
     assert seen == [size, size], "before the decoder runs, and as it says itself"
+
+
+def test_a_radiance_file_takes_no_more_memory_than_its_light():
+    """100 megapixels, of which a file may have as many in 6 MB, took 3.1 GB."""
+    data = rare.radiance(np.ones((500, 1000, 3), np.float32))
+    tracemalloc.start()
+    light = radiance.read(io.BytesIO(data), lambda height, width: None).colours
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < len(data) + 1.2 * light.nbytes
 
 
 @pytest.mark.parametrize("size", [(40, 60), (40, 7)])
