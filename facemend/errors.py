@@ -217,15 +217,18 @@ class WeightsError(FacemendError):
 class NotInstalledError(WeightsError):
     """The weights of a model are not on this machine.
 
+    Args:
+        model: the model's name.
+        searched: the folders that may hold them.
+        remedy: how to install them.
+
     Attributes:
         model: the model's name.
     """
 
-    def __init__(self, model: str, searched: Sequence[Path]) -> None:
+    def __init__(self, model: str, searched: Sequence[Path], remedy: str) -> None:
         places = ", ".join(str(folder) for folder in searched)
-        super().__init__(
-            f"the weights of {model} are not installed (searched {places})", f"run 'facemend download {model}'"
-        )
+        super().__init__(f"the weights of {model} are not installed (searched {places})", remedy)
         self.model = model
 
 

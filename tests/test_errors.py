@@ -38,7 +38,7 @@ EXAMPLES = [
     OptionError("weights", NAME, f"another than {NAME}", NAME),
     OutputPathError(NAME, f"another than {NAME}", NAME),
     WeightsError(NAME, NAME),
-    NotInstalledError("gfpgan-v1.4", [Path(NAME)]),
+    NotInstalledError("gfpgan-v1.4", [Path(NAME)], "run 'facemend download gfpgan-v1.4'"),
     DownloadError(f"https://example.com/{NAME}", NAME, Path(NAME)),
     ChecksumError(Path(NAME), NAME, NAME, Remedy(f"{NAME} {{}}", "weights")),
     MismatchError(Path(NAME), "parsenet", [NAME], [NAME]),

@@ -45,7 +45,7 @@ def load(model: str | Model, path: Path | None = None) -> nn.Module:
     if path is None:
         path = find(model.name)
         if path is None:
-            raise NotInstalledError(model.name, folders())
+            raise NotInstalledError(model.name, folders(), model.remedy)
         check(model, path)
     tensors = read(path)
     missing, unexpected = _differences(_unfilled(model), tensors)

@@ -190,7 +190,8 @@ def locate(base: str | Path | None = None, control: str | Path | None = None) ->
     own = wanted["base"]
     wanted["texts"] = _wanted("base", None) if isinstance(own, Path) and own.is_file() else own
     if missing := dict.fromkeys(name for name in wanted.values() if isinstance(name, str) and not find(name)):
-        raise NotInstalledError(" ".join(missing), folders())
+        names = " ".join(missing)
+        raise NotInstalledError(names, folders(), f"run 'facemend download {names}'")
     return Places(**{part: _checked(name) if isinstance(name, str) else name for part, name in wanted.items()})
 
 

@@ -132,7 +132,7 @@ def check(model: Model, path: Path) -> None:
             path,
             f"{model.sha256} of {model.size} bytes",
             f"{actual} of {size} bytes",
-            f"delete it and run 'facemend download {model.name}'",
+            f"delete it and {model.remedy}",
             Remedy(f"use it as a file of your own with {{}} {model.name}=PATH", "weights"),
         )
 

@@ -74,6 +74,11 @@ class Model:
         """The name that users give together with the task."""
         return LITE if self.bundled else self.name
 
+    @property
+    def remedy(self) -> str:
+        """What to do where the file is missing, as an imperative."""
+        return "install facemend again" if self.bundled else f"run 'facemend download {self.name}'"
+
     def net(self) -> "nn.Module":
         """Build the network in eval mode with untrained weights, on the current default device."""
         network: nn.Module = pkgutil.resolve_name(self.architecture)(**self.arguments)

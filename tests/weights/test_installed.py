@@ -4,7 +4,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from facemend.errors import ChecksumError, OptionError, WeightsError
+from facemend.errors import ChecksumError, NotInstalledError, OptionError, WeightsError
 from facemend.weights import installed, load
 from facemend.weights.installed import PROJECT, check, download_folder, find, folders, verify
 from facemend.weights.installed import cache as real_cache
@@ -79,6 +79,12 @@ def test_find_is_none_for_models_that_are_not_installed(chosen):
         find("no such model")
 
 
+def test_a_lite_model_that_is_missing_is_not_to_be_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setattr(installed, "PACKAGE", tmp_path)
+    with pytest.raises(NotInstalledError, match=r"lite-restorer are not installed .*; install facemend again$"):
+        load("lite-restorer")
+
+
 def test_an_unreadable_folder_is_reported(monkeypatch):
     monkeypatch.setenv("FACEMEND_WEIGHTS", "x" * 300)
     with pytest.raises(WeightsError, match="FACEMEND_WEIGHTS"):
@@ -92,6 +98,7 @@ def test_checksum_error_names_both_hashes(tmp_path):
         check(ANIME, path)
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert ANIME.sha256 in str(caught.value)
+    assert "delete it and run 'facemend download realesr-animevideov3'" in str(caught.value)
     assert empty in str(caught.value)
     assert caught.value.path == path
 
@@ -114,7 +121,7 @@ def test_a_file_changed_after_its_installation_is_never_loaded(chosen, damage):
     path.write_bytes(good)
     assert load(model.name)
     path.write_bytes(damage(good))
-    with pytest.raises(ChecksumError, match="delete it and run"):
+    with pytest.raises(ChecksumError, match="delete it and install facemend again"):  # it cannot be downloaded
         load(model.name)
     assert {(path, type(error)) for _, path, error in verify() if error} == {(path, ChecksumError)}
 
