@@ -88,7 +88,7 @@ def holding(*files: str) -> Iterator[Path]:
             there = all((folder / file).is_file() for file in files)
         except OSError as error:
             problem = f"cannot look for {files[0]} in {folder}: {error.strerror}"
-            raise WeightsError(problem, "check FACEMEND_WEIGHTS") from error
+            raise WeightsError(problem, "check its permissions", "check FACEMEND_WEIGHTS") from error
         if there:
             yield folder
 

@@ -125,7 +125,7 @@ def test_a_failed_download_of_the_rest_names_the_reason(weights, server):
 
 def test_a_folder_that_cannot_be_searched_is_one_line(weights, monkeypatch):
     monkeypatch.setenv("FACEMEND_WEIGHTS", "x" * 300)
-    with pytest.raises(WeightsError, match="cannot look for first/.*; check FACEMEND_WEIGHTS"):
+    with pytest.raises(WeightsError, match="cannot look for first/.*; check its permissions or check FACEMEND_WEIGHTS"):
         hub.find("first")
 
 
