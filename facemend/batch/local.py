@@ -105,7 +105,11 @@ class Local:
         context.set_forkserver_preload(["facemend.batch.worker"])  # workers share its memory
         with _one_thread(), _without_interrupts():
             self._pool = ProcessPool(self._count, initializer=_start_worker, initargs=(self._plan,), context=context)
-            self._pool.active  # noqa: B018 - starts it
+            try:
+                self._pool.active  # noqa: B018 - starts it
+            except BrokenProcessPool as error:  # whose message is empty
+                problem = f"the workers cannot be started ({error.__cause__})"
+                raise FacemendError(problem, "use fewer workers", "allow more processes and open files") from error
 
     def _stop(self) -> None:
         with _without_interrupts():

@@ -1,6 +1,7 @@
 """Batches with processes of this machine."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -320,6 +321,16 @@ def test_what_was_written_beside_a_result_that_another_file_keeps_out_is_removed
     assert files(destination) == {"0/1.png": b"precious"}
     theirs.unlink()
     assert not errors(run(source, destination, compare=True)[0])
+
+
+def test_workers_that_cannot_be_started_are_an_error_that_says_why(source, destination, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr("pebble.pool.process.launch_process", refuse)
+    numbered(source, range(1))
+    with pytest.raises(FacemendError, match=r"cannot be started \(.*Too many open files\); use fewer workers or allow"):
+        run(source, destination)
 
 
 def test_a_worker_that_is_killed_while_it_waits_is_replaced(source, destination):
