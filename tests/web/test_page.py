@@ -310,6 +310,21 @@ def test_enter_in_an_option_starts_no_second_work(server, opened):
     assert asked.count("restore") == 1
 
 
+@pytest.mark.parametrize("control", ["#face-0", "#views >> text=Face 1", "#queue button >> nth=1"])
+def test_the_focus_stays_when_a_work_ends(server, opened, control):
+    page, tiles = opened(server), server.networks.tiles
+    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
+    page.wait_for_selector("#queue li:nth-child(2)")
+    page.select_option("#upscaler", "lanczos")
+    page.click("#restore")
+    tiles.gate.release(3)
+    shows(page, f"Enlarging: 3 of {TILES}")
+    page.locator(control).focus()
+    tiles.gate.release(TILES)
+    restored(page)
+    assert page.locator(control).evaluate("one => one === document.activeElement")
+
+
 def test_a_file_that_is_no_photo_is_explained_and_the_others_are_read(server, opened):
     page = opened(server)
     page.set_input_files("#file", [TEXT, TOO_LARGE, PHOTO])

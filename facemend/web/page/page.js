@@ -29,6 +29,14 @@ const element = (name, text = "", properties = {}) =>
   Object.assign(document.createElement(name), { textContent: text, ...properties });
 const stem = (name) => name.replace(/\.[^.]*$/, "") || "photo";
 
+/** Replace what is in an element; a control in it that has the focus keeps it. */
+function refill(parent, children) {
+  const { activeElement } = document;
+  const focused = parent.contains(activeElement) ? activeElement.id : null;
+  parent.replaceChildren(...children);
+  if (focused) $(focused)?.focus({ preventScroll: true });
+}
+
 class Refused extends Error {
   constructor(status, message) {
     super(message);
@@ -240,17 +248,15 @@ async function checkKept(photo, result) {
 }
 
 function showQueue() {
-  const focused = [...$("queue").querySelectorAll("button")].indexOf(document.activeElement);
   $("queue").hidden = photos.length < 2;
-  $("queue").replaceChildren(...photos.map((photo) => {
-    const button = element("button", "", { type: "button", onclick: () => show(photo) });
+  refill($("queue"), photos.map((photo, index) => {
+    const button = element("button", "", { type: "button", id: `photo-${index}`, onclick: () => show(photo) });
     button.setAttribute("aria-pressed", photo === current);
     button.append(photo.thumbnail, element("span", `${photo.result ? "✓ " : ""}${photo.file.name}`));
     const item = element("li");
     item.append(button);
     return item;
   }));
-  $("queue").querySelectorAll("button")[focused]?.focus();
   showButtons();
 }
 
@@ -271,7 +277,7 @@ function showFaces() {
     return box;
   });
   $("boxes").replaceChildren(...boxes);
-  $("chosen").replaceChildren(...faces.map((_, index) => {
+  refill($("chosen"), faces.map((_, index) => {
     const check = element("input", "", { type: "checkbox", id: `face-${index}`, checked: chosen.has(index) });
     check.onchange = () => {
       if (check.checked) chosen.add(index);
@@ -291,22 +297,23 @@ function showFaces() {
 /** The buttons above the picture. */
 function showViews() {
   const { result, showsResult, zoom } = current;
-  const button = (text, pressed, click) => {
-    const made = element("button", text, { type: "button", onclick: click });
+  const button = (name, text, pressed, click) => {
+    const made = element("button", text, { type: "button", id: `view-${name}`, onclick: click });
     made.setAttribute("aria-pressed", pressed);
     return made;
   };
   const compared = result !== null && showsResult;
-  $("views").replaceChildren(
+  refill($("views"), [
     ...(result ? [
-      button("Choose faces", !compared, () => look(false, "fit")),
-      button("Before and after", compared, () => look(true, zoom)),
+      button("faces", "Choose faces", !compared, () => look(false, "fit")),
+      button("compared", "Before and after", compared, () => look(true, zoom)),
       element("span"),
     ] : []),
-    button("Whole picture", zoom === "fit", () => look(showsResult, "fit")),
-    button("Real size (1:1)", zoom === "1:1", () => look(showsResult, "1:1")),
-    ...shownBoxes().map((_, index) => button(`Face ${index + 1}`, zoom === index, () => look(showsResult, index))),
-  );
+    button("fit", "Whole picture", zoom === "fit", () => look(showsResult, "fit")),
+    button("real", "Real size (1:1)", zoom === "1:1", () => look(showsResult, "1:1")),
+    ...shownBoxes().map((_, index) =>
+      button(index, `Face ${index + 1}`, zoom === index, () => look(showsResult, index))),
+  ]);
   for (const id of ["after", "line", "slider", "hint"]) $(id).hidden = !compared;
   $("hint").textContent = zoom === "fit" ? HINTS.whole : HINTS.part;
   $("boxes").hidden = compared;
@@ -316,10 +323,8 @@ function showViews() {
 }
 
 function look(showsResult, zoom) {
-  const pressed = [...$("views").children].indexOf(document.activeElement);
   Object.assign(current, { showsResult, zoom });
   showViews();
-  $("views").children[pressed]?.focus();
 }
 
 /** The boxes of the faces, in px of the photo. */
