@@ -325,6 +325,30 @@ def test_the_focus_stays_when_a_work_ends(server, opened, control):
     assert page.locator(control).evaluate("one => one === document.activeElement")
 
 
+def test_screen_readers_say_each_step_and_each_problem_once(server, opened):
+    page, tiles = opened(server), server.networks.tiles
+    page.set_input_files("#file", [PHOTO, TEXT])
+    page.wait_for_selector("#problems li")
+    page.evaluate("""() => {
+      const region = document.querySelector("#options [role=status]");
+      window.said = [];
+      new MutationObserver(() => said.push(region.textContent)).observe(region, { childList: true });
+    }""")
+    page.select_option("#upscaler", "lanczos")
+    page.click("#restore")
+    for tile in (1, 2, 3):
+        tiles.gate.release()
+        shows(page, f"Enlarging: {tile} of {TILES}")
+    page.click("#stop")
+    shows(page, "Stopped.")
+    tiles.gate.release()
+    said = page.evaluate("said")
+    assert [said.count(text) for text in ("Enlarging: ", "Stopped.")] == [1, 1]
+    regions = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    alert = next(node for node in regions if node.get("role", {}).get("value") == "alert")
+    assert {"name": "atomic", "value": {"type": "boolean", "value": True}} not in alert["properties"]
+
+
 def test_a_file_that_is_no_photo_is_explained_and_the_others_are_read(server, opened):
     page = opened(server)
     page.set_input_files("#file", [TEXT, TOO_LARGE, PHOTO])

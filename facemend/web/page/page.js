@@ -93,7 +93,8 @@ function explained(error) {
 }
 
 function say(text, isProblem = false) {
-  $("status").textContent = text;
+  if ($("said").textContent !== text) $("said").textContent = text; // screen readers say it each time it is set
+  $("count").textContent = "";
   $("status").classList.toggle("problem", isProblem);
 }
 
@@ -104,7 +105,8 @@ function complain(error, about = "") {
 
 function showProgress({ stage, done, total }) {
   const parts = stage === "download" ? `${sized(done)} of ${sized(total)}` : `${done} of ${total}`;
-  say(total > 1 ? `${STAGES[stage]}: ${parts}` : `${STAGES[stage]} …`);
+  say(total > 1 ? `${STAGES[stage]}: ` : `${STAGES[stage]} …`);
+  $("count").textContent = total > 1 ? parts : ""; // not said: there may be hundreds of tiles
   if (total > 1) $("progress").value = done / total;
   else $("progress").removeAttribute("value");
 }
