@@ -414,6 +414,20 @@ def test_several_photos_are_restored_one_after_the_other(server, opened):
     assert page.evaluate("document.activeElement.textContent") == "✓ grandpa.jpg"  # the focus stays
 
 
+def test_who_looks_at_a_result_keeps_it_while_the_others_are_restored(server, opened):
+    page, tiles = opened(server), server.networks.tiles
+    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}, {**PHOTO, "name": "aunt.jpg"}])
+    page.wait_for_selector("#queue li:nth-child(3)")
+    page.select_option("#upscaler", "lanczos")
+    page.click("#all")
+    tiles.gate.release(TILES + 3)
+    page.wait_for_selector("#queue [aria-pressed=true] >> text=grandpa.jpg")
+    page.click("#queue button >> nth=0")
+    tiles.gate.release(2 * TILES)
+    shows(page, "3 of 3 photos are done.")
+    assert page.get_attribute("#download", "download") == "grandma_restored.jpg"
+
+
 NOT_FOUND = "Failed to load resource: the server responded with a status of 404"
 
 

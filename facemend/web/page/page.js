@@ -204,8 +204,10 @@ async function restore(photo, signal) {
 
 async function restoreAll(signal) {
   let done = 0;
+  let last = current;
   for (const photo of photos) {
-    show(photo);
+    if (current === last) show(photo); // else the user looks at another one
+    last = photo;
     try {
       await restore(photo, signal);
       done += 1;
