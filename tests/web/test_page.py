@@ -428,6 +428,20 @@ def test_who_looks_at_a_result_keeps_it_while_the_others_are_restored(server, op
     assert page.get_attribute("#download", "download") == "grandma_restored.jpg"
 
 
+def test_the_problems_of_an_earlier_attempt_are_removed(server, opened):
+    page = opened(server, expected="Failed to load resource")
+    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
+    page.wait_for_selector("#queue li:nth-child(2)")
+    page.route("**/restore", lambda route: route.abort())
+    page.click("#all")
+    shows(page, "0 of 2 photos are done.")
+    assert page.locator("#problems li").count() == 2
+    page.unroute("**/restore")
+    page.click("#all")
+    shows(page, "2 of 2 photos are done.")
+    assert page.locator("#problems li").count() == 0
+
+
 NOT_FOUND = "Failed to load resource: the server responded with a status of 404"
 
 

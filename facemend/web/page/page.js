@@ -203,6 +203,7 @@ async function restore(photo, signal) {
 }
 
 async function restoreAll(signal) {
+  $("problems").replaceChildren();
   let done = 0;
   let last = current;
   for (const photo of photos) {
