@@ -253,6 +253,21 @@ def test_zooming_shows_the_picture_in_its_size_and_the_face_in_the_middle(server
     assert clip(page) == pytest.approx(page.evaluate("document.querySelector('#scroller').scrollLeft"), abs=1)
 
 
+def test_the_part_that_is_looked_at_stays_when_the_window_changes(server, opened):
+    page = opened(server)
+    page.set_input_files("#file", [PHOTO])
+    page.select_option("#scale", "8")
+    page.click("#restore")
+    restored(page)
+    page.click("text=1:1")
+    page.evaluate("document.querySelector('#scroller').scrollTo(300, 200)")
+    places = "(({ scrollLeft: x, scrollTop: y, clientHeight }) => [x, y + clientHeight / 2])"
+    x, y = page.evaluate(f"{places}(document.querySelector('#scroller'))")
+    page.set_viewport_size({"width": 1000, "height": 740})  # as a phone does that hides its address
+    page.wait_for_timeout(200)
+    assert page.evaluate(f"{places}(document.querySelector('#scroller'))") == pytest.approx([x, y], abs=1)
+
+
 # What else may happen
 
 

@@ -337,8 +337,15 @@ function shownBoxes() {
   return current.result && current.showsResult ? current.result.faces.map((face) => face.box) : current.faces;
 }
 
-/** Give the picture its size, and scroll to what was zoomed to. */
-function layOut() {
+/** The middle of what is seen, as shares of the picture. */
+function seenMiddle() {
+  const { scrollLeft, scrollTop, clientWidth, clientHeight } = $("scroller");
+  const { offsetWidth, offsetHeight } = $("canvas");
+  return [(scrollLeft + clientWidth / 2) / offsetWidth, (scrollTop + clientHeight / 2) / offsetHeight];
+}
+
+/** Give the picture its size, and scroll to a place in it, or to what was zoomed to. */
+function layOut(place = null) {
   const { zoom, result, showsResult, size } = current;
   const [width, height] = result && showsResult ? result.size : size;
   const room = { width: $("stage").clientWidth, height: Math.max(240, ROOM * window.innerHeight) };
@@ -353,8 +360,10 @@ function layOut() {
   $("canvas").style.height = `${height * factor}px`;
   $("scroller").style.maxHeight = zoom === "fit" ? "none" : `${room.height}px`;
   $("slider").style.width = `${Math.min(width * factor, room.width)}px`;
-  const middle = box ? [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2] : [width / 2, height / 2];
-  $("scroller").scrollTo(middle[0] * factor - room.width / 2, middle[1] * factor - room.height / 2);
+  const middle = box ? [(box[0] + box[2]) / 2 / width, (box[1] + box[3]) / 2 / height] : [0.5, 0.5];
+  const [x, y] = place ?? middle;
+  const { clientWidth, clientHeight } = $("scroller");
+  $("scroller").scrollTo(x * width * factor - clientWidth / 2, y * height * factor - clientHeight / 2);
   moveLine();
 }
 
@@ -491,7 +500,7 @@ $("before").onerror = async () => {
 $("slider").oninput = moveLine;
 $("scroller").onscroll = moveLine;
 window.addEventListener("beforeunload", (event) => running && event.preventDefault()); // a reload would end the work
-window.addEventListener("resize", () => current && layOut());
+window.addEventListener("resize", () => current && layOut(seenMiddle()));
 $("scroller").onpointermove = (event) => {
   if (event.buttons !== 1 || event.pointerType !== "mouse") return;
   $("scroller").scrollBy(-event.movementX, -event.movementY); // a finger scrolls by itself
