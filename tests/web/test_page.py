@@ -222,6 +222,21 @@ def test_everything_fits_into_the_width(server, opened, width, scheme):
     assert min(filter(None, heights)) >= 34  # px, for a finger
 
 
+def test_long_names_and_those_from_right_to_left_fit(server, opened):
+    page = opened(server, viewport={"width": 360, "height": 740})
+    page.evaluate("""() => {
+      window.widest = 0;
+      const measure = () => { widest = Math.max(widest, document.documentElement.scrollWidth); };
+      new MutationObserver(measure).observe(document.querySelector("#reading"), { childList: true });
+    }""")
+    page.set_input_files("#file", [{**PHOTO, "name": f"{'x' * 200}.jpg"}, {**PHOTO, "name": "صورة جدتي القديمة.jpg"}])
+    page.wait_for_selector("#queue li:nth-child(2)")
+    assert page.evaluate("widest") == 360
+    names = "[...document.querySelectorAll('#queue span')]"
+    directions = page.evaluate(f"{names}.map((name) => getComputedStyle(name).direction)")
+    assert directions == ["ltr", "rtl"]  # the end of a long name is cut off, not its start
+
+
 def test_a_finger_moves_the_slider(server, opened):
     page = opened(server, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page.set_input_files("#file", [PHOTO])

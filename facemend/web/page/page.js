@@ -257,7 +257,8 @@ function showQueue() {
   refill($("queue"), photos.map((photo, index) => {
     const button = element("button", "", { type: "button", id: `photo-${index}`, onclick: () => show(photo) });
     button.setAttribute("aria-pressed", photo === current);
-    button.append(photo.thumbnail, element("span", `${photo.result ? "✓ " : ""}${photo.file.name}`));
+    const name = element("span", `${photo.result ? "✓ " : ""}${photo.file.name}`, { dir: "auto" }); // shows its start
+    button.append(photo.thumbnail, name);
     const item = element("li");
     item.append(button);
     return item;
