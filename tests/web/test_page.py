@@ -3,12 +3,14 @@
 import base64
 import dataclasses
 import hashlib
+import io
 import time
 from contextlib import ExitStack
 from threading import Semaphore
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from facemend.cli import main
 from facemend.web import app, desk
@@ -235,6 +237,23 @@ def test_long_names_and_those_from_right_to_left_fit(server, opened):
     names = "[...document.querySelectorAll('#queue span')]"
     directions = page.evaluate(f"{names}.map((name) => getComputedStyle(name).direction)")
     assert directions == ["ltr", "rtl"]  # the end of a long name is cut off, not its start
+
+
+def test_what_is_chosen_and_the_slider_are_seen_with_forced_colors(server, opened):
+    page = opened(server, forced_colors="active")
+    page.set_input_files("#file", [PHOTO])
+    page.click("#restore")
+    restored(page)
+    page.click("#views >> text=Face 1")
+    pressed, others = (
+        page.evaluate("one => getComputedStyle(document.querySelector(one)).borderTopStyle", f"#views {which}")
+        for which in ("[aria-pressed=true]", "[aria-pressed=false]")
+    )
+    assert pressed != others
+    slider = Image.open(io.BytesIO(page.locator("#slider").screenshot())).convert("RGB")
+    width, height = slider.size
+    places = (width // 4, 2), (width // 4, height // 2), (width // 2, height // 2)
+    assert len(set(map(slider.getpixel, places))) == 3  # the ground, the bar and its thumb
 
 
 def test_a_finger_moves_the_slider(server, opened):
