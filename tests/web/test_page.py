@@ -537,6 +537,17 @@ def test_other_faces_that_are_found_later_are_shown_and_restored(chromium, opene
         assert page.locator("#chosen input:checked").count() == page.locator("#became li").count() == len(after)
 
 
+def test_a_folder_that_is_dropped_is_told(server, opened, tmp_path):
+    (tmp_path / "scans").mkdir()
+    page = opened(server)
+    wait(page, "document.querySelector('#scale').value !== ''")
+    mouse = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(tmp_path / "scans")], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        mouse.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 200, "data": data})
+    page.wait_for_selector("#problems >> text=scans: It is a folder, or cannot be read any more.")
+
+
 def test_a_file_that_is_gone_is_told(chromium, opened, monkeypatch, tmp_path):
     monkeypatch.setattr(app, "KEPT", 100_000)
     (tmp_path / "gone.png").write_bytes(PHOTO["buffer"])
@@ -548,7 +559,7 @@ def test_a_file_that_is_gone_is_told(chromium, opened, monkeypatch, tmp_path):
         for _ in range(9):
             client.upload(PHOTO["buffer"])
         page.click("#restore")
-        shows(page, "The file cannot be read any more. Choose it again.")
+        shows(page, "It is a folder, or cannot be read any more. Choose the photos again.")
 
 
 def test_a_phones_photo_is_upright(lite, opened):

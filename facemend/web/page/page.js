@@ -164,7 +164,7 @@ async function send(photo) {
   try {
     await photo.file.slice(0, 1).arrayBuffer();
   } catch {
-    throw new Error("The file cannot be read any more. Choose it again.");
+    throw new Error("It is a folder, or cannot be read any more. Choose the photos again.");
   }
   const told = await ask("/photos", photo.file, () => {});
   Object.assign(photo, told, { chosen: new Set(told.faces.keys()) });
