@@ -609,6 +609,19 @@ def test_a_larger_model_is_downloaded_with_progress(server, opened, monkeypatch)
     assert "300 kB" not in page.inner_text("#restorer option:checked")
 
 
+def test_options_that_did_not_arrive_are_asked_for_again(server, opened):
+    page = opened(server, expected="Failed to load resource")
+    page.route("**/options", lambda route: route.abort())
+    page.reload()
+    page.wait_for_selector("#problems >> text=There is no answer")
+    page.set_input_files("#file", [PHOTO])
+    page.wait_for_selector("#problems >> text=grandma.jpg: There is no answer")
+    page.unroute("**/options")
+    page.set_input_files("#file", [PHOTO])
+    page.wait_for_selector("#boxes div")
+    assert page.input_value("#scale") == "2"
+
+
 def test_a_server_that_has_ended_is_told(chromium, opened):
     with serving(StandIn()) as (client, _):
         page = opened(client, expected="Failed to load resource: net::ERR_CONNECTION_REFUSED")

@@ -143,6 +143,7 @@ async function read(file, batch) {
   document.body.classList.remove("first");
   $("reading").textContent = `Reading ${file.name} …`;
   try {
+    if (offer === null) await begin(); // the server did not answer when the page was opened
     if (file.size > offer.max_upload) throw new Error(`it is over the limit of ${sized(offer.max_upload)}`);
     const photo = { file, result: null, showsResult: false, zoom: "fit" };
     await send(photo);
@@ -417,6 +418,11 @@ async function load() {
   $("finder").replaceChildren(...[finder].filter(Boolean));
 }
 
+async function begin() {
+  await load();
+  fill();
+}
+
 function fill() {
   const { defaults, formats, suffixes } = offer;
   const sizes = SCALES.map((scale) => new Option(scale === 1 ? "same size" : `${scale} times as large`, scale));
@@ -509,4 +515,4 @@ $("scroller").onpointermove = (event) => {
 $("scroller").ondragstart = (event) => event.preventDefault();
 
 document.body.classList.add("first");
-reading = load().then(fill, complain);
+reading = begin().catch(complain);
