@@ -314,4 +314,4 @@ class NonFiniteError(FacemendError):
 
 
 class MemoryLimitError(FacemendError):
-    """There is too little free memory for the smallest part of the work: a picture to read, a face or a tile."""
+    """There is too little free memory for a picture, or for the smallest part that a network works on."""

@@ -14,6 +14,7 @@ from facemend.files.decode import Source, decode
 from facemend.files.encode import encode
 from facemend.files.formats import Format, Quality
 from facemend.files.output import BESIDE, exists, write
+from facemend.machine import memory
 from facemend.pipeline import Pipeline
 from facemend.records import Face, Picture, Progress, Settings
 from facemend.result import Result
@@ -106,6 +107,7 @@ class Done:
 Check = Callable[[Picture, Outputs], bool]
 
 
+@memory.enough()
 def run(
     job: Job,
     pipeline: Pipeline,
@@ -129,7 +131,7 @@ def run(
     Raises:
         InputError: the source cannot be read, or an option does not fit it.
         OutputError: a file cannot be written.
-        FacemendError: a network failed.
+        FacemendError: a network failed, or there is not enough memory.
     """
     start = time.perf_counter()
     formats.check_quality(job.quality)
@@ -177,6 +179,7 @@ class Encoded:
     lost: tuple[str, ...]
 
 
+@memory.enough()
 def run_in_memory(
     source: Source,
     pipeline: Pipeline,
@@ -201,7 +204,7 @@ def run_in_memory(
     Raises:
         InputError: the source cannot be read, or an option does not fit it.
         Cancelled: `progress` raised it.
-        FacemendError: a network failed.
+        FacemendError: a network failed, or there is not enough memory.
     """
     start = time.perf_counter()
     picture = decode(source, settings, name)

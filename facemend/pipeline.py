@@ -14,7 +14,7 @@ from facemend.creative import DEFAULT_CREATIVE, Creative
 from facemend.errors import InputError, OptionError, Remedy
 from facemend.files.decode import Source, decode
 from facemend.loader import AUTO, NONE, Loader, Weights
-from facemend.machine import process
+from facemend.machine import memory, process
 from facemend.pasting import Pasting
 from facemend.records import (
     DEFAULT_SETTINGS,
@@ -173,6 +173,7 @@ class Pipeline:
         names = {part: stage.name if stage else NONE for part, stage in stages.items()}
         return names | ({"first": self._redraws.first.name, "base": self._redraws.base} if self._redraws else {})
 
+    @memory.enough()
     def find(self, source: Source | Picture, settings: Settings = DEFAULT_SETTINGS) -> tuple[Face, ...]:
         """Find the faces of a picture, without restoring them.
 
@@ -191,6 +192,7 @@ class Pipeline:
         _check(settings)
         return tuple(self._find(_decoded(source, settings), settings))
 
+    @memory.enough()
     def run(
         self,
         source: Source | Picture,
@@ -212,7 +214,7 @@ class Pipeline:
 
         Raises:
             InputError: the picture cannot be read, is too large, or an option does not fit it.
-            FacemendError: a network failed; there is no partial result.
+            FacemendError: a network failed, or there is not enough memory; there is no partial result.
         """
         _check(settings, faces)
         seconds: dict[str, float] = {}

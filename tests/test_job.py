@@ -4,12 +4,21 @@ import os
 import time
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from facemend import job
-from facemend.errors import Cancelled, DecodeError, InputError, OptionError, OutputError, TooLargeError
+from facemend.errors import (
+    Cancelled,
+    DecodeError,
+    InputError,
+    MemoryLimitError,
+    OptionError,
+    OutputError,
+    TooLargeError,
+)
 from facemend.files.encode import encode
 from facemend.job import Job, run, run_in_memory
 from facemend.pipeline import Pipeline
@@ -290,6 +299,27 @@ def test_a_network_that_fails_leaves_no_file_and_keeps_the_old_one(tmp_path, mac
         run(work, machine, Settings())
     assert names(tmp_path) == ["new.png"]
     assert (tmp_path / "new.png").read_bytes() == b"old"
+
+
+def too_much(*arguments, **options):
+    return cv2.resize(PICTURE, (2**24, 2**24))
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda target: pipeline(detect=too_much).find(PICTURE),
+        lambda target: pipeline(detect=too_much).run(PICTURE),
+        lambda target: run(Job(source=PICTURE, target=target), pipeline(), Settings()),
+        lambda target: run_in_memory(PICTURE, pipeline(), Settings()),
+    ],
+    ids=["find", "compute", "write", "encode"],
+)
+def test_too_little_memory_is_an_error_that_says_what_to_do(tmp_path, monkeypatch, work):
+    monkeypatch.setattr("facemend.result.encode", too_much)
+    with pytest.raises(MemoryLimitError, match="not enough memory for this picture; close other programs, lower scale"):
+        work(tmp_path / "new.png")
+    assert names(tmp_path) == []
 
 
 def test_a_file_that_another_program_writes_meanwhile_is_kept(tmp_path):

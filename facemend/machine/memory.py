@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import cv2
 import psutil
 import torch
 
@@ -11,7 +12,7 @@ from facemend.machine import cgroup
 
 WORKING = 2 * 2**30  # bytes at most for one call on a CPU; more is not faster
 # Parts of the messages of RuntimeErrors: of PyTorch on a CPU, of CUDA, of cuDNN and cuBLAS, of PyTorch if the memory is
-# too small for every algorithm of cuDNN, and of Apple's GPUs.
+# too small for every algorithm of cuDNN, and of Apple's GPUs; and of errors of OpenCV.
 OUT_OF_MEMORY_TEXTS = (
     "allocate memory",
     "out of memory",
@@ -19,6 +20,7 @@ OUT_OF_MEMORY_TEXTS = (
     "ALLOCATION_FAILED",
     "unable to find an engine",
     "Invalid buffer size",
+    "Insufficient memory",
 )
 
 
@@ -80,8 +82,20 @@ def limited(what: str, place: torch.device, *remedies: Remedy, parts: str = "") 
         raise does_not_fit(what, place, *remedies, parts=parts) from error
 
 
+@contextmanager
+def enough() -> Iterator[None]:
+    """Raise MemoryLimitError where other work than that of networks runs out of memory, in a block or a function."""
+    try:
+        yield
+    except Exception as error:
+        if not exhausted(error):
+            raise
+        remedies = "close other programs", Remedy("lower {}", "scale"), "use a smaller picture"
+        raise MemoryLimitError("there is not enough memory for this picture", *remedies) from error
+
+
 def exhausted(error: BaseException) -> bool:
     """Return whether an exception says that the device has too little memory."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
+        isinstance(error, (RuntimeError, cv2.error)) and any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
     )

@@ -1,3 +1,5 @@
+import cv2
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -49,6 +51,12 @@ def test_working_memory_of_a_gpu_with_the_allocator_of_cuda(gpu, monkeypatch):
     assert memory.working(torch.device("cuda:1")) == 1536  # below 3/4 of 2100
 
 
+def error_of_opencv(size):
+    with pytest.raises(cv2.error) as caught:
+        cv2.resize(np.zeros((2, 2), np.uint8), size)
+    return caught.value
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
@@ -62,6 +70,8 @@ def test_working_memory_of_a_gpu_with_the_allocator_of_cuda(gpu, monkeypatch):
         (RuntimeError("GET was unable to find an engine to execute this computation"), True),
         (RuntimeError("size mismatch"), False),
         (ValueError("allocate memory"), False),
+        (error_of_opencv((2**24, 2**24)), True),
+        (error_of_opencv((0, 0)), False),
     ],
 )
 def test_out_of_memory_errors_are_distinguished_from_others(error, expected):
