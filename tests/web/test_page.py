@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import hashlib
 import io
+import re
 import time
 from contextlib import ExitStack
 from threading import Semaphore
@@ -481,13 +482,51 @@ def test_the_problems_of_an_earlier_attempt_are_removed(server, opened):
     page = opened(server, expected="Failed to load resource")
     page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
     page.wait_for_selector("#queue li:nth-child(2)")
-    page.route("**/restore", lambda route: route.abort())
+    page.route("**/restore", lambda route: route.fulfill(status=500, body="it failed"))
     page.click("#all")
     shows(page, "0 of 2 photos are done.")
     assert page.locator("#problems li").count() == 2
     page.unroute("**/restore")
     page.click("#all")
     shows(page, "2 of 2 photos are done.")
+    assert page.locator("#problems li").count() == 0
+
+
+def test_each_result_is_downloaded_when_it_is_done(server, opened):
+    page = opened(server)
+    names, downloads = [f"photo{index}.jpg" for index in range(3)], []
+    page.set_input_files("#file", [{**PHOTO, "name": name} for name in names])
+    page.wait_for_selector("#queue li:nth-child(3)")
+    page.on("download", lambda download: downloads.append(download))
+    page.check("#save")
+    page.click("#all")
+    shows(page, "3 of 3 photos are done. The browser downloads the results.")
+    while len(downloads) < 3:
+        page.wait_for_timeout(20)
+    assert [download.suggested_filename for download in downloads] == [f"photo{n}_restored.jpg" for n in range(3)]
+    assert all(Image.open(io.BytesIO(one.path().read_bytes())).size == (440, 400) for one in downloads)
+
+
+def test_results_that_the_memory_does_not_hold_are_counted(chromium, opened, monkeypatch):
+    monkeypatch.setattr(app, "KEPT", 100_000)
+    with serving(StandIn()) as (client, _):
+        page = opened(client, expected=NOT_FOUND)
+        page.set_input_files("#file", [{**PHOTO, "name": f"{index}.jpg"} for index in range(8)])
+        page.wait_for_selector("#queue li:nth-child(8)")
+        page.click("#all")
+        shows(page, "8 of 8 photos are done, but")
+        forgotten = int(re.search(r"but (\d) of the results are not in memory", page.inner_text("#status"))[1])
+        assert 0 < forgotten < 8
+        assert page.locator("#queue span >> text=✓").count() <= 8 - forgotten
+
+
+def test_a_server_that_ends_while_all_are_restored_is_told_once(chromium, opened):
+    with serving(StandIn()) as (client, _):
+        page = opened(client, expected="Failed to load resource")
+        page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
+        page.wait_for_selector("#queue li:nth-child(2)")
+    page.click("#all")
+    shows(page, "There is no answer: is 'facemend web' still running?")
     assert page.locator("#problems li").count() == 0
 
 

@@ -28,6 +28,8 @@ const sized = (bytes) =>
 const element = (name, text = "", properties = {}) =>
   Object.assign(document.createElement(name), { textContent: text, ...properties });
 const stem = (name) => name.replace(/\.[^.]*$/, "") || "photo";
+const link = ({ file, result }) =>
+  ({ href: `/results/${result.key}`, download: `${stem(file.name)}_restored${result.suffix}` });
 
 /** Replace what is in an element; a control in it that has the focus keeps it. */
 function refill(parent, children) {
@@ -198,6 +200,7 @@ async function restore(photo, signal) {
     photo.result = await once();
   }
   photo.showsResult = true;
+  if ($("save").checked) element("a", "", link(photo)).click();
   if (photo === current) show(photo);
   else showQueue();
   return `Done in ${photo.result.seconds.total.toFixed(1)} seconds.`;
@@ -214,11 +217,20 @@ async function restoreAll(signal) {
       await restore(photo, signal);
       done += 1;
     } catch (error) {
-      if (error.name === "AbortError") throw error;
+      if (error.name === "AbortError" || error.message === UNREACHABLE) throw error;
       complain(error, `${photo.file.name}: `);
     }
   }
-  return `${done} of ${photos.length} photos are done. Choose one to see and download it.`;
+  const told = `${done} of ${photos.length} photos are done`;
+  if ($("save").checked) return `${told}. The browser downloads the results.`;
+  const restored = photos.filter(({ result }) => result);
+  await Promise.all(restored.map((photo) => checkKept(photo, photo.result)));
+  showQueue();
+  const forgotten = restored.filter(({ result }) => !result).length;
+  return forgotten
+    ? `${told}, but ${forgotten} of the results are not in memory any more. `
+      + 'Tick "Download each result when done", and restore all again.'
+    : `${told}. Choose one to see and download it.`;
 }
 
 // What is shown
@@ -387,9 +399,9 @@ function repairOf(share) {
   return share < 0.001 ? " Less than 0.1 % was repaired." : ` ${(100 * share).toFixed(1)} % was repaired.`;
 }
 
-function showOutcome({ file, result }) {
-  $("download").href = `/results/${result.key}`;
-  $("download").download = `${stem(file.name)}_restored${result.suffix}`;
+function showOutcome(photo) {
+  const { result } = photo;
+  Object.assign($("download"), link(photo));
   $("file-facts").textContent = `${result.format}, ${result.size.join(" × ")} px, ${sized(result.bytes)}`;
   const times = Object.entries(result.seconds).filter(([stage, time]) => STAGES[stage] && time >= 0.05);
   const parts = times.map(([stage, time]) => `${STAGES[stage].toLowerCase()} ${time.toFixed(1)} s`);
@@ -463,6 +475,7 @@ function showButtons() {
   $("restore").disabled = missing || running !== null; // Enter in an option presses it, also where it is hidden
   $("restore").textContent = current?.result ? "Restore again" : "Restore";
   $("all").hidden = running !== null || photos.length < 2;
+  $("save-row").hidden = photos.length < 2;
   $("all").disabled = missing;
   $("stop").hidden = $("progress").hidden = running === null;
   $("progress").removeAttribute("value");
