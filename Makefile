@@ -82,13 +82,13 @@ rehearse: $(READY)
 generated: $(READY)
 	$(RUN)python -m script.generate
 
-# PyPI's torch for Linux brings gigabytes of CUDA libraries. If $(PYTHON) has torch 2.5 or newer, that one is used:
+# PyPI's torch for Linux brings gigabytes of CUDA libraries. If $(PYTHON) has torch 2.6 or newer, that one is used:
 # torch.pth adds the folder that holds it to the environment's path. --system-site-packages would not work where
 # $(PYTHON) is in a virtual environment: $(VENV) would get the packages of its base interpreter. Packages in the added
 # folder are not installed again and have no programs in $(RUN), so tools are run as modules where they are modules.
 # A current pip takes less time, and modules are compiled when they are first imported.
 TORCH_FOLDER := from pathlib import Path; import torch; \
-	assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 5); print(Path(torch.__file__).parents[1])
+	assert tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 6); print(Path(torch.__file__).parents[1])
 SITE_PACKAGES := import site; print(site.getsitepackages()[0])
 
 $(READY): pyproject.toml requirements.txt
