@@ -2,10 +2,12 @@
 
 The truth is the faces that the official mobile0.25 finds on the upright, uncropped portraits, carried along with each
 turn or crop. A face is wrong if it is missing, if a landmark is off by more than 0.3 eye distances, or if there is more
-than one. Another table has the numbers of faces that both detectors find in folders of pictures.
+than one. Two other tables have the numbers of faces found in crowds, which are portraits pasted into landscapes, and in
+folders of pictures.
 """
 
 import argparse
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,10 @@ WRONG = 0.3  # eye distances that a landmark may be off
 PAGE = 255  # grey level around a tilted picture
 ANGLES = (90, 180, 270, 30, 45, 60, 120, 150)  # degrees to the left
 CROPS = (0.06, 0.12, 0.18)  # of the face's box, cut off on each side
+HEADS = (3, 8)  # rows and columns of the heads in a crowd
+CROWD = (2250, 3000)  # px, its height and width
+HEIGHTS = (16, 20, 25, 30, 40)  # the height of a crowd over that of a face in it
+LANDSCAPES = ("2.png", "6.png", "10.png")  # of Kodak, without faces
 OFFICIAL = "retinaface-mobile0.25"
 PICTURES = {".jpg", ".png", ".jpeg", ".webp"}
 
@@ -83,6 +89,32 @@ def cases(portraits: list[Pixels], truths: list[Face]) -> Iterator[tuple[str, Pi
             yield f"two, one of them turned by {degrees} degrees", page, [truth.landmarks.array(), truth_there]
 
 
+def crowd(landscape: Pixels, portraits: list[Pixels], truths: list[Face], side: float) -> tuple[Pixels, list[Pixels]]:
+    """A picture with a head in each cell of a grid, and the centres of the faces, which are `side` px high."""
+    page = cv2.resize(landscape, CROWD[::-1], interpolation=cv2.INTER_CUBIC)
+    random, centres = np.random.default_rng(0), []
+    for row, column in np.ndindex(HEADS):
+        index = int(random.integers(len(portraits)))
+        x0, y0, x1, y1 = truths[index].box
+        scale = side / (y1 - y0)
+        centre = (np.array((column, row)) + random.uniform(0.3, 0.7, 2)) * CROWD[::-1] / HEADS[::-1]
+        small = cv2.resize(portraits[index], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        mask = np.zeros(small.shape[:2], np.uint8)
+        middle = round(scale * (x0 + x1) / 2), round(scale * (y0 + y1) / 2)
+        cv2.ellipse(mask, middle, (round(0.6 * side), round(0.8 * side)), 0, 0, 360, 1, -1)
+        y, x = mask.nonzero()
+        page[y - middle[1] + round(centre[1]), x - middle[0] + round(centre[0])] = small[y, x]
+        centres.append(centre)
+    return page, centres
+
+
+def seen(faces: list[Face], centres: list[Pixels], side: float) -> tuple[int, int]:
+    """How many of the true faces are found, and how many others."""
+    middles = [np.array(face.box).reshape(2, 2).mean(axis=0) for face in faces]
+    found = sum(any(np.linalg.norm(middle - centre) < side / 2 for middle in middles) for centre in centres)
+    return found, len(faces) - found
+
+
 def wrong(faces: list[Face], truths: list[Pixels]) -> bool:
     """Whether the faces found are not exactly the true ones."""
     return len(faces) != len(truths) or not all(any(right(face, truth) for face in faces) for truth in truths)
@@ -124,6 +156,15 @@ def main() -> None:
         several = pictures(data / name)
         found = [sum(len(detect(picture)) for picture in several) for detect in (lite, reference)]
         print(f"| {name} | {len(several)} | {found[0]} | {found[1]} |")
+    print(f"\n| faces in a crowd | of | lite: found, others | {OFFICIAL} |\n| --- | --- | --- | --- |")
+    for part in HEIGHTS:
+        side = CROWD[0] / part
+        crowds = [crowd(read(data / "kodak" / name), portraits, truths, side) for name in LANDSCAPES]
+        cells = []
+        for detect in (lite, reference):
+            right_and_others = np.sum([seen(detect(page), centres, side) for page, centres in crowds], axis=0)
+            cells.append("{}, {}".format(*right_and_others))
+        print(f"| 1/{part} of its height | {len(crowds) * math.prod(HEADS)} | {' | '.join(cells)} |")
     large = cv2.resize(portraits[0], (3000, 4000), interpolation=cv2.INTER_CUBIC)
     print(f"\n| time | lite | {OFFICIAL} |\n| --- | --- | --- |")
     for title, several in (
