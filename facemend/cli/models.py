@@ -8,6 +8,8 @@ from facemend.weights import hub, installed
 from facemend.weights.download import fetch, progress_bar
 from facemend.weights.models import LITE, MODELS, Model
 
+DAMAGED = "damaged"
+
 
 def show_models(options: argparse.Namespace, reporter: Reporter) -> None:
     """Print the table of models, a line each."""
@@ -34,6 +36,8 @@ def show_models(options: argparse.Namespace, reporter: Reporter) -> None:
     for reason in dict.fromkeys(model.why for model in MODELS.values() if model.why):
         print(f"Note: {reason}.")
     print(f"Note: OpenRAIL: {hub.OPENRAIL}.")
+    if any(DAMAGED in row for row in rows):
+        print("Note: 'facemend verify' says what to do about damaged files.")
     try:
         print(f"Downloads go to {installed.download_folder()}.")
     except WeightsError as error:
@@ -45,7 +49,7 @@ def _installed(model: Model) -> str:
     path = installed.find(model.name)
     if path is None:
         return "no"
-    return "yes" if path.stat().st_size == model.size else "damaged"
+    return "yes" if path.stat().st_size == model.size else DAMAGED
 
 
 def download(options: argparse.Namespace, reporter: Reporter) -> None:

@@ -26,8 +26,10 @@ def test_models_tells_by_the_size_whether_a_file_is_complete(run, tmp_path, miss
     (tmp_path / "weights").mkdir()
     with (tmp_path / "weights" / MODELS["codeformer"].file).open("wb") as file:
         file.truncate(MODELS["codeformer"].size - missing)
-    line = next(line for line in run("models")[1].splitlines() if line.startswith("codeformer "))
+    out = run("models")[1]
+    line = next(line for line in out.splitlines() if line.startswith("codeformer "))
     assert f"  {said}  " in line
+    assert ("'facemend verify' says what to do" in out) == (said == "damaged")
 
 
 def test_download_without_a_known_name_exits_with_2(run):
