@@ -1,8 +1,11 @@
 """`facemend restore --upscaler creative`."""
 
+from pathlib import Path
+
 import pytest
 
 from facemend.creative import DEFAULT_CREATIVE, PRESETS
+from facemend.errors import ChecksumError, DownloadError
 from facemend.pipeline import Pipeline
 from facemend.weights import hub
 
@@ -78,6 +81,22 @@ def test_the_terms_are_shown_before_a_download(run, monkeypatch, capsys, tmp_pat
     code, out, _ = run("download", "sd15-tile")
     assert code == 0
     assert str(tmp_path / "weights" / "sd15-tile") in out
+
+
+@pytest.mark.parametrize(
+    "error", [DownloadError("https://host", "HTTP 404", Path("x")), ChecksumError(Path("x"), "a", "b")]
+)
+def test_networks_that_cannot_be_downloaded_do_not_keep_the_others_from_it(run, monkeypatch, error):
+    def fetch(row, folder):
+        if row.name == "sd15-tile":
+            raise error
+        return folder / row.name
+
+    monkeypatch.setattr(hub, "fetch", fetch)
+    code, out, err = run("download", "sd15-tile", "realistic-vision-v5.1")
+    assert code == 1
+    assert out.splitlines()[-1].startswith("realistic-vision-v5.1  ")
+    assert str(error) in err
 
 
 def test_verify_checks_the_networks_too(run, tmp_path):
