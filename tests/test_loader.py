@@ -240,6 +240,7 @@ def test_memory_of_a_larger_network_is_estimated_higher(loader, tmp_path):
         {"conv_first.weight": (8,)},
         {**{name: tuple(value.shape) for name, value in SIZES["a small SwinIR"][1].state_dict().items()}}
         | {"conv_first.weight": (25, 3, 3, 3)},  # no multiple of the number of heads
+        {"model.0.weight": (8, 3, 3, 3), f"model.{'9' * 5000}.weight": (8,)},  # more digits than `int` reads
     ],
 )
 def test_a_file_with_unlikely_shapes_is_one_line(loader, tmp_path, monkeypatch, shapes):
