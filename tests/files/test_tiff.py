@@ -160,6 +160,7 @@ def test_a_fourth_channel_is_transparency_only_where_the_file_says_so(dtype, kin
         (1, 1, (2,)),
         (1, 1, (0,)),
         (1, 0, (0, 2)),
+        (3, 2, (0,)),
         (3, 2, (1,)),
         (3, 2, (0, 2)),
         (3, 2, (2, 0)),
@@ -279,6 +280,13 @@ def test_to_find_the_picture_and_to_tell_a_raw_file_no_other_values_are_read():
         stream = Counted(data)
         assert not look(Reader(stream))
         assert stream.count < 1 << 18
+
+
+def test_to_tell_a_raw_file_few_of_many_sub_directories_are_read():
+    data = changed(written(noise((6, 5, 3))), t330=(8,) * 10_000)
+    stream = Counted(data)
+    assert not tiff.is_raw(Reader(stream))
+    assert stream.count < 2 * len(data)
 
 
 def test_cmyk_of_16_bits_keeps_16_bits():
@@ -577,6 +585,8 @@ def test_libtiff_and_pillow_write_nothing_to_stderr(capfd, caplog):
     assert decode(bytes(odd.data)).pixels.shape == (32, 48, 3)
     broken = [data.replace(data[8:200], bytes(192))]
     broken += [changed(data, **tag) for tag in ({"t259": 50001}, {"t278": 5}, {"t277": 60000})]
+    deep = cv2.imencode(".tiff", noise((8, 9, 3), np.uint16), [cv2.IMWRITE_TIFF_COMPRESSION, 5])[1].tobytes()
+    broken.append(deep.replace(deep[8:100], bytes(92)))
     for one in broken:
         with contextlib.suppress(DecodeError):
             decode(one)
