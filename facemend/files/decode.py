@@ -25,7 +25,7 @@ Source = str | Path | bytes | bytearray | memoryview | Image.Image | Pixels
 # Pillow's mode of the samples in a file -> what loading multiplies them by
 STEPS: dict[object, int] = {"L;2": 85, "L;4": 17}
 FILES_SAY_MORE = (PngImagePlugin.PngImageFile, TiffImagePlugin.TiffImageFile)  # than Pillow hands on
-MODES = {"RGB": 3, "RGBA": 3, "CMYK": 4, "L": 1, "LA": 1}  # Pillow mode -> channels without alpha
+CHANNELS = {"RGB": 3, "RGBA": 3, "CMYK": 4, "L": 1, "LA": 1}  # Pillow mode -> channels without alpha
 GREY_MODES = ("1", "L", "LA", "La", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -235,7 +235,7 @@ def _extra_samples(image: TiffImagePlugin.TiffImageFile) -> list[int]:
 def _other_channels(image: TiffImagePlugin.TiffImageFile) -> list[str]:
     """The channels of a TIFF that are neither colours nor transparency, in words."""
     kinds = _extra_samples(image)
-    count = image.tag_v2.get(tiff.SAMPLES, 1) - MODES.get(image.mode, image.tag_v2.get(tiff.SAMPLES, 1))
+    count = image.tag_v2.get(tiff.SAMPLES, 1) - CHANNELS.get(image.mode, image.tag_v2.get(tiff.SAMPLES, 1))
     return tiff.other_channels(max(count, len(kinds)) - tiff.has_alpha(kinds))
 
 
