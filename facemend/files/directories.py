@@ -150,6 +150,11 @@ class Reader:
         if value and code:
             yield from (number for (number,) in struct.iter_unpack(self.order + code, value.data))
 
+    def read(self, at: int, size: int) -> bytes:
+        """The bytes from an offset on, as far as the file has them. An offset of a BigTIFF may be too large to seek."""
+        self._stream.seek(min(at, self._size))
+        return self._stream.read(size)
+
     def _narrow(self, value: Value) -> Value:
         """The value with 32 bits in place of 64. The nearest number stands for one that needs more."""
         if value.kind not in NARROWER:
@@ -164,11 +169,6 @@ class Reader:
         size = struct.calcsize(f"={code}")
         data = self.read(at, size)
         return int(struct.unpack(self.order + code, data)[0]) if len(data) == size else 0
-
-    def read(self, at: int, size: int) -> bytes:
-        """The bytes from an offset on, as far as the file has them. An offset of a BigTIFF may be too large to seek."""
-        self._stream.seek(min(at, self._size))
-        return self._stream.read(size)
 
 
 def rows(
