@@ -72,7 +72,7 @@ def test_own_files_and_folders(weights, tmp_path):
     install(weights, "second")
     assert hub.locate(str(own), str(control)) == (own, control, weights / "second")
     assert hub.locate(control, control) == (control, control, control)
-    for wrong in ("third", tmp_path / "none", put(tmp_path / "own.ckpt"), 3, []):
+    for wrong in ("third", tmp_path / "none", tmp_path / "none.safetensors", put(tmp_path / "own.ckpt"), 3, []):
         with pytest.raises(OptionError, match=r"base is .*first, second, the path of"):
             hub.locate(wrong, control)
 
@@ -133,6 +133,11 @@ def test_without_the_extra_the_message_says_what_to_install(weights, monkeypatch
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(WeightsError, match=re.escape(install_command("creative"))):
         hub.fetch(hub.REPOSITORIES["first"], weights)
+
+
+def test_a_row_tells_what_is_compared():
+    said = {name: row.checked for name, row in hub.REPOSITORIES.items()}
+    assert said == {"first": "sizes", "second": "nothing", "tile": "SHA-256"}
 
 
 def test_revisions_are_commits(monkeypatch):
