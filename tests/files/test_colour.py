@@ -107,6 +107,15 @@ def test_a_curve_that_cannot_be_computed_is_left_to_littlecms():
     assert decode(png16(pixels, chunk)).pixels.shape == pixels.shape
 
 
+def test_a_curve_may_be_a_table():
+    ramp = np.arange(65536, dtype=np.uint16)
+    table = np.rint((np.arange(1024) / 1023) ** 2.2 * 65535).astype(">u2").tobytes()
+    curve = icc.linear_values(b"curv" + bytes(4) + struct.pack(">I", 1024) + table)
+    assert close(curve, (ramp / 65535) ** 2.2, 1e-5)
+    linear = icc.linear_values(b"curv" + bytes(8))
+    assert close(linear, ramp / 65535, 1e-9)
+
+
 def test_an_srgb_profile_changes_nothing():
     for samples in (noise((9, 9, 3)), noise((9, 9, 3), np.uint16)):
         if samples.dtype == np.uint8:
