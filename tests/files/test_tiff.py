@@ -197,6 +197,16 @@ def test_samples_that_lack_a_colour_are_damage(channels, photometric):
         decode(tiff_of(noise((8, 9, channels), np.uint16), photometric, (), False, "<"))
 
 
+def test_numbers_of_64_bits_in_a_classic_file_are_damage():
+    block = Block(written(noise((8, 9, 3), np.uint16)))
+    tags = {256: [9], 257: [8], BITS: [16], PHOTOMETRIC: [2], STRIP: [8], SAMPLES: [3], 278: [8], STRIP_BYTES: [432]}
+    block.replace_main(
+        {tag: block.entry(16, 1, struct.pack(f"{block.order}Q", *numbers)) for tag, numbers in tags.items()}
+    )
+    with pytest.raises(DecodeError, match="its directory cannot be read"):
+        decode(bytes(block.data))
+
+
 def test_too_many_channels_are_named():
     samples = noise((8, 9, 9), np.uint16)
     assert decode(tiff_of(samples[..., :8], 2, (0,) * 5, False, "<")).pixels.shape == (8, 9, 3)
