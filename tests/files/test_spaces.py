@@ -90,6 +90,12 @@ def test_code_points_that_cameras_write_for_srgb_change_nothing(transfer):
     assert np.array_equal(decode(png(MUTED, (b"cICP", bytes((1, transfer, 0, 1))))).pixels, MUTED)
 
 
+def test_code_points_after_the_pixels_of_a_png_are_not_used():
+    data = png(MUTED)
+    end = data.rindex(b"IEND") - 4
+    assert np.array_equal(decode(data[:end] + chunk(b"cICP", bytes((12, 13, 0, 1))) + data[end:]).pixels, MUTED)
+
+
 def test_code_points_come_before_a_profile_and_a_profile_before_numbers():
     swapped = icc.made((0.30, 0.60), (0.64, 0.33), (0.15, 0.06), icc.D65, 0)
     gamma = (b"gAMA", struct.pack(">I", 100_000))
