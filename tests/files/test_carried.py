@@ -49,6 +49,13 @@ def test_each_part_is_in_the_file_or_named_as_lost(kind, dtype):
         assert (title in lost) != held
 
 
+def test_texts_of_a_png_that_ends_within_a_chunk_are_named():
+    text = Metadata(text=EVERYTHING.text)
+    described = decode(encode(Picture(scene(), metadata=text), "png")[:-8]).metadata
+    assert described.text == EVERYTHING.text
+    assert described.lost == ("PNG texts (damaged)",)
+
+
 @needs("exiftool")
 @pytest.mark.parametrize("kind", WRITTEN)
 def test_another_program_reads_them(tmp_path, kind):
