@@ -163,7 +163,7 @@ def test_repeated_px_of_a_radiance_file_are_read():
 @pytest.mark.parametrize(
     "rows",
     [
-        b"\1\1\1\5",
+        b"\1\1\1\5" + bytes(4 * 15),  # there is no px before
         bytes([9] * 4 + [1, 1, 1, 200]),
         bytes([9] * 4 + [1, 1, 1, 0] * 9 + [9] * 80),
         b"\2\2\0\x14" + bytes([100, 5]),
@@ -229,6 +229,13 @@ def test_a_damaged_exr_file_prints_nothing(capsys):
     with pytest.raises(DecodeError):
         decode(data[: len(data) * 2 // 3])
     assert capsys.readouterr().out == ""
+
+
+@needs("pillow_jxl")
+def test_a_box_of_a_jxl_may_reach_to_the_end_of_the_file():
+    head = rare.jxl(Image.new("RGB", (48, 60)), use_container=True)[: 12 + 20]
+    codestream = rare.jxl(Image.new("RGB", (48, 60)), use_container=False)
+    assert decode(head + struct.pack(">I4s", 0, b"jxlc") + codestream).pixels.shape == (60, 48, 3)
 
 
 @needs("pillow_jxl")
@@ -436,6 +443,24 @@ def test_a_large_photoshop_file_is_read_whole_or_refused(version):
     for missing in (1, 30):
         with pytest.raises(DecodeError, match="cut short"):
             decode(data[:-missing])
+
+
+@needs("psd_tools")
+@pytest.mark.parametrize(("count", "lost"), [(1, ()), (2, ("layers",))])
+def test_layers_of_a_psd_are_named_as_lost(count, lost):
+    from psd_tools import PSDImage
+
+    file, stream = PSDImage.frompil(Image.fromarray(scene())), io.BytesIO()
+    for _ in range(count):
+        file.create_pixel_layer(Image.fromarray(scene()))
+    file.save(stream)
+    assert decode(stream.getvalue()).lost == lost
+
+
+@needs("psd_tools")
+def test_a_psd_that_ends_within_its_header_is_damage():
+    with pytest.raises(DecodeError, match="damaged"):
+        decode(rare.psd_of(scene(), {})[:20])
 
 
 @needs("psd_tools")
