@@ -178,7 +178,7 @@ def _exif(image: Image.Image) -> bytes:
         return b""
     fields = copy(image.getexif())
     fields.bigtiff = False  # a BigTIFF's would be written as in that file
-    return fields.tobytes() if len(fields) else b""
+    return fields.tobytes()
 
 
 def usable(block: bytes, lost: list[str]) -> bytes | None:
