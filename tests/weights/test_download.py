@@ -318,7 +318,7 @@ def test_the_password_of_an_invalid_mirror_is_never_shown(site, tmp_path, monkey
 @pytest.mark.parametrize(
     "mirror",
     ["http://example.com", "http://127.0.0.1.example.com", "ftp://example.com", "example.com", "https://", "https://host:port",
-     "https://example.com/?file=", "file:///tmp"],
+     "https://example.com/?file=", "https://example.com/#part", "file:///tmp"],
 )  # fmt: skip
 def test_invalid_mirrors_are_refused(site, tmp_path, monkeypatch, mirror):
     monkeypatch.setenv("FACEMEND_MIRROR", mirror)
