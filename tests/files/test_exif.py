@@ -223,3 +223,10 @@ def test_values_of_other_directories_at_the_end_of_a_block_are_kept(directory, t
     exif.get_ifd(directory)[tag] = value
     data = exif.tobytes()[6:]
     assert decode(jpeg(data)).metadata.exif == data
+
+
+def test_a_resolution_of_an_unknown_type_becomes_the_usual_one():
+    block = empty()
+    block.replace_main(block.main_entries() | {tag: struct.pack("<HII", 99, 1, 300) for tag in (282, 283)})
+    data = saved(Image.fromarray(scene()), "png", exif=bytes(block.data))
+    assert Block(decode(data).metadata.exif).dpi == (72, 72)
