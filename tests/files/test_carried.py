@@ -312,6 +312,12 @@ def test_clipping_paths_of_photoshop_are_named():
     assert (described.iptc, described.lost) == (RECORDS, ("clipping paths",))
 
 
+def test_iptc_is_found_after_other_resources_of_photoshop():
+    named = b"8BIM" + struct.pack(">H", 1000) + b"\4name\0" + struct.pack(">I", 3) + bytes(4)
+    assert iptc.of_resources(named + iptc.resource(RECORDS)) == RECORDS
+    assert iptc.of_resources(named) is None
+
+
 def test_the_resolution_of_a_heic_that_its_reader_turns_is_exchanged():
     exif = Image.Exif()
     exif.update({0x0112: 6, 0x011A: 300.0, 0x011B: 150.0, 0x0128: 2})
