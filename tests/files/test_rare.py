@@ -474,6 +474,12 @@ def test_a_psd_with_damaged_pixels_is_refused_and_prints_nothing(caplog):
 
 
 @needs("psd_tools")
+def test_a_psd_of_16_bits_is_read_exactly():
+    samples = noise((8, 9, 3), np.uint16)
+    assert np.array_equal(decode(rare.psd_of(samples, {})).pixels, samples)
+
+
+@needs("psd_tools")
 def test_a_psd_of_32_bits_is_refused():
     with pytest.raises(DecodeError, match="it is a PSD of mode RGB with 32 bits; save it as RGB of 8 or 16 bits"):
         decode(rare.psd_of((scene() / 255).astype(np.float32), {}))
