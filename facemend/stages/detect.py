@@ -53,7 +53,9 @@ CHECK_SCORE = 0.05  # from which an answer counts there
 CONFIRMED = 0.08  # mean score in both squares, in the best orientation; a face with less is refused
 SURE = 0.9  # the same for a view whose middle has more contrast, in which clouds and walls look like faces
 AGAIN_SIDE, AGAIN_MARGIN = 256, 2.0  # px of the larger square, and its side over the face
-TURNED_DOUBT = 2  # for a face that only a turned view shows, the limit of 1 - score is divided by this
+# For a face that only a turned view shows, the limit of 1 - score is divided by this, unless most faces are turned so.
+# If no upright one has a score over that limit, turned views are searched: a crowd on its side may show a few of those.
+TURNED_DOUBT = 2
 EYES = 5.0  # px between the eyes; below, there is nothing to restore from
 LANDMARK_FIELDS = len(Landmarks._fields)
 OUTPUTS = [4, 2, 2 * LANDMARK_FIELDS]  # numbers of the network for each prior: box, scores, landmarks
@@ -114,19 +116,19 @@ class RetinaFaceDetector:
             found = self._oriented(view, merged(upright, others, close_up), threshold)
         usual = usual_quarter(found)
         if usual:  # the whole picture is turned, so the upright view has not shown all faces
-            more = unknown(self._turned_looks(view, turned_threshold, [usual]), found)
+            more = unknown(self._turned_looks(view, threshold, [usual]), found)
             found += self._oriented(view, more, threshold)
         if view is first and any(one.height < small for one in found) and (second := _larger_view(whole, first)):
-            more = self._turned_looks(second, turned_threshold, [usual]) if usual else self._look(second, 0, threshold)
+            more = self._turned_looks(second, threshold, [usual]) if usual else self._look(second, 0, threshold)
             more = unknown((one for one in more if one.height < small), found)
             found += self._oriented(second, more, threshold)
         faces = [one.face for one in distinct(found) if _large_enough(one.face, settings.min_face)]
         return sorted(faces, key=lambda face: face.box[:2])
 
     def _looks(self, view: View, threshold: float, turned_threshold: float) -> tuple[list[Seen], list[Seen]]:
-        """The faces of a view as it is; and those of the overview or, where neither shows any, of the turned view."""
+        """The faces of a view as it is; and those of the overview or, if neither shows a sure one, of turned views."""
         upright, others = self._look(view, 0, threshold), self._overview(view, turned_threshold)
-        if not upright and not others:
+        if not others and all(one.face.score <= turned_threshold for one in upright):
             others = self._turned_looks(view, turned_threshold)
         return upright, others
 
