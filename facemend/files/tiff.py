@@ -30,6 +30,7 @@ from facemend.records import ONLY_FIRST, Metadata, Pixels
 
 # Tags
 BITS, COMPRESSION, PHOTOMETRIC, STRIP, SAMPLES, ROWS, STRIP_BYTES = 258, 259, 262, 273, 277, 278, 279
+TILE_WIDTH, TILE_HEIGHT = 322, 323
 SUB_DIRECTORIES, DNG_VERSION = 330, 50706
 MOSAIC = 32803  # a value of PhotometricInterpretation: each px has one of the colours
 MOST_RAW = 10  # directories of raw files that are looked at, and those below each of them
@@ -47,6 +48,7 @@ COLOURS = {WHITE_IS_ZERO: 1, 1: 1, RGB: 3, 5: 4}  # PhotometricInterpretation ->
 UNREAD_COLOURS = (4, 9)  # a mask, and ICC's L*a*b*
 UNSIGNED = 1  # a value of SampleFormat
 MOST_BITS = 16  # of a sample
+MOST_IN_TILE = 1 << 28  # samples, in a picture of less than half as many; libtiff takes memory for a whole tile
 # Compression that Pillow does not read
 UNREAD = {34712: "JPEG 2000", 34887: "LERC", 34933: "PNG", 50001: "WebP", 50002: "JPEG XL"}
 # Tags that describe how the pixels are stored, or hold blocks that are carried apart (XMP, IPTC, Photoshop, ICC)
@@ -58,7 +60,7 @@ LONGEST_IN_PLACE = 60_000  # bytes from the start of a file whose values keep th
 
 
 def check(reader: Reader, page: Directory) -> None:
-    """Refuse kinds of samples and compression that are not read.
+    """Refuse kinds of samples and compression that are not read, and tiles that need much more memory than the picture.
 
     Args:
         reader: of the file.
@@ -80,6 +82,11 @@ def check(reader: Reader, page: Directory) -> None:
         raise DecodeError(problem, "save it as RGB with 8 or 16 bits")
     if compression := UNREAD.get(reader.first(page, COMPRESSION)):
         raise DecodeError(f"its pixels are compressed with {compression}", "save it with LZW compression")
+    height, width, down, across = (reader.first(page, tag) for tag in (HEIGHT, WIDTH, TILE_HEIGHT, TILE_WIDTH))
+    channels = max(reader.first(page, SAMPLES), 1)
+    if across * down * channels > max(MOST_IN_TILE, 2 * width * height * channels):
+        problem = f"its tiles of {across} x {down} pixels are much larger than the picture"
+        raise DecodeError(problem, "save it without tiles")
 
 
 def has_alpha(extra_samples: Sequence[int]) -> bool:

@@ -20,14 +20,14 @@ from facemend.files.exif import HEIGHT, LONG, WIDTH, Block
 from facemend.files.samples import MOST_CHANNELS, CheckSize, Samples
 from facemend.records import Pixels, Size, peak, to_dtype
 
-PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_BYTES = 317, 322, 324, 325
+PREDICTOR, TILE_OFFSETS, TILE_BYTES = 317, 324, 325
 PROFILE = 34675
 DIFFERENCES = 2  # a Predictor: each value is stored as its difference from the one to the left
 IN_PLANES = 2  # a PlanarConfiguration
 PREDICTING = (5, 8, 32946, 34925, 50000)  # values of Compression with which a Predictor counts: LZW, Deflate, ...
 JPEGS = (6, 7)  # values of Compression, whose pixels cannot be rewritten
-# Tags that the rewritten directory keeps; 266 is FillOrder, 323 TileLength
-KEPT = {tiff.COMPRESSION, tiff.STRIP, tiff.ROWS, tiff.STRIP_BYTES, 266, TILE_WIDTH, 323}
+# Tags that the rewritten directory keeps; 266 is FillOrder
+KEPT = {tiff.COMPRESSION, tiff.STRIP, tiff.ROWS, tiff.STRIP_BYTES, 266, tiff.TILE_WIDTH, tiff.TILE_HEIGHT}
 KEPT |= {TILE_OFFSETS, TILE_BYTES}
 
 
@@ -91,13 +91,13 @@ def _samples(stream: BinaryIO, reader: Reader, page: Directory) -> Pixels:
         block = Block(data[:4] + struct.pack(f"{reader.order}I", page.start) + data[8:])
     except ValueError as error:
         raise DecodeError("damaged (its directory cannot be read)", "use a complete copy") from error
-    across, dtype = reader.first(page, TILE_WIDTH) or width, np.dtype(f"u{reader.first(page, tiff.BITS) // 8}")
+    across, dtype = reader.first(page, tiff.TILE_WIDTH) or width, np.dtype(f"u{reader.first(page, tiff.BITS) // 8}")
     height = reader.first(page, HEIGHT)
     if reader.first(page, tiff.PLANES) == IN_PLANES:
         planes = _planes(reader, page, channels)
         samples = np.stack([_grey(block, changed, (height, width), dtype) for changed in planes], axis=-1)
     else:
-        wide = {TILE_WIDTH: [across * channels]} if TILE_WIDTH in page.values else {}
+        wide = {tiff.TILE_WIDTH: [across * channels]} if tiff.TILE_WIDTH in page.values else {}
         samples = _grey(block, wide, (height, width * channels), dtype).reshape(height, width, channels)
     if reader.first(page, PREDICTOR) == DIFFERENCES and reader.first(page, tiff.COMPRESSION) in PREDICTING:
         for left in range(0, width, across):

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import tracemalloc
+import zlib
 
 import cv2
 import numpy as np
@@ -617,6 +618,25 @@ def in_planes_of_tiles(samples, side=16):
 def test_planes_of_tiles_are_read_exactly():
     samples = noise((32, 48, 3), np.uint16)
     assert np.array_equal(decode(in_planes_of_tiles(samples)).pixels, samples)
+
+
+def in_one_tile(samples, side):
+    """The tile has what is read, and fewer bytes where its side is longer than 2048 px."""
+    height, width, channels = samples.shape
+    tile = np.zeros((min(side, 2048), min(side, 2048), channels), samples.dtype)
+    tile[:height, :width] = samples
+    data, packed = written(samples), zlib.compress(tile.tobytes(), 1)
+    tags = {"t259": 8, "t322": side, "t323": side, "t324": (len(data),), "t325": (len(packed),)}
+    return changed(data + packed, without=[STRIP, STRIP_BYTES, 278], **tags)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiles_that_need_much_more_memory_than_the_picture_are_refused(dtype):
+    """One tile of 32000 x 32000 px in a file of 166 bytes took 2 GB."""
+    samples = noise((16, 32, 3), dtype)
+    assert np.array_equal(decode(in_one_tile(samples, 2048)).pixels, samples)
+    with pytest.raises(DecodeError, match="its tiles of 32000 x 32000 pixels are much larger than the picture"):
+        decode(in_one_tile(samples, 32000))
 
 
 def test_premultiplied_16_bits_that_are_invisible_take_the_colour_of_their_neighbours():
