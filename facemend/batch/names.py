@@ -25,22 +25,25 @@ def tasks(keys: Iterable[str], endings: tuple[str, ...]) -> Iterator[Task]:
             Pictures whose format needs a package that is not installed count for the names only.
         endings: of the names of the files beside a result.
     """
-    reserved: set[tuple[str, str]] = set()  # folder and name of results that a later picture could have too
+    reserved: dict[str, set[str]] = {}  # folder -> names of results that a later picture could have too
     for folder, group in _groups(keys):
-        reserved = {file for file in reserved if not _passed(file, folder, group[0].name)}
+        reserved = {outer: names for outer, names in reserved.items() if folder.startswith(outer)}
+        # Those of the folders around it stay as they are: going through them for each group would take long.
+        reserved[folder] = {name for name in reserved.get(folder, ()) if not _passed(name, group[0].name)}
         keepers: dict[tuple[str, str], str] = {}  # -> the suffix of the picture that keeps it
         for picture in sorted(group, key=lambda picture: (ORDER[picture.suffix.lower()], picture.suffix)):
             keepers.setdefault((picture.folder, picture.stem), picture.suffix)
         for picture in group:
             is_keeper = keepers[picture.folder, picture.stem] == picture.suffix
             target = picture.stem if is_keeper else f"{picture.stem}_{picture.suffix[1:]}"
-            files = {(picture.folder, target + ending) for ending in ("", *endings)}
+            files = {target + ending for ending in ("", *endings)}
+            others = reserved.setdefault(picture.folder, set())
             error: InputError | None = None
             if _is_odd(picture.key):
                 error = InputError(f"its name {picture.key!r} is not a relative path in its shortest form", "rename it")
-            elif files & reserved:
+            elif files & others:
                 error = taken_already(picture.folder + target)
-            reserved |= files - {(picture.folder, picture.stem)}
+            others |= files - {picture.stem}
             if formats.BY_SUFFIX[picture.suffix.lower()].installed:
                 yield Task(picture.key, picture.folder + target, error)
 
@@ -87,8 +90,6 @@ def _groups(keys: Iterable[str]) -> Iterator[tuple[str, list[_Picture]]]:
         yield group[0].folder, group
 
 
-def _passed(file: tuple[str, str], folder: str, name: str) -> bool:
-    """Whether a picture in a folder, and all that come after it, have other names than a reserved one."""
-    if file[0] == folder:
-        return f"{file[1]}." < name and not name.startswith(f"{file[1]}.")
-    return not folder.startswith(file[0])
+def _passed(reserved: str, name: str) -> bool:
+    """Whether a picture of a folder, and all that come after it there, have other names than a reserved one."""
+    return f"{reserved}." < name and not name.startswith(f"{reserved}.")
