@@ -244,13 +244,16 @@ class Block:
         thumbnail = values.get(THUMBNAIL, 0)
         unused = [range(start, start + 6 + 12 * len(there)), *map(self.place, there)]
         unused += [range(thumbnail, thumbnail + values.get(THUMBNAIL_BYTES, 0))]
+        cleared = len(self.data)  # the lowest offset; each byte is cleared once, however many places have it
         for place in sorted(unused, key=lambda place: -place.stop):
             if place.stop > len(self.data) or any(_overlap(place, other) for other in used):
                 continue
             if place.stop == len(self.data):
                 del self.data[place.start :]
-            else:
-                self.data[place.start : place.stop] = bytes(len(place))
+            elif place.start < cleared:
+                stop = min(place.stop, cleared)
+                self.data[place.start : stop] = bytes(stop - place.start)
+                cleared = place.start
 
     def _remove_rest(self) -> None:
         """Remove the bytes at the end that no field refers to: some phones have a large preview there."""

@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -180,6 +181,19 @@ def test_chromaticities_that_lie_on_a_directory_leave_it_as_it_is():
     block = Block(data)
     block.set_upright(turned=False)
     assert block.data == data[:48]  # without the rest of the values, which no field refers to
+
+
+def test_bytes_of_many_fields_of_a_thumbnail_are_cleared_once():
+    """With 500 fields that share their bytes, 9 MB took 29 seconds."""
+    length, place = 8_000_000, 8 + 18 + 6 + 12 * 499
+    fields = b"".join(struct.pack("<HHII", 271 + number, 7, length - number, place) for number in range(499))
+    main = struct.pack("<HHHIII", 1, 271, 2, 2, 65, 26)
+    data = b"II*\0" + struct.pack("<I", 8) + main + struct.pack("<H", 499) + fields + bytes(4) + b"x" * length + b"end"
+    block = Block(data)
+    start = time.perf_counter()
+    block.remove_thumbnail()
+    assert time.perf_counter() - start < 5
+    assert block.data == data[:22] + bytes(len(data) - 25) + b"end"
 
 
 @pytest.mark.parametrize("linked", [False, True])
