@@ -129,7 +129,7 @@ def _transform(mode: str, profile: bytes | None) -> ImageCms.ImageCmsTransform |
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
             name = source.profile.xcolor_space.strip()
-        except (OSError, ValueError):  # the profile is damaged; the pixels are not
+        except (OSError, TypeError, ValueError):  # the profile is damaged, or a number in a TIFF; the pixels are not
             return None
     space = MODES.get(name)
     if space is None or not (space == mode or (space == "RGB" and mode in ("L", "YCbCr"))):

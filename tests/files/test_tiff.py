@@ -620,6 +620,13 @@ def test_planes_of_tiles_are_read_exactly():
     assert np.array_equal(decode(in_planes_of_tiles(samples)).pixels, samples)
 
 
+def test_a_profile_that_is_a_number_is_not_used():
+    samples = noise((8, 9, 3))
+    picture = decode(changed(written(samples), t34675=1))
+    assert np.array_equal(picture.pixels, samples)
+    assert "colour profile (damaged, or for other pixels)" in picture.lost
+
+
 def in_one_tile(samples, side):
     """The tile has what is read, and fewer bytes where its side is longer than 2048 px."""
     height, width, channels = samples.shape
