@@ -51,18 +51,17 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
 def _read_planes(data: bytes, start: int, row: Pixels) -> int:
     """Read a row of (W, 4), channel by channel. Returns the offset of the next row."""
     for channel in row.T:
-        x = 0
-        while x < len(channel):
-            count = data[start]
-            stored = count
-            if count > REPEATED:
-                count, stored = count - REPEATED, 1
-            values = np.frombuffer(data, np.uint8, stored, start + 1)
-            if not 0 < count <= len(channel) - x:
+        values = bytearray()  # with arrays, short runs would take several times as long
+        while len(values) < len(channel):
+            is_repeated = data[start] > REPEATED
+            count = data[start] - REPEATED * is_repeated
+            stored = 1 if is_repeated else count
+            if not 0 < count <= len(channel) - len(values):
                 raise ValueError("a run is longer than its row")
-            channel[x : x + count] = values
-            x += count
+            run = data[start + 1 : start + 1 + stored]
+            values += run * count if is_repeated else run
             start += 1 + stored
+        channel[:] = values
     return start
 
 
