@@ -478,6 +478,31 @@ def test_who_looks_at_a_result_keeps_it_while_the_others_are_restored(server, op
     assert page.get_attribute("#download", "download") == "grandma_restored.jpg"
 
 
+def test_while_a_photo_is_on_its_way_no_other_one_is_shown_as_it(server, opened):
+    page, held = opened(server), []
+    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
+    page.wait_for_selector("#queue li:nth-child(2)")
+    page.click("#all")
+    shows(page, "2 of 2 photos are done.")
+
+    def are_empty():
+        seen = Image.open(io.BytesIO(page.locator("#canvas").screenshot())).convert("RGB")
+        corners = (20, 20, 60, 60), (seen.width - 60, 20, seen.width - 20, 60)  # of the photo and of the result
+        return [len(seen.crop(corner).getcolors(3600)) == 1 for corner in corners]
+
+    restored(page)
+    assert are_empty() == [False, False]
+    page.route("**/view", lambda route: held.append(route))
+    page.click("#queue button >> nth=0")
+    while len(held) < 2:
+        page.wait_for_timeout(20)
+    assert are_empty() == [True, True]
+    for route in held:
+        route.continue_()
+    restored(page)
+    assert are_empty() == [False, False]
+
+
 def test_the_problems_of_an_earlier_attempt_are_removed(server, opened):
     page = opened(server, expected="Failed to load resource")
     page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])

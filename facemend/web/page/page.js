@@ -240,11 +240,9 @@ function show(photo) {
   current = photo;
   $("work").hidden = false;
   const { result } = photo;
-  $("before").src = `/photos/${photo.key}/view`;
-  $("before").alt = `The photo ${photo.file.name}`;
+  draw($("before"), `/photos/${photo.key}/view`, `The photo ${photo.file.name}`);
   if (result) {
-    $("after").src = `/results/${result.key}/view`;
-    $("after").alt = `The result of ${photo.file.name}`;
+    draw($("after"), `/results/${result.key}/view`, `The result of ${photo.file.name}`);
     showOutcome(photo);
     checkKept(photo, result).catch(complain);
   }
@@ -253,6 +251,12 @@ function show(photo) {
   $("slider").value = 50;
   showQueue();
   showFound();
+}
+
+/** Put another picture into an image; while it is on its way, the last one is not shown in its place. */
+function draw(image, src, alt) {
+  if (image.getAttribute("src") !== src) image.removeAttribute("src");
+  Object.assign(image, { src, alt });
 }
 
 /** Tell it if the server has forgotten a result: there is nothing to download. */
