@@ -503,6 +503,23 @@ def test_while_a_photo_is_on_its_way_no_other_one_is_shown_as_it(server, opened)
     assert are_empty() == [False, False]
 
 
+def test_the_browser_is_said_to_download_the_results_only_where_it_does_so_with_all(server, opened):
+    page, tiles = opened(server, expected="Failed to load resource"), server.networks.tiles
+    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
+    page.wait_for_selector("#queue li:nth-child(2)")
+    page.select_option("#upscaler", "lanczos")
+    page.click("#all")
+    tiles.gate.release(TILES + 3)
+    page.wait_for_selector("#queue [aria-pressed=true] >> text=grandpa.jpg")
+    page.check("#save")
+    tiles.gate.release(TILES)
+    shows(page, "2 of 2 photos are done. Choose one to see and download it.")
+    page.route("**/restore", lambda route: route.fulfill(status=500, body="it failed"))
+    page.click("#all")
+    shows(page, "0 of 2 photos are done.")
+    assert page.inner_text("#status") == "0 of 2 photos are done."
+
+
 def test_the_problems_of_an_earlier_attempt_are_removed(server, opened):
     page = opened(server, expected="Failed to load resource")
     page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])

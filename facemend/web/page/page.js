@@ -200,7 +200,10 @@ async function restore(photo, signal) {
     photo.result = await once();
   }
   photo.showsResult = true;
-  if ($("save").checked) element("a", "", link(photo)).click();
+  if ($("save").checked) {
+    element("a", "", link(photo)).click();
+    photo.result.isSaved = true;
+  }
   if (photo === current) show(photo);
   else showQueue();
   return `Done in ${photo.result.seconds.total.toFixed(1)} seconds.`;
@@ -222,11 +225,12 @@ async function restoreAll(signal) {
     }
   }
   const told = `${done} of ${photos.length} photos are done`;
-  if ($("save").checked) return `${told}. The browser downloads the results.`;
-  const restored = photos.filter(({ result }) => result);
-  await Promise.all(restored.map((photo) => checkKept(photo, photo.result)));
+  if (done === 0) return `${told}.`;
+  const unsaved = photos.filter(({ result }) => result && !result.isSaved);
+  if (unsaved.length === 0) return `${told}. The browser downloads the results.`;
+  await Promise.all(unsaved.map((photo) => checkKept(photo, photo.result)));
   showQueue();
-  const forgotten = restored.filter(({ result }) => !result).length;
+  const forgotten = unsaved.filter(({ result }) => !result).length;
   return forgotten
     ? `${told}, but ${forgotten} of the results are not in memory any more. `
       + 'Tick "Download each result when done", and restore all again.'
