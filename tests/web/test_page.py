@@ -520,6 +520,21 @@ def test_the_browser_is_said_to_download_the_results_only_where_it_does_so_with_
     assert page.inner_text("#status") == "0 of 2 photos are done."
 
 
+def test_options_changed_while_all_are_restored_count_from_the_next_time_on(server, opened):
+    page, tiles = opened(server), server.networks.tiles
+    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
+    page.wait_for_selector("#queue li:nth-child(2)")
+    page.select_option("#upscaler", "lanczos")
+    page.click("#all")
+    tiles.gate.release(3)
+    shows(page, f"Enlarging: 3 of {TILES}")
+    page.select_option("#format", "png")
+    tiles.gate.release(2 * TILES)
+    shows(page, "2 of 2 photos are done.")
+    page.click("#queue button >> nth=1")
+    assert page.get_attribute("#download", "download") == "grandpa_restored.jpg"
+
+
 def test_the_problems_of_an_earlier_attempt_are_removed(server, opened):
     page = opened(server, expected="Failed to load resource")
     page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])

@@ -181,12 +181,13 @@ async function sendAgain(photo) {
   if (photo === current) showFound();
 }
 
-async function restore(photo, signal) {
-  const options = {
-    restorer: $("restorer").value, upscaler: $("upscaler").value, scale: Number($("scale").value),
-    strength: Number($("strength").value), fidelity: Number($("fidelity").value), repair: $("repair").checked,
-    format: $("format").value,
-  };
+const chosenOptions = () => ({
+  restorer: $("restorer").value, upscaler: $("upscaler").value, scale: Number($("scale").value),
+  strength: Number($("strength").value), fidelity: Number($("fidelity").value), repair: $("repair").checked,
+  format: $("format").value,
+});
+
+async function restore(photo, options, signal) {
   const once = () => {
     const faces = photo.chosen.size < photo.faces.length ? [...photo.chosen].sort((a, b) => a - b) : null; // all
     return ask(`/photos/${photo.key}/restore`, JSON.stringify({ ...options, faces }), showProgress, signal);
@@ -211,13 +212,14 @@ async function restore(photo, signal) {
 
 async function restoreAll(signal) {
   $("problems").replaceChildren();
+  const options = chosenOptions(); // they may be changed while the work runs
   let done = 0;
   let last = current;
   for (const photo of photos) {
     if (current === last) show(photo); // else the user looks at another one
     last = photo;
     try {
-      await restore(photo, signal);
+      await restore(photo, options, signal);
       done += 1;
     } catch (error) {
       if (error.name === "AbortError" || error.message === UNREACHABLE) throw error;
@@ -509,7 +511,7 @@ document.addEventListener("drop", (event) => {
 });
 $("options").onsubmit = (event) => {
   event.preventDefault();
-  work((signal) => restore(current, signal));
+  work((signal) => restore(current, chosenOptions(), signal));
 };
 $("options").oninput = (event) => {
   if (event.target.closest("#faces") === null) showOptions();
