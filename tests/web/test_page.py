@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import hashlib
 import io
+import json
 import re
 import time
 from contextlib import ExitStack
@@ -533,6 +534,27 @@ def test_options_changed_while_all_are_restored_count_from_the_next_time_on(serv
     shows(page, "2 of 2 photos are done.")
     page.click("#queue button >> nth=1")
     assert page.get_attribute("#download", "download") == "grandpa_restored.jpg"
+
+
+def test_photos_added_while_all_are_restored_hide_neither_the_work_nor_its_problems(server, opened):
+    page, tiles = opened(server, expected="Failed to load resource"), server.networks.tiles
+    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
+    page.wait_for_selector("#queue li:nth-child(2)")
+    page.select_option("#upscaler", "lanczos")
+    page.route("**/restore", lambda route: route.fulfill(status=500, body="it failed"), times=1)
+    photo, held = server.upload(PHOTO["buffer"]), []
+    page.route("**/photos", lambda route: held.append(route), times=1)
+    page.set_input_files("#file", [{**PHOTO, "name": "aunt.jpg"}])
+    page.click("#all")
+    tiles.gate.release(3)
+    shows(page, f"Enlarging: 3 of {TILES}")
+    held[0].fulfill(body=f"event: done\ndata: {json.dumps(photo)}\n\n")
+    page.wait_for_selector("#queue li:nth-child(3)")
+    assert page.inner_text("#queue [aria-pressed=true]") == "grandpa.jpg"
+    page.set_input_files("#file", [{**PHOTO, "name": "uncle.jpg"}])
+    assert page.locator("#problems li").all_inner_texts() == ["grandma.jpg: it failed"]
+    tiles.gate.release(3 * TILES)
+    shows(page, "photos are done.")
 
 
 def test_the_problems_of_an_earlier_attempt_are_removed(server, opened):

@@ -133,7 +133,7 @@ async function work(job) {
 // Photos
 
 function add(files) {
-  $("problems").replaceChildren();
+  if (!running) $("problems").replaceChildren(); // else some may be of the work that runs
   const batch = { isShown: running !== null };
   for (const file of files) {
     reading = reading.then(() => read(file, batch));
@@ -151,7 +151,7 @@ async function read(file, batch) {
     await send(photo);
     photo.thumbnail = element("img", "", { src: `/photos/${photo.key}/thumbnail`, alt: "" });
     photos.push(photo);
-    if (batch.isShown) showQueue();
+    if (batch.isShown || running) showQueue();
     else show(photo);
     batch.isShown = true;
   } catch (error) {
