@@ -557,6 +557,23 @@ def test_photos_added_while_all_are_restored_hide_neither_the_work_nor_its_probl
     shows(page, "photos are done.")
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_became_of_a_photo_is_not_said_of_another_one(server, opened, fails):
+    page, held = opened(server, expected="Failed to load resource"), []
+    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
+    page.wait_for_selector("#queue li:nth-child(2)")
+    page.route("**/restore", lambda route: held.append(route))
+    page.click("#restore")
+    page.click("#queue button >> nth=1")
+    while not held:
+        page.wait_for_timeout(20)
+    if fails:
+        held[0].fulfill(status=500, body="it failed")
+    else:
+        held[0].continue_()
+    shows(page, "grandma.jpg: it failed" if fails else "grandma.jpg: Done in ")
+
+
 def test_the_problems_of_an_earlier_attempt_are_removed(server, opened):
     page = opened(server, expected="Failed to load resource")
     page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])

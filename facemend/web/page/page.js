@@ -210,6 +210,19 @@ async function restore(photo, options, signal) {
   return `Done in ${photo.result.seconds.total.toFixed(1)} seconds.`;
 }
 
+/** Restore the photo that is shown; by the end the user may look at another one. */
+async function restoreShown(signal) {
+  const photo = current;
+  const about = () => (photo === current ? "" : `${photo.file.name}: `);
+  try {
+    const told = await restore(photo, chosenOptions(), signal);
+    return about() + told;
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error(about() + error.message, { cause: error });
+  }
+}
+
 async function restoreAll(signal) {
   $("problems").replaceChildren();
   const options = chosenOptions(); // they may be changed while the work runs
@@ -511,7 +524,7 @@ document.addEventListener("drop", (event) => {
 });
 $("options").onsubmit = (event) => {
   event.preventDefault();
-  work((signal) => restore(current, chosenOptions(), signal));
+  work(restoreShown);
 };
 $("options").oninput = (event) => {
   if (event.target.closest("#faces") === null) showOptions();
