@@ -67,11 +67,12 @@ def _fixed(numbers: Sequence[float] | Reals) -> bytes:
     return struct.pack(f">{len(numbers)}i", *(round(number * 65536) for number in numbers))
 
 
-def tags(profile: bytes) -> dict[bytes, bytes]:
-    """Return the tags of a profile by name (7.3)."""
+def tags(profile: bytes) -> dict[bytes, memoryview]:
+    """Return the tags of a profile by name (7.3). They are no copies, as many may share the same bytes."""
+    data = memoryview(profile)
     (count,) = struct.unpack_from(">I", profile, HEADER)
     rows = (struct.unpack_from(">4sII", profile, HEADER + 4 + 12 * row) for row in range(count))
-    return {name: profile[offset : offset + size] for name, offset, size in rows}
+    return {name: data[offset : offset + size] for name, offset, size in rows}
 
 
 def is_lab(profile: bytes) -> bool:
@@ -79,12 +80,12 @@ def is_lab(profile: bytes) -> bool:
     return profile[20:24] == b"Lab "
 
 
-def columns(found: dict[bytes, bytes]) -> Reals:
+def columns(found: dict[bytes, memoryview]) -> Reals:
     """Return the matrix (3, 3) from linear RGB to XYZ, which consists of the profile's primaries."""
     return np.stack([np.frombuffer(found[name], ">i4", 3, 8) / 65536 for name in (b"rXYZ", b"gXYZ", b"bXYZ")], axis=1)
 
 
-def linear_values(tag: bytes) -> Reals:
+def linear_values(tag: bytes | memoryview) -> Reals:
     """Return the linear light, 0 to 1, of each 16-bit value: (65536,) of a curve (10.6 and 10.18).
 
     Raises ValueError for a curve with values that are not finite.
