@@ -186,6 +186,9 @@ def _picture(
         besides = [ONLY_FIRST] if several else []
     # Loading multiplies the grey samples, but not the one that is transparent.
     step = STEPS.get(image.tile[0].args, 1) if isinstance(image, PngImagePlugin.PngImageFile) and image.tile else 1
+    if isinstance(image, ImageFile.ImageFile):
+        # Pillow joins the blocks of a row in time that grows with the square of their number.
+        image.decodermaxblock = max(image.decodermaxblock, 4 * image.width)
     with quiet() if tiff_image else contextlib.nullcontext(), decoding():
         image.load()
     if step > 1 and "transparency" in image.info:

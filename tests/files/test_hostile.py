@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from facemend.errors import DecodeError, FacemendError, TooLargeError
 from facemend.files import png
@@ -88,6 +88,19 @@ def test_the_size_of_a_decompression_bomb_is_reported(name):
 def test_the_limit_of_pillow_is_reported_where_ours_is_higher(name):
     with pytest.raises(DecodeError, match=r"raise PIL\.Image\.MAX_IMAGE_PIXELS"):
         decode(hostile.bombs()[name], Settings(max_input_mp=1e5, max_output_mp=4e5))
+
+
+def test_a_long_row_is_decoded_at_once(monkeypatch):
+    """Pillow joins its blocks one by one: 5 rows of 16,777,216 px, which 88 bytes of a WebP have, took over a minute."""
+    at_once, load = [], ImageFile.ImageFile.load
+
+    def watched(image):
+        at_once.append(image.decodermaxblock)
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", watched)
+    assert decode(hostile.animated_webp(100_000, 2)).pixels.shape == (2, 100_000, 3)
+    assert min(at_once) >= 4 * 100_000
 
 
 def test_rare_formats_are_decoded():
