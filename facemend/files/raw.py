@@ -22,7 +22,8 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     with decoding():
         try:
             with rawpy.imread(stream) as file:
-                check_size(file.sizes.height, file.sizes.width)
+                aspect = file.sizes.pixel_aspect  # LibRaw makes px that are no squares so by enlarging
+                check_size(round(file.sizes.height / min(aspect, 1)), round(file.sizes.width * max(aspect, 1)))
                 colours = np.array(file.postprocess(use_camera_wb=True, output_bps=16))
         except rawpy.LibRawUnsufficientMemoryError as error:
             raise MemoryError from error

@@ -19,6 +19,7 @@ from facemend.errors import DecodeError, TooLargeError
 from facemend.files import exr, formats, jxl, metadata, radiance
 from facemend.files.decode import decode
 from facemend.files.encode import encode
+from facemend.files.exif import RATIONAL, Block
 from facemend.records import Picture, Settings
 from tests.files import rare
 from tests.files.samples import close, noise, scene
@@ -278,6 +279,20 @@ def test_a_raw_file_with_the_start_of_a_tiff_is_told_by_its_suffix(tmp_path):
     head = saved(Image.fromarray(scene()), "tiff")[: formats.HEAD]
     assert formats.recognise(head, ".nef").name == "raw"
     assert formats.recognise(head, ".tif").name == formats.recognise(head).name == "tiff"
+
+
+@needs("rawpy")
+@pytest.mark.parametrize("scale", [(1, 9), (9, 1)])
+def test_the_limit_holds_for_a_raw_file_whose_px_are_no_squares(scale):
+    """LibRaw enlarges it nine times, after its size is known."""
+    block = Block(rare.dng())
+    entries = block.main_entries()
+    entries[50718] = block.entry(RATIONAL, 2, struct.pack("<4I", scale[0], 1, scale[1], 1))
+    block.replace_main(entries)
+    data, size = bytes(block.data), 9 * 48 * 64
+    assert decode(data, Settings(max_input_mp=size / 1e6)).pixels.size == 3 * size
+    with pytest.raises(TooLargeError):
+        decode(data, Settings(max_input_mp=(size - 1) / 1e6))
 
 
 @needs("OpenEXR")
