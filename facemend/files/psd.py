@@ -24,10 +24,11 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
         DecodeError: it is damaged, or has no such picture.
     """
     from psd_tools import PSDImage
+    from psd_tools.api.layers import Group
     from psd_tools.api.utils import has_transparency
     from psd_tools.constants import Resource
 
-    with decoding():
+    with quiet(), decoding(), _damage_is_an_error():
         file = PSDImage.open(stream)
     check_size(file.height, file.width)
     count = COLOURS.get(file.color_mode.name)
@@ -48,6 +49,8 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
         said = file.image_resources.get_data(Resource.RESOLUTION_INFO)
         dpi = (said.horizontal / 65536, said.vertical / 65536) if said else (0, 0)  # whatever unit Photoshop shows
         is_transparent = values.shape[2] > count and has_transparency(file)
+        # Not all below: psd-tools needs time and calls of itself that grow with the depth of groups to go through them
+        layers = len(file) + sum(len(layer) for layer in file if isinstance(layer, Group))
     unusable: list[str] = []
     block = metadata.with_dpi(metadata.usable(exif or b"", unusable), dpi)
     described = Metadata(block, xmp, iptc, lost=tuple(unusable))
@@ -56,7 +59,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     dtype = np.uint16 if file.depth == 16 else np.uint8
     pixels = to_dtype(values * np.iinfo(dtype).max, dtype)
     colours = pixels[..., :count] if count > 1 else pixels[..., 0]
-    lost = ["layers"] if len(list(file.descendants())) > 1 else []
+    lost = ["layers"] if layers > 1 else []
     if others := pixels.shape[2] - count - is_transparent:
         lost.append(f"{others} of its channels (neither colours nor transparency)")
     return Samples(colours, pixels[..., count] if is_transparent else None, profile, described, tuple(lost))

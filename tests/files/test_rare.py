@@ -498,3 +498,30 @@ def test_a_psd_of_16_bits_is_read_exactly():
 def test_a_psd_of_32_bits_is_refused():
     with pytest.raises(DecodeError, match="it is a PSD of mode RGB with 32 bits; save it as RGB of 8 or 16 bits"):
         decode(rare.psd_of((scene() / 255).astype(np.float32), {}))
+
+
+def layered(records, blocks=b""):
+    """A PSD of 8 x 9 px with these records of layers without pixels, and these blocks behind them."""
+    body = struct.pack(">h", len(records)) + b"".join(records)
+    section = struct.pack(">I", len(body)) + body + bytes(4) + blocks
+    header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 8, 9, 8, 3)
+    return header + bytes(8) + struct.pack(">I", len(section)) + section + bytes(2 + 8 * 9 * 3)
+
+
+def divider(kind):
+    """The record of a layer that begins (1) or ends (3) a group, which files have from the lowest to the highest."""
+    extra = bytes(12) + b"8BIMlsct" + struct.pack(">II", 4, kind)
+    return bytes(18) + b"8BIMnorm" + bytes((255, 0, 0, 0)) + struct.pack(">I", len(extra)) + extra
+
+
+@needs("psd_tools")
+@pytest.mark.parametrize(("depth", "lost"), [(1, ()), (2, ("layers",)), (2000, ("layers",))])
+def test_a_psd_of_nested_groups_is_read(depth, lost):
+    """psd-tools calls itself for each group to go through all layers, and 300 were more than Python allows."""
+    assert decode(layered([divider(3)] * depth + [divider(1)] * depth)).lost == lost
+
+
+@needs("psd_tools")
+def test_what_psd_tools_does_not_know_is_not_printed(caplog):
+    decode(layered([], b"8BIMzzzz" + bytes(4)))
+    assert caplog.records == []
