@@ -91,7 +91,7 @@ def test_the_limit_of_pillow_is_reported_where_ours_is_higher(name):
 
 
 def test_a_long_row_is_decoded_at_once(monkeypatch):
-    """Pillow joins its blocks one by one: 5 rows of 16,777,216 px, which 88 bytes of a WebP have, took over a minute."""
+    """Pillow joins its blocks one by one: a WebP of 88 bytes, 5 rows of 16,777,216 px, took over a minute."""
     at_once, load = [], ImageFile.ImageFile.load
 
     def watched(image):

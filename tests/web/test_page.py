@@ -465,6 +465,20 @@ def test_several_photos_are_restored_one_after_the_other(server, opened):
     assert page.evaluate("document.activeElement.textContent") == "✓ grandpa.jpg"  # the focus stays
 
 
+def test_the_queue_and_the_status_follow_the_photo_that_is_restored(server, opened):
+    page, tiles = opened(server), server.networks.tiles
+    page.set_input_files("#file", [{**PHOTO, "name": f"{index}.jpg"} for index in range(12)])
+    page.wait_for_selector("#queue li:nth-child(12)")
+    page.select_option("#upscaler", "lanczos")
+    page.click("#all")
+    tiles.gate.release(11 * TILES + 3)
+    shows(page, f"Photo 12 of 12: Enlarging: 3 of {TILES}")
+    queue, last = (page.locator(place).bounding_box() for place in ("#queue", "#photo-11"))
+    assert last["x"] + last["width"] <= queue["x"] + queue["width"]
+    tiles.gate.release(TILES)
+    shows(page, "12 of 12 photos are done.")
+
+
 def test_who_looks_at_a_result_keeps_it_while_the_others_are_restored(server, opened):
     page, tiles = opened(server), server.networks.tiles
     page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}, {**PHOTO, "name": "aunt.jpg"}])

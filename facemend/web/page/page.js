@@ -105,9 +105,9 @@ function complain(error, about = "") {
   $("problems").append(element("li", about + explained(error)));
 }
 
-function showProgress({ stage, done, total }) {
+function showProgress({ stage, done, total }, about = "") {
   const parts = stage === "download" ? `${sized(done)} of ${sized(total)}` : `${done} of ${total}`;
-  say(total > 1 ? `${STAGES[stage]}: ` : `${STAGES[stage]} …`);
+  say(about + STAGES[stage] + (total > 1 ? ": " : " …"));
   $("count").textContent = total > 1 ? parts : ""; // not said: there may be hundreds of tiles
   if (total > 1) $("progress").value = done / total;
   else $("progress").removeAttribute("value");
@@ -187,12 +187,13 @@ const chosenOptions = () => ({
   format: $("format").value,
 });
 
-async function restore(photo, options, signal) {
+async function restore(photo, options, signal, about = "") {
+  const tell = (event) => showProgress(event, about);
   const once = () => {
     const faces = photo.chosen.size < photo.faces.length ? [...photo.chosen].sort((a, b) => a - b) : null; // all
-    return ask(`/photos/${photo.key}/restore`, JSON.stringify({ ...options, faces }), showProgress, signal);
+    return ask(`/photos/${photo.key}/restore`, JSON.stringify({ ...options, faces }), tell, signal);
   };
-  say("Waiting for its turn …");
+  say(`${about}Waiting for its turn …`);
   try {
     photo.result = await once();
   } catch (error) {
@@ -232,7 +233,7 @@ async function restoreAll(signal) {
     if (current === last) show(photo); // else the user looks at another one
     last = photo;
     try {
-      await restore(photo, options, signal);
+      await restore(photo, options, signal, `Photo ${photos.indexOf(photo) + 1} of ${photos.length}: `);
       done += 1;
     } catch (error) {
       if (error.name === "AbortError" || error.message === UNREACHABLE) throw error;
@@ -255,7 +256,8 @@ async function restoreAll(signal) {
 // What is shown
 
 function show(photo) {
-  if (current !== photo && !running) say("");
+  const isOther = current !== photo;
+  if (isOther && !running) say("");
   current = photo;
   $("work").hidden = false;
   const { result } = photo;
@@ -269,7 +271,15 @@ function show(photo) {
   $("restore").classList.toggle("main", !result);
   $("slider").value = 50;
   showQueue();
+  if (isOther) showInQueue(photo);
   showFound();
+}
+
+/** Scroll the queue, and nothing around it, to a photo. */
+function showInQueue(photo) {
+  const { offsetLeft, offsetWidth } = $(`photo-${photos.indexOf(photo)}`);
+  const queue = $("queue");
+  queue.scrollLeft = offsetLeft + offsetWidth / 2 - queue.offsetLeft - queue.clientWidth / 2;
 }
 
 /** Put another picture into an image; while it is on its way, the last one is not shown in its place. */
