@@ -289,19 +289,38 @@ def test_zooming_shows_the_picture_in_its_size_and_the_face_in_the_middle(server
     assert clip(page) == pytest.approx(page.evaluate("document.querySelector('#scroller').scrollLeft"), abs=1)
 
 
-def test_the_part_that_is_looked_at_stays_when_the_window_changes(server, opened):
-    page = opened(server)
+def seen_middle(page):
+    """The middle of what is seen, as shares of the picture."""
+    return page.evaluate("""() => {
+      const { scrollLeft, scrollTop, clientWidth, clientHeight } = document.querySelector("#scroller");
+      const { offsetWidth, offsetHeight } = document.querySelector("#canvas");
+      return [(scrollLeft + clientWidth / 2) / offsetWidth, (scrollTop + clientHeight / 2) / offsetHeight];
+    }""")
+
+
+@pytest.mark.parametrize("size", [(360, 780), (780, 360)])
+def test_the_part_that_is_looked_at_stays_when_a_phone_hides_its_address_or_is_turned(server, opened, size):
+    page = opened(server, viewport={"width": 360, "height": 740})
     page.set_input_files("#file", [PHOTO])
     page.select_option("#scale", "8")
     page.click("#restore")
     restored(page)
     page.click("text=1:1")
-    page.evaluate("document.querySelector('#scroller').scrollTo(300, 200)")
-    places = "(({ scrollLeft: x, scrollTop: y, clientHeight }) => [x, y + clientHeight / 2])"
-    x, y = page.evaluate(f"{places}(document.querySelector('#scroller'))")
-    page.set_viewport_size({"width": 1000, "height": 740})  # as a phone does that hides its address
+    page.evaluate("document.querySelector('#scroller').scrollTo(700, 500)")
     page.wait_for_timeout(200)
-    assert page.evaluate(f"{places}(document.querySelector('#scroller'))") == pytest.approx([x, y], abs=1)
+    before = seen_middle(page)
+    page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+    page.wait_for_timeout(200)
+    assert seen_middle(page) == pytest.approx(before, abs=0.005)
+
+
+def test_the_middle_of_a_picture_that_was_seen_whole_stays_when_the_window_becomes_smaller(server, opened):
+    page = opened(server, viewport={"width": 780, "height": 900})
+    page.set_input_files("#file", [{**PHOTO, "buffer": jpeg(smooth(400, 500))}])
+    page.click("text=1:1")
+    page.set_viewport_size({"width": 360, "height": 900})
+    page.wait_for_timeout(200)
+    assert seen_middle(page) == pytest.approx([0.5, 0.5], abs=0.01)
 
 
 # What else may happen

@@ -20,6 +20,7 @@ const photos = []; // { file, key, size, faces (boxes), chosen (Set), result, sh
 let offer = null; // what the server offers
 let current = null; // the photo that is shown
 let running = null; // AbortController of the work that can be stopped
+let seen = null; // the middle of what is seen, as shares of the picture
 let reading = null; // Promise of what was read last; files are read one after the other
 
 const $ = (id) => document.getElementById(id);
@@ -384,11 +385,14 @@ function shownBoxes() {
   return current.result && current.showsResult ? current.result.faces.map((face) => face.box) : current.faces;
 }
 
-/** The middle of what is seen, as shares of the picture. */
-function seenMiddle() {
+/** Keep the middle of what is seen: when the window has changed, it cannot be told any more. */
+function keepPlace() {
   const { scrollLeft, scrollTop, clientWidth, clientHeight } = $("scroller");
   const { offsetWidth, offsetHeight } = $("canvas");
-  return [(scrollLeft + clientWidth / 2) / offsetWidth, (scrollTop + clientHeight / 2) / offsetHeight];
+  seen = [
+    (scrollLeft + Math.min(clientWidth, offsetWidth) / 2) / offsetWidth,
+    (scrollTop + Math.min(clientHeight, offsetHeight) / 2) / offsetHeight,
+  ];
 }
 
 /** Give the picture its size, and scroll to a place in it, or to what was zoomed to. */
@@ -411,6 +415,7 @@ function layOut(place = null) {
   const [x, y] = place ?? middle;
   const { clientWidth, clientHeight } = $("scroller");
   $("scroller").scrollTo(x * width * factor - clientWidth / 2, y * height * factor - clientHeight / 2);
+  keepPlace();
   moveLine();
 }
 
@@ -551,9 +556,12 @@ $("before").onerror = async () => {
   }
 };
 $("slider").oninput = moveLine;
-$("scroller").onscroll = moveLine;
+$("scroller").onscroll = () => {
+  keepPlace();
+  moveLine();
+};
 window.addEventListener("beforeunload", (event) => running && event.preventDefault()); // a reload would end the work
-window.addEventListener("resize", () => current && layOut(seenMiddle()));
+window.addEventListener("resize", () => current && layOut(seen));
 $("scroller").onpointermove = (event) => {
   if (event.buttons !== 1 || event.pointerType !== "mouse") return;
   $("scroller").scrollBy(-event.movementX, -event.movementY); // a finger scrolls by itself
