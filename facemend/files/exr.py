@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,7 +15,8 @@ from facemend.records import Reals, Size, to_dtype
 
 UNREAD = "Exception raised reading pixel data"  # what the package prints, and goes on without the part
 HIGHEST = 65504.0  # a half-precision number
-MOST_VALUES = 400_000_000  # of all parts and channels, as the package reads them all: red, green, blue, alpha of 100 MP
+# Of all parts and channels, as the package reads them all; a larger picture may have red, green, blue and alpha.
+MOST_VALUES = 400_000_000
 
 
 def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
@@ -30,7 +32,8 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
         sizes = [_size(header) for header in headers]
         counts = [len(header["channels"]) for header in headers]
     check_size(*sizes[0])
-    if sum(height * width * count for (height, width), count in zip(sizes, counts, strict=True)) > MOST_VALUES:
+    total = sum(math.prod(size) * count for size, count in zip(sizes, counts, strict=True))
+    if total > max(MOST_VALUES, 4 * math.prod(sizes[0])):
         problem = f"it has {sum(counts)} channels, which are too large together"
         raise DecodeError(problem, "save it with R, G, B alone")
     stream.seek(0)

@@ -212,16 +212,22 @@ def test_channels_of_an_exr_that_are_too_large_together_are_refused_before_they_
     import OpenEXR
 
     header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-    names = ("Y", "depth", "mask")
+    names = ("Y", "depth", "mask", "motion.X", "motion.Y")
     channels = {name: np.zeros((10, 20), np.float32) for name in names}
     parts = [OpenEXR.Part({**header}, {name: channels[name]}, name) for name in names]
     stream = io.BytesIO()
     (OpenEXR.File(parts) if in_parts else OpenEXR.File(header, channels)).write(stream)
-    monkeypatch.setattr(exr, "MOST_VALUES", 600)
+    monkeypatch.setattr(exr, "MOST_VALUES", 1000)
     assert decode(stream.getvalue()).pixels.shape == (10, 20, 3)
-    monkeypatch.setattr(exr, "MOST_VALUES", 599)
-    with pytest.raises(DecodeError, match="it has 3 channels, which are too large together; save it with R, G, B"):
+    monkeypatch.setattr(exr, "MOST_VALUES", 999)
+    with pytest.raises(DecodeError, match="it has 5 channels, which are too large together; save it with R, G, B"):
         decode(stream.getvalue())
+
+
+@needs("OpenEXR")
+def test_an_exr_that_the_limit_of_its_size_lets_pass_may_have_four_channels(monkeypatch):
+    monkeypatch.setattr(exr, "MOST_VALUES", 0)
+    assert decode(rare.exr(noise((10, 20, 4)).astype(np.float32))).pixels.shape == (10, 20, 3)
 
 
 @needs("OpenEXR")
