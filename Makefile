@@ -22,15 +22,12 @@ page: $(READY)
 
 # TESTS are arguments of pytest: make test TESTS=tests/files checks style and types too, but runs only these tests
 TESTS ?=
-# One process more than there are processors, as tests wait for servers, browsers and the disk
-PROCESSES := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
-PYTEST := $(RUN)python -m pytest -n $(PROCESSES) --dist worksteal
 test: lint
-	$(PYTEST) $(TESTS)
+	$(RUN)python -m pytest -n auto --dist worksteal $(TESTS)
 
 # The tests of the container alone, for the Python of the image: make test-container PYTHON=python3.13 VENV=.venv-3.13
 test-container: $(READY)
-	$(PYTEST) tests/cog tests/container
+	$(RUN)python -m pytest -n auto --dist worksteal tests/cog tests/container
 
 lint: $(READY)
 	$(RUN)python -m ruff check .
