@@ -187,7 +187,7 @@ def _picture(
     # Loading multiplies the grey samples, but not the one that is transparent.
     step = STEPS.get(image.tile[0].args, 1) if isinstance(image, PngImagePlugin.PngImageFile) and image.tile else 1
     if isinstance(image, ImageFile.ImageFile):
-        # Pillow joins the blocks of a row in time that grows with the square of their number.
+        # At least a row at once: Pillow joins blocks of a row in time that grows with the square of their number.
         image.decodermaxblock = max(image.decodermaxblock, 4 * image.width)
     with quiet() if tiff_image else contextlib.nullcontext(), decoding():
         image.load()

@@ -49,7 +49,8 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
         said = file.image_resources.get_data(Resource.RESOLUTION_INFO)
         dpi = (said.horizontal / 65536, said.vertical / 65536) if said else (0, 0)  # whatever unit Photoshop shows
         is_transparent = values.shape[2] > count and has_transparency(file)
-        # Not all below: psd-tools needs time and calls of itself that grow with the depth of groups to go through them
+        # Two levels tell whether there are several. To list all, psd-tools calls itself for each level of groups, and
+        # a file may have more levels than Python allows.
         layers = len(file) + sum(len(layer) for layer in file if isinstance(layer, Group))
     unusable: list[str] = []
     block = metadata.with_dpi(metadata.usable(exif or b"", unusable), dpi)

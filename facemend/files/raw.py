@@ -22,7 +22,7 @@ def read(stream: BinaryIO, check_size: CheckSize) -> Samples:
     with decoding():
         try:
             with rawpy.imread(stream) as file:
-                aspect = file.sizes.pixel_aspect  # LibRaw makes px that are no squares so by enlarging
+                aspect = file.sizes.pixel_aspect  # of a px; where it is not 1, LibRaw enlarges one side
                 check_size(round(file.sizes.height / min(aspect, 1)), round(file.sizes.width * max(aspect, 1)))
                 colours = np.array(file.postprocess(use_camera_wb=True, output_bps=16))
         except rawpy.LibRawUnsufficientMemoryError as error:

@@ -48,7 +48,8 @@ COLOURS = {WHITE_IS_ZERO: 1, 1: 1, RGB: 3, 5: 4}  # PhotometricInterpretation ->
 UNREAD_COLOURS = (4, 9)  # a mask, and ICC's L*a*b*
 UNSIGNED = 1  # a value of SampleFormat
 MOST_BITS = 16  # of a sample
-MOST_IN_TILE = 1 << 28  # samples, in a picture of less than half as many; libtiff takes memory for a whole tile
+# Samples of a tile, for all of which libtiff takes memory; one of more may have at most twice those of the picture
+MOST_IN_TILE = 1 << 28
 # Compression that Pillow does not read
 UNREAD = {34712: "JPEG 2000", 34887: "LERC", 34933: "PNG", 50001: "WebP", 50002: "JPEG XL"}
 # Tags that describe how the pixels are stored, or hold blocks that are carried apart (XMP, IPTC, Photoshop, ICC)

@@ -84,7 +84,7 @@ def limited(what: str, place: torch.device, *remedies: Remedy, parts: str = "") 
 
 @contextmanager
 def enough() -> Iterator[None]:
-    """Raise MemoryLimitError where other work than that of networks runs out of memory, in a block or a function."""
+    """Raise MemoryLimitError where the block, or the function, runs out of memory outside of the networks."""
     try:
         yield
     except Exception as error:

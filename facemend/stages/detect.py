@@ -53,8 +53,9 @@ CHECK_SCORE = 0.05  # from which an answer counts there
 CONFIRMED = 0.08  # mean score in both squares, in the best orientation; a face with less is refused
 SURE = 0.9  # the same for a view whose middle has more contrast, in which clouds and walls look like faces
 AGAIN_SIDE, AGAIN_MARGIN = 256, 2.0  # px of the larger square, and its side over the face
-# For a face that only a turned view shows, the limit of 1 - score is divided by this, unless most faces are turned so.
-# If no upright one has a score over that limit, turned views are searched: a crowd on its side may show a few of those.
+# For a face that only a turned view shows, the limit of 1 - score is divided by this, unless most faces are turned in
+# that way. Turned views are searched if no upright face meets this stricter limit: in a picture that lies on its side,
+# a few faces may look upright, with low scores.
 TURNED_DOUBT = 2
 EYES = 5.0  # px between the eyes; below, there is nothing to restore from
 LANDMARK_FIELDS = len(Landmarks._fields)

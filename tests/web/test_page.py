@@ -88,12 +88,31 @@ def of_command_line(tmp_path, data, *arguments):
     return (tmp_path / "out.jpg").read_bytes()
 
 
+def until(page, condition, what):
+    """Wait, while the browser goes on, until a function returns what is true."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, what
+        page.wait_for_timeout(20)
+
+
 def wait(page, expression, argument=None):
     """Wait until JavaScript is true. `wait_for_function` needs an `eval` that the page forbids."""
-    end = time.monotonic() + PATIENCE
-    while not page.evaluate(expression, argument):
-        assert time.monotonic() < end, expression
-        page.wait_for_timeout(20)
+    until(page, lambda: page.evaluate(expression, argument), expression)
+
+
+def choose(page, *names):
+    """Choose the photo under each of these names, and wait until all are in the queue."""
+    page.set_input_files("#file", [{**PHOTO, "name": name} for name in names])
+    page.wait_for_selector(f"#queue li:nth-child({len(names)})")
+
+
+def start(page, tiles, button="#restore"):
+    """Start a restoration that waits at its fourth tile."""
+    page.select_option("#upscaler", "lanczos")
+    page.click(button)
+    tiles.gate.release(3)
+    shows(page, f"Enlarging: 3 of {TILES}")
 
 
 def restored(page):
@@ -233,8 +252,7 @@ def test_long_names_and_those_from_right_to_left_fit(server, opened):
       const measure = () => { widest = Math.max(widest, document.documentElement.scrollWidth); };
       new MutationObserver(measure).observe(document.querySelector("#reading"), { childList: true });
     }""")
-    page.set_input_files("#file", [{**PHOTO, "name": f"{'x' * 200}.jpg"}, {**PHOTO, "name": "صورة جدتي القديمة.jpg"}])
-    page.wait_for_selector("#queue li:nth-child(2)")
+    choose(page, f"{'x' * 200}.jpg", "صورة جدتي القديمة.jpg")
     assert page.evaluate("widest") == 360
     names = "[...document.querySelectorAll('#queue span')]"
     directions = page.evaluate(f"{names}.map((name) => getComputedStyle(name).direction)")
@@ -329,10 +347,7 @@ def test_the_middle_of_a_picture_that_was_seen_whole_stays_when_the_window_becom
 def test_stop_ends_the_work_within_one_tile(server, opened):
     page, tiles = opened(server), server.networks.tiles
     page.set_input_files("#file", [PHOTO])
-    page.select_option("#upscaler", "lanczos")
-    page.click("#restore")
-    tiles.gate.release(3)
-    shows(page, f"Enlarging: 3 of {TILES}")
+    start(page, tiles)
     page.click("#stop")
     shows(page, "Stopped.")
     assert page.is_visible("#restore")
@@ -383,12 +398,8 @@ def test_enter_in_an_option_starts_no_second_work(server, opened):
 @pytest.mark.parametrize("control", ["#face-0", "#views >> text=Face 1", "#queue button >> nth=1"])
 def test_the_focus_stays_when_a_work_ends(server, opened, control):
     page, tiles = opened(server), server.networks.tiles
-    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
-    page.wait_for_selector("#queue li:nth-child(2)")
-    page.select_option("#upscaler", "lanczos")
-    page.click("#restore")
-    tiles.gate.release(3)
-    shows(page, f"Enlarging: 3 of {TILES}")
+    choose(page, "grandma.jpg", "grandpa.jpg")
+    start(page, tiles)
     page.locator(control).focus()
     tiles.gate.release(TILES)
     restored(page)
@@ -472,8 +483,7 @@ def test_the_page_says_how_much_was_repaired(chromium, opened, count, said):
 
 def test_several_photos_are_restored_one_after_the_other(server, opened):
     page = opened(server)
-    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
-    page.wait_for_selector("#queue li:nth-child(2)")
+    choose(page, "grandma.jpg", "grandpa.jpg")
     page.evaluate(PASTE, ["pasted.jpg", in_letters(PHOTO)])
     page.wait_for_selector("#queue li:nth-child(3)")
     page.click("#all")
@@ -486,8 +496,7 @@ def test_several_photos_are_restored_one_after_the_other(server, opened):
 
 def test_the_queue_and_the_status_follow_the_photo_that_is_restored(server, opened):
     page, tiles = opened(server), server.networks.tiles
-    page.set_input_files("#file", [{**PHOTO, "name": f"{index}.jpg"} for index in range(12)])
-    page.wait_for_selector("#queue li:nth-child(12)")
+    choose(page, *(f"{index}.jpg" for index in range(12)))
     page.select_option("#upscaler", "lanczos")
     page.click("#all")
     tiles.gate.release(11 * TILES + 3)
@@ -500,8 +509,7 @@ def test_the_queue_and_the_status_follow_the_photo_that_is_restored(server, open
 
 def test_who_looks_at_a_result_keeps_it_while_the_others_are_restored(server, opened):
     page, tiles = opened(server), server.networks.tiles
-    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}, {**PHOTO, "name": "aunt.jpg"}])
-    page.wait_for_selector("#queue li:nth-child(3)")
+    choose(page, "grandma.jpg", "grandpa.jpg", "aunt.jpg")
     page.select_option("#upscaler", "lanczos")
     page.click("#all")
     tiles.gate.release(TILES + 3)
@@ -514,8 +522,7 @@ def test_who_looks_at_a_result_keeps_it_while_the_others_are_restored(server, op
 
 def test_while_a_photo_is_on_its_way_no_other_one_is_shown_as_it(server, opened):
     page, held = opened(server), []
-    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
-    page.wait_for_selector("#queue li:nth-child(2)")
+    choose(page, "grandma.jpg", "grandpa.jpg")
     page.click("#all")
     shows(page, "2 of 2 photos are done.")
 
@@ -528,8 +535,7 @@ def test_while_a_photo_is_on_its_way_no_other_one_is_shown_as_it(server, opened)
     assert are_empty() == [False, False]
     page.route("**/view", lambda route: held.append(route))
     page.click("#queue button >> nth=0")
-    while len(held) < 2:
-        page.wait_for_timeout(20)
+    until(page, lambda: len(held) == 2, "two views")
     assert are_empty() == [True, True]
     for route in held:
         route.continue_()
@@ -539,8 +545,7 @@ def test_while_a_photo_is_on_its_way_no_other_one_is_shown_as_it(server, opened)
 
 def test_the_browser_is_said_to_download_the_results_only_where_it_does_so_with_all(server, opened):
     page, tiles = opened(server, expected="Failed to load resource"), server.networks.tiles
-    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
-    page.wait_for_selector("#queue li:nth-child(2)")
+    choose(page, "grandma.jpg", "grandpa.jpg")
     page.select_option("#upscaler", "lanczos")
     page.click("#all")
     tiles.gate.release(TILES + 3)
@@ -556,12 +561,8 @@ def test_the_browser_is_said_to_download_the_results_only_where_it_does_so_with_
 
 def test_options_changed_while_all_are_restored_count_from_the_next_time_on(server, opened):
     page, tiles = opened(server), server.networks.tiles
-    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
-    page.wait_for_selector("#queue li:nth-child(2)")
-    page.select_option("#upscaler", "lanczos")
-    page.click("#all")
-    tiles.gate.release(3)
-    shows(page, f"Enlarging: 3 of {TILES}")
+    choose(page, "grandma.jpg", "grandpa.jpg")
+    start(page, tiles, "#all")
     page.select_option("#format", "png")
     tiles.gate.release(2 * TILES)
     shows(page, "2 of 2 photos are done.")
@@ -571,8 +572,7 @@ def test_options_changed_while_all_are_restored_count_from_the_next_time_on(serv
 
 def test_photos_added_while_all_are_restored_hide_neither_the_work_nor_its_problems(server, opened):
     page, tiles = opened(server, expected="Failed to load resource"), server.networks.tiles
-    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
-    page.wait_for_selector("#queue li:nth-child(2)")
+    choose(page, "grandma.jpg", "grandpa.jpg")
     page.select_option("#upscaler", "lanczos")
     page.route("**/restore", lambda route: route.fulfill(status=500, body="it failed"), times=1)
     photo, held = server.upload(PHOTO["buffer"]), []
@@ -593,13 +593,11 @@ def test_photos_added_while_all_are_restored_hide_neither_the_work_nor_its_probl
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_became_of_a_photo_is_not_said_of_another_one(server, opened, fails):
     page, held = opened(server, expected="Failed to load resource"), []
-    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
-    page.wait_for_selector("#queue li:nth-child(2)")
+    choose(page, "grandma.jpg", "grandpa.jpg")
     page.route("**/restore", lambda route: held.append(route))
     page.click("#restore")
     page.click("#queue button >> nth=1")
-    while not held:
-        page.wait_for_timeout(20)
+    until(page, lambda: held, "the restoration")
     if fails:
         held[0].fulfill(status=500, body="it failed")
     else:
@@ -609,8 +607,7 @@ def test_what_became_of_a_photo_is_not_said_of_another_one(server, opened, fails
 
 def test_the_problems_of_an_earlier_attempt_are_removed(server, opened):
     page = opened(server, expected="Failed to load resource")
-    page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
-    page.wait_for_selector("#queue li:nth-child(2)")
+    choose(page, "grandma.jpg", "grandpa.jpg")
     page.route("**/restore", lambda route: route.fulfill(status=500, body="it failed"))
     page.click("#all")
     shows(page, "0 of 2 photos are done.")
@@ -623,15 +620,13 @@ def test_the_problems_of_an_earlier_attempt_are_removed(server, opened):
 
 def test_each_result_is_downloaded_when_it_is_done(server, opened):
     page = opened(server)
-    names, downloads = [f"photo{index}.jpg" for index in range(3)], []
-    page.set_input_files("#file", [{**PHOTO, "name": name} for name in names])
-    page.wait_for_selector("#queue li:nth-child(3)")
+    downloads = []
+    choose(page, "photo0.jpg", "photo1.jpg", "photo2.jpg")
     page.on("download", lambda download: downloads.append(download))
     page.check("#save")
     page.click("#all")
     shows(page, "3 of 3 photos are done. The browser downloads the results.")
-    while len(downloads) < 3:
-        page.wait_for_timeout(20)
+    until(page, lambda: len(downloads) == 3, "three downloads")
     assert [download.suggested_filename for download in downloads] == [f"photo{n}_restored.jpg" for n in range(3)]
     assert all(Image.open(io.BytesIO(one.path().read_bytes())).size == (440, 400) for one in downloads)
 
@@ -640,8 +635,7 @@ def test_results_that_the_memory_does_not_hold_are_counted(chromium, opened, mon
     monkeypatch.setattr(app, "KEPT", 100_000)
     with serving(StandIn()) as (client, _):
         page = opened(client, expected=NOT_FOUND)
-        page.set_input_files("#file", [{**PHOTO, "name": f"{index}.jpg"} for index in range(8)])
-        page.wait_for_selector("#queue li:nth-child(8)")
+        choose(page, *(f"{index}.jpg" for index in range(8)))
         page.click("#all")
         shows(page, "8 of 8 photos are done, but")
         forgotten = int(re.search(r"but (\d) of the results are not in memory", page.inner_text("#status"))[1])
@@ -652,8 +646,7 @@ def test_results_that_the_memory_does_not_hold_are_counted(chromium, opened, mon
 def test_a_server_that_ends_while_all_are_restored_is_told_once(chromium, opened):
     with serving(StandIn()) as (client, _):
         page = opened(client, expected="Failed to load resource")
-        page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
-        page.wait_for_selector("#queue li:nth-child(2)")
+        choose(page, "grandma.jpg", "grandpa.jpg")
     page.click("#all")
     shows(page, "There is no answer: is 'facemend web' still running?")
     assert page.locator("#problems li").count() == 0
@@ -671,8 +664,7 @@ def test_what_the_server_has_forgotten_is_sent_again_or_told(chromium, opened, m
                 client.upload(PHOTO["buffer"])
 
         page = opened(client, expected=NOT_FOUND)
-        page.set_input_files("#file", [PHOTO, {**PHOTO, "name": "grandpa.jpg"}])
-        page.wait_for_selector("#queue li:nth-child(2)")
+        choose(page, "grandma.jpg", "grandpa.jpg")
         page.uncheck("#face-0")
         fill()
         page.click("#restore")
@@ -713,7 +705,9 @@ def test_a_folder_that_is_dropped_is_told(server, opened, tmp_path):
     data = {"items": [], "files": [str(tmp_path / "scans")], "dragOperationsMask": 1}
     for kind in ("dragEnter", "dragOver", "drop"):
         mouse.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 200, "data": data})
-    page.wait_for_selector("#problems >> text=scans: It is a folder, or cannot be read any more.")
+    page.wait_for_selector("#problems li")
+    told = page.locator("#problems li").all_inner_texts()
+    assert told == ["scans: It is a folder, or cannot be read any more. Choose the photos again."]
 
 
 def test_a_file_that_is_gone_is_told(chromium, opened, monkeypatch, tmp_path):

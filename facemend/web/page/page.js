@@ -230,11 +230,11 @@ async function restoreAll(signal) {
   const options = chosenOptions(); // they may be changed while the work runs
   let done = 0;
   let last = current;
-  for (const photo of photos) {
+  for (const [index, photo] of photos.entries()) {
     if (current === last) show(photo); // else the user looks at another one
     last = photo;
     try {
-      await restore(photo, options, signal, `Photo ${photos.indexOf(photo) + 1} of ${photos.length}: `);
+      await restore(photo, options, signal, `Photo ${index + 1} of ${photos.length}: `);
       done += 1;
     } catch (error) {
       if (error.name === "AbortError" || error.message === UNREACHABLE) throw error;
