@@ -45,7 +45,7 @@ def show_models(options: argparse.Namespace, reporter: Reporter) -> None:
 
 
 def _installed(model: Model) -> str:
-    """Whether a file of a model is here. Only its size is compared, as to compute all hashes takes seconds."""
+    """Whether a file of a model is here. Only its size is compared, because computing all hashes takes seconds."""
     path = installed.find(model.name)
     if path is None:
         return "no"

@@ -244,7 +244,7 @@ class Block:
         thumbnail = values.get(THUMBNAIL, 0)
         unused = [range(start, start + 6 + 12 * len(there)), *map(self.place, there)]
         unused += [range(thumbnail, thumbnail + values.get(THUMBNAIL_BYTES, 0))]
-        cleared = len(self.data)  # the lowest offset; each byte is cleared once, however many places have it
+        cleared = len(self.data)  # from here on, all that is unused is cleared already
         for place in sorted(unused, key=lambda place: -place.stop):
             if place.stop > len(self.data) or any(_overlap(place, other) for other in used):
                 continue

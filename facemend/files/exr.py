@@ -15,7 +15,7 @@ from facemend.records import Reals, Size, to_dtype
 
 UNREAD = "Exception raised reading pixel data"  # what the package prints, and goes on without the part
 HIGHEST = 65504.0  # a half-precision number
-# Of all parts and channels, as the package reads them all; a larger picture may have red, green, blue and alpha.
+# Numbers in all parts and channels together, as the package reads them all. A larger picture may have four channels.
 MOST_VALUES = 400_000_000
 
 

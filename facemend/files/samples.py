@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from facemend.records import Metadata, Pixels
 
-MOST_CHANNELS = 8  # of a file; those besides colours and transparency take as much memory
+MOST_CHANNELS = 8  # of a file; each one besides colours and transparency takes as much memory as a colour
 CheckSize = Callable[[int, int], None]  # height and width in px; raises TooLargeError
 
 

@@ -34,8 +34,8 @@ ENLARGED = 4.0  # times at most that a small picture is enlarged; further, trees
 # 8-bit levels, it gets more. A border around a faded print, or a lamp in a dark room, has contrast of its own.
 MIDDLE_PART, MIDDLE_CONTRAST = 1 / 2, 64
 SECOND_LONG_SIDE = 1920  # px at most of a second look, in the picture's own size, for small faces
-# px of the first view. If that shows a lower face, the second look finds those that are lower still. If it shows no
-# face, a turned one in the second look must be lower than this.
+# Height of a face in px of the first view. If that shows a smaller face, a second look is for those that are smaller
+# still. If it shows no face, a turned one in the second look must be smaller than this.
 SMALL = 40
 AT_ONCE = 1 << 21  # px of the views that go through the network together
 OVERVIEW_SIDE = 160  # px of a square that shows the whole picture
@@ -51,10 +51,10 @@ CLEAR_LEAD = 0.2  # the orientation is not in doubt if its score exceeds those o
 LEAD = 0.02  # another orientation is taken if its mean score in both squares exceeds that of the first by this
 CHECK_SCORE = 0.05  # from which an answer counts there
 CONFIRMED = 0.08  # mean score in both squares, in the best orientation; a face with less is refused
-SURE = 0.9  # the same for a view whose middle has more contrast, in which clouds and walls look like faces
+SURE = 0.9  # the same after the contrast of the middle was raised, where clouds and walls may look like faces
 AGAIN_SIDE, AGAIN_MARGIN = 256, 2.0  # px of the larger square, and its side over the face
-# For a face that only a turned view shows, the limit of 1 - score is divided by this, unless most faces are turned in
-# that way. Turned views are searched if no upright face meets this stricter limit: in a picture that lies on its side,
+# A face that only a turned view shows must have half the doubt (1 - score) of others, unless most faces are turned in
+# that way. Turned views are searched if no upright face passes this stricter limit: in a picture that lies on its side,
 # a few faces may look upright, with low scores.
 TURNED_DOUBT = 2
 EYES = 5.0  # px between the eyes; below, there is nothing to restore from

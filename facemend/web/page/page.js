@@ -385,7 +385,7 @@ function shownBoxes() {
   return current.result && current.showsResult ? current.result.faces.map((face) => face.box) : current.faces;
 }
 
-/** Keep the middle of what is seen: when the window has changed, it cannot be told any more. */
+/** Remember the middle of what is seen: after the window has changed, it can no longer be computed. */
 function keepPlace() {
   const { scrollLeft, scrollTop, clientWidth, clientHeight } = $("scroller");
   const { offsetWidth, offsetHeight } = $("canvas");
